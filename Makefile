@@ -1,0 +1,37 @@
+# Needs Go, make and git. `make` alone lists what it can do.
+
+GO    ?= go
+BIN   := bin/keyreeve
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
+
+# Keyreeve is pure Go. One setting for every target keeps one build cache, in
+# which Caddy is compiled once.
+export CGO_ENABLED ?= 0
+
+.DEFAULT_GOAL := help
+.PHONY: help run build test bench lint fmt
+
+help: ## list the targets
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+run: build ## build and run the demo: a gate in front of an echo upstream
+	@exec $(BIN) demo $(ARGS)
+
+build: ## build bin/keyreeve: all of Caddy plus this module
+	$(GO) build -o $(BIN) ./cmd/keyreeve
+
+test: build ## install what the tests need and is missing, then run all of them
+	@./scripts/test-deps
+	KEYREEVE_BIN='$(abspath $(BIN))' $(GO) test -timeout 20m ./...
+
+bench: ## run the in-process benchmarks
+	$(GO) test -run '^$$' -bench . -benchmem -timeout 30m ./bench/...
+
+lint: ## gofmt, go vet, staticcheck
+	@unformatted="$$(gofmt -l .)"; if [ -n "$$unformatted" ]; then \
+		printf 'not gofmt-clean, run `make fmt`:\n%s\n' "$$unformatted" >&2; exit 1; fi
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+
+fmt: ## format the Go code
+	gofmt -w .

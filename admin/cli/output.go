@@ -1,0 +1,192 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/csv"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"unicode"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/jedib0t/go-pretty/v6/text"
+	"github.com/spf13/pflag"
+	"go.yaml.in/yaml/v3"
+	"golang.org/x/term"
+)
+
+// The forms of output. JSON is what the API answered, byte for byte; YAML is
+// the same in other clothes; table is for reading and may change; CSV has a
+// fixed set of columns, to which later versions only append.
+const (
+	formTable = "table"
+	formJSON  = "json"
+	formYAML  = "yaml"
+	formCSV   = "csv"
+)
+
+var forms = []string{formTable, formJSON, formYAML, formCSV}
+
+// outputFlag is -o.
+type outputFlag struct{ form string }
+
+func (f *outputFlag) register(flags *pflag.FlagSet) {
+	flags.StringVarP(&f.form, "output", "o", formTable, "form of the output: "+strings.Join(forms, ", "))
+}
+
+func (f *outputFlag) check() error {
+	if !slices.Contains(forms, f.form) {
+		return usagef("unknown output form %q, expected %s", printable(f.form), strings.Join(forms, ", "))
+	}
+	return nil
+}
+
+// writeJSON writes the API's answer unchanged, ended by a newline.
+func writeJSON(w io.Writer, body []byte) error {
+	_, err := w.Write(append(bytes.TrimRight(body, "\n"), '\n'))
+	return err
+}
+
+// writeYAML writes JSON as YAML, its members in the same order.
+func writeYAML(w io.Writer, body []byte) error {
+	dec := json.NewDecoder(bytes.NewReader(body))
+	dec.UseNumber()
+	node, err := yamlNode(dec)
+	if err != nil {
+		return fmt.Errorf("reading the answer: %w", err)
+	}
+	enc := yaml.NewEncoder(w)
+	enc.SetIndent(2)
+	if err := enc.Encode(node); err != nil {
+		return err
+	}
+	return enc.Close()
+}
+
+// yamlNode turns the next JSON value into a YAML node.
+func yamlNode(dec *json.Decoder) (*yaml.Node, error) {
+	token, err := dec.Token()
+	if err != nil {
+		return nil, err
+	}
+	switch v := token.(type) {
+	case json.Delim:
+		node := &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}
+		if v == '[' {
+			node.Kind, node.Tag = yaml.SequenceNode, "!!seq"
+		}
+		for dec.More() { // for an object, names and values in turn
+			child, err := yamlNode(dec)
+			if err != nil {
+				return nil, err
+			}
+			node.Content = append(node.Content, child)
+		}
+		_, err := dec.Token()
+		return node, err
+	case json.Number:
+		tag := "!!int"
+		if strings.ContainsAny(v.String(), ".eE") {
+			tag = "!!float"
+		}
+		return &yaml.Node{Kind: yaml.ScalarNode, Tag: tag, Value: v.String()}, nil
+	case nil:
+		return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null", Value: "null"}, nil
+	default: // string or bool: the encoder knows when a string needs quotes
+		node := &yaml.Node{}
+		err := node.Encode(v)
+		return node, err
+	}
+}
+
+// csvWriter writes rows whose cells no spreadsheet takes for a formula.
+type csvWriter struct{ *csv.Writer }
+
+func newCSV(w io.Writer) csvWriter { return csvWriter{csv.NewWriter(w)} }
+
+func (w csvWriter) row(cells []string) error {
+	safe := make([]string, len(cells))
+	for i, c := range cells {
+		safe[i] = neutral(c)
+	}
+	return w.Write(safe)
+}
+
+// neutral puts an apostrophe before a cell that a spreadsheet would evaluate
+// (OWASP, CSV injection).
+func neutral(cell string) string {
+	if cell != "" && strings.ContainsRune("=+-@\t\r", rune(cell[0])) {
+		return "'" + cell
+	}
+	return cell
+}
+
+// writeTable writes rows under a header, or without one where header is nil.
+func writeTable(w io.Writer, header []string, rows [][]string) error {
+	t := table.NewWriter()
+	style := table.StyleLight
+	style.Options = table.OptionsNoBordersAndSeparators
+	style.Box.PaddingLeft, style.Box.PaddingRight = "", "  "
+	style.Format.Header = text.FormatDefault
+	t.SetStyle(style)
+	t.SuppressTrailingSpaces()
+	if header != nil {
+		t.AppendHeader(tableRow(header))
+	}
+	for _, r := range rows {
+		t.AppendRow(tableRow(r))
+	}
+	_, err := io.WriteString(w, t.Render()+"\n")
+	return err
+}
+
+func tableRow(cells []string) table.Row {
+	row := make(table.Row, len(cells))
+	for i, c := range cells {
+		row[i] = c
+	}
+	return row
+}
+
+// colours reports whether w is a terminal that shows them: never with NO_COLOR
+// set to anything (no-color.org), nor on a dumb one.
+func (s *console) colours(w io.Writer) bool {
+	return isTerminal(w) && s.env.Getenv("NO_COLOR") == "" && s.env.Getenv("TERM") != "dumb"
+}
+
+func isTerminal(stream any) bool {
+	f, ok := stream.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// paint colours a key's state.
+func paint(state string) string {
+	code := map[string]string{"active": "32", "disabled": "90", "locked": "31", "expired": "33"}[state]
+	if code == "" {
+		return state
+	}
+	return "\x1b[" + code + "m" + state + "\x1b[0m"
+}
+
+// printable makes text from elsewhere safe for a terminal: what could move the
+// cursor, ring, or turn the direction of writing is shown, not sent.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) || r == '\u2028' || r == '\u2029' {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, s)
+}
+
+// printableLines is printable for a text of several lines.
+func printableLines(s string) string {
+	lines := strings.Split(s, "\n")
+	for i, l := range lines {
+		lines[i] = printable(l)
+	}
+	return strings.Join(lines, "\n")
+}

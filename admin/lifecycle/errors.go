@@ -1,0 +1,146 @@
+package lifecycle
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/keyreeve/keyreeve/keystore"
+)
+
+// ErrorKind is the class of a refusal; a door turns it into its own terms (an
+// HTTP status, an exit code).
+type ErrorKind uint8
+
+// The kinds of refusal.
+const (
+	// Invalid: the request itself is wrong; Fields says where.
+	Invalid ErrorKind = iota + 1
+	// Unauthorized: the actor is no longer who it was when it signed in.
+	Unauthorized
+	// Forbidden: the actor's rights do not reach.
+	Forbidden
+	// NotFound: there is none, or none that this actor may know of.
+	NotFound
+	// Conflict: it contradicts what is stored.
+	Conflict
+	// Precondition: the record changed since the caller read it.
+	Precondition
+)
+
+// Codes that doors and clients test for. Field errors have codes of their own.
+const (
+	CodeValidation       = "validation_failed"
+	CodeInvalidCursor    = "invalid_cursor"
+	CodeClientInactive   = "client_inactive"
+	CodeSourceNotAllowed = "source_not_allowed"
+	CodePermissionDenied = "permission_denied"
+	CodeExceedsRights    = "exceeds_own_rights"
+	CodeNotFound         = "not_found"
+	CodeConflict         = "conflict"
+	CodeNameTaken        = "name_taken"
+	CodeClientIDTaken    = "client_id_taken"
+	CodeIDTaken          = "id_taken"
+	CodeInUse            = "in_use"
+	CodeManaged          = "managed_externally"
+	CodeRevisionMismatch = "revision_mismatch"
+)
+
+// Codes of a FieldError.
+const (
+	FieldRequired = "required"
+	FieldUnknown  = "unknown_field"
+	FieldType     = "invalid_type"
+	FieldFormat   = "invalid_format"
+	FieldRange    = "out_of_range"
+	FieldTooMany  = "too_many"
+	FieldReserved = "reserved"
+	FieldNotFound = "not_found"
+	FieldConflict = "conflict"
+	FieldExceeds  = "exceeds_own_rights"
+)
+
+// Error is a refusal. Anything else that an operation returns is a failure of
+// the store (errors.Is with the keystore's sentinels) and nothing was written.
+type Error struct {
+	Kind ErrorKind
+	// Code is stable and machine-readable.
+	Code string
+	// Detail says what is wrong and what to do; it never holds a secret.
+	Detail string
+	// Fields names the members of the request at fault, if any are.
+	Fields []FieldError
+}
+
+// FieldError is what is wrong with one member of a request.
+type FieldError struct {
+	// Field is a JSON path such as name or allowed_cidrs[3].
+	Field string `json:"field" doc:"JSON path of the member, or name of the query parameter." example:"allowed_cidrs[3]"`
+	// Code is stable and machine-readable.
+	Code string `json:"code" doc:"Stable machine-readable reason." example:"invalid_format"`
+	// Detail is for people.
+	Detail string `json:"detail" doc:"What is wrong and what was expected."`
+}
+
+// Error is the code, the detail and the fields.
+func (e *Error) Error() string {
+	var b strings.Builder
+	b.WriteString(e.Code)
+	if e.Detail != "" {
+		b.WriteString(": " + e.Detail)
+	}
+	for _, f := range e.Fields {
+		fmt.Fprintf(&b, "; %s: %s", f.Field, f.Detail)
+	}
+	return b.String()
+}
+
+// FieldErrors collects what is wrong with a request, so that one answer names it all.
+type FieldErrors []FieldError
+
+// Add notes one fault.
+func (f *FieldErrors) Add(field, code, format string, args ...any) {
+	*f = append(*f, FieldError{Field: field, Code: code, Detail: fmt.Sprintf(format, args...)})
+}
+
+// Err is the Invalid error of all faults, nil if there are none.
+func (f FieldErrors) Err() error {
+	if len(f) == 0 {
+		return nil
+	}
+	e := &Error{Kind: Invalid, Code: FieldUnknown, Detail: "the request has fields that do not exist here or cannot be set", Fields: f}
+	for _, one := range f {
+		if one.Code != FieldUnknown {
+			e.Code, e.Detail = CodeValidation, "the request has invalid fields"
+		}
+	}
+	return e
+}
+
+func notFound(what string) error {
+	return &Error{Kind: NotFound, Code: CodeNotFound, Detail: "there is no such " + what}
+}
+
+func conflict(code, field, format string, args ...any) error {
+	detail := fmt.Sprintf(format, args...)
+	return &Error{Kind: Conflict, Code: code, Detail: detail, Fields: []FieldError{{Field: field, Code: FieldConflict, Detail: detail}}}
+}
+
+func exceeds(field, detail string) error {
+	return &Error{Kind: Forbidden, Code: CodeExceedsRights, Detail: detail,
+		Fields: []FieldError{{Field: field, Code: FieldExceeds, Detail: detail}}}
+}
+
+// refusal turns what a store says about one record into an Error and leaves
+// outages as they are.
+func refusal(err error, what string) error {
+	switch {
+	case errors.Is(err, keystore.ErrNotFound):
+		return notFound(what)
+	case errors.Is(err, keystore.ErrConflict):
+		return &Error{Kind: Conflict, Code: CodeConflict, Detail: "another " + what + " has that name or id already"}
+	case errors.Is(err, keystore.ErrInUse):
+		return &Error{Kind: Conflict, Code: CodeInUse, Detail: "the " + what + " is in use"}
+	}
+	return err
+}

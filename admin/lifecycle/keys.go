@@ -1,0 +1,307 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/keyreeve/keyreeve/credential"
+	"github.com/keyreeve/keyreeve/keystore"
+	"github.com/keyreeve/keyreeve/policy"
+)
+
+// NewKey is what a key is made from. Name and RoleID are required.
+type NewKey struct {
+	Name        string
+	Description string
+	RoleID      string
+	// CustomerID left empty is the actor's own customer; an actor that has none must name one.
+	CustomerID string
+	// MicrotenantID left out is the actor's own; null is the customer level.
+	MicrotenantID Optional[string]
+	// Enabled left out is true.
+	Enabled Optional[bool]
+	// SessionValiditySeconds left out or null is the configured default.
+	SessionValiditySeconds Optional[int64]
+	// ExpiresAt left out or null is never.
+	ExpiresAt    Optional[time.Time]
+	AllowedCIDRs []string
+	Labels       map[string]string
+	// ClientID keeps the client ID of a key made elsewhere; "" makes one.
+	ClientID string
+	// SecretSHA256 is SHA-256 of a secret made elsewhere, in hex or base64url; ""
+	// makes one. It needs a ClientID.
+	SecretSHA256 string
+}
+
+// KeyPatch is what changes in a key; what is left out stays. Null resets
+// Description, SessionValiditySeconds, ExpiresAt, AllowedCIDRs and Labels, and
+// is refused for the others.
+type KeyPatch struct {
+	Name                   Optional[string]
+	Description            Optional[string]
+	RoleID                 Optional[string]
+	Enabled                Optional[bool]
+	SessionValiditySeconds Optional[int64]
+	ExpiresAt              Optional[time.Time]
+	AllowedCIDRs           Optional[[]string]
+	// Labels are merged one by one; a nil value removes a label.
+	Labels Optional[map[string]*string]
+}
+
+// CreatedKey is a new key with its secret, which is shown this once.
+type CreatedKey struct {
+	Key
+	// ClientSecret is "" where the secret was imported.
+	ClientSecret string `json:"client_secret,omitempty" doc:"Shown this once; absent if the secret was imported."`
+}
+
+// Condition is a precondition on a record's revision, such as If-Match; nil always holds.
+type Condition func(keystore.Revision) bool
+
+// CreateKey makes a key, with a secret unless one is imported.
+func (s *Service) CreateKey(ctx context.Context, a Actor, in NewKey) (CreatedKey, Commit, error) {
+	var out CreatedKey
+	commit, err := s.update(ctx, a, func(o *op) error {
+		if err := o.need(ResourceKeys, policy.Create); err != nil {
+			return err
+		}
+		k, secret, err := o.newKey(in)
+		if err != nil {
+			return err
+		}
+		if err := o.tx.PutKey(ctx, k); err != nil {
+			return refusal(err, "key")
+		}
+		if err := o.audit("key.create", keyTarget(k), nil, recordKey(k)); err != nil {
+			return err
+		}
+		stored, err := o.storedKey(k.ID)
+		out = CreatedKey{Key: stored, ClientSecret: secret}
+		return err
+	})
+	if err != nil {
+		return CreatedKey{}, Commit{}, err
+	}
+	return out, commit, nil
+}
+
+// newKey validates in and holds it against the actor's rights and what is stored.
+func (o *op) newKey(in NewKey) (k *keystore.Key, secret string, err error) {
+	var bad FieldErrors
+	now := o.stamp()
+	k = &keystore.Key{
+		ID: credential.NewID("key"), ClientID: in.ClientID,
+		Name: cleanName(&bad, in.Name), Description: cleanDescription(&bad, in.Description),
+		CustomerID: in.CustomerID, MicrotenantID: in.MicrotenantID.Value, RoleID: in.RoleID,
+		Enabled:      !in.Enabled.Has() || in.Enabled.Value,
+		AllowedCIDRs: cleanCIDRs(&bad, in.AllowedCIDRs), Labels: cleanLabels(&bad, in.Labels),
+		Created: now, CreatedBy: o.actor.label(), Modified: now, ModifiedBy: o.actor.label(),
+	}
+	if k.CustomerID == "" {
+		k.CustomerID = o.actor.CustomerID
+	}
+	if !in.MicrotenantID.Set && k.CustomerID == o.actor.CustomerID {
+		k.MicrotenantID = o.actor.MicrotenantID
+	}
+	if in.MicrotenantID.Has() && in.MicrotenantID.Value == "" {
+		bad.Add("microtenant_id", FieldFormat, "is empty; leave it out, or give null for the customer level")
+	}
+	if k.CustomerID == "" {
+		bad.Add("customer_id", FieldRequired, "is required, the acting party belongs to no customer")
+	}
+	if k.RoleID == "" {
+		bad.Add("role_id", FieldRequired, "is required")
+	}
+	if in.SessionValiditySeconds.Has() {
+		k.SessionValidity = o.cleanValidity(&bad, in.SessionValiditySeconds.Value)
+	}
+	if in.ExpiresAt.Has() {
+		k.ExpiresAt = cleanExpiry(&bad, in.ExpiresAt.Value, o.now.Wall)
+	}
+	digest, imported := cleanImport(&bad, in.ClientID, in.SecretSHA256)
+	if err := bad.Err(); err != nil {
+		return nil, "", err
+	}
+	if err := o.admitNew(k); err != nil {
+		return nil, "", err
+	}
+	if k.ClientID == "" {
+		k.ClientID = credential.NewClientID()
+	}
+	hint := ""
+	if !imported {
+		secret = credential.NewSecret()
+		digest, hint = o.cfg.Keyring.Digest(secret), credential.Hint(secret)
+	}
+	return k, secret, o.addSecret(k, digest, hint, now)
+}
+
+// admitNew holds a key about to be made against the actor and the store.
+func (o *op) admitNew(k *keystore.Key) error {
+	if err := o.withinTenant(k.CustomerID, k.MicrotenantID); err != nil {
+		return err
+	}
+	if err := o.tenantExists(k.CustomerID, k.MicrotenantID); err != nil {
+		return err
+	}
+	role, err := o.usableRole(k.RoleID, k.CustomerID)
+	if err != nil {
+		return err
+	}
+	if err := o.within(k, role); err != nil {
+		return err
+	}
+	return o.unused(k)
+}
+
+// addSecret puts a secret with this digest first.
+func (o *op) addSecret(k *keystore.Key, digest [32]byte, hint string, now time.Time) error {
+	master := o.cfg.Keyring.CurrentID()
+	verifier, ok := o.cfg.Keyring.Verifier(master, digest)
+	if !ok {
+		return errors.New("the keyring does not hold its own current master key")
+	}
+	k.Secrets = slices.Insert(k.Secrets, 0, keystore.Secret{
+		ID: credential.NewID("sec"), Verifier: verifier, MasterKeyID: master, Hint: hint, Created: now,
+	})
+	return nil
+}
+
+// unused refuses a name or client ID that another key has. The store refuses
+// them too; asked first, it can be said which of the two it is.
+func (o *op) unused(k *keystore.Key) error {
+	same, _, err := o.r.Keys(o.ctx, keystore.KeyQuery{CustomerID: k.CustomerID, Name: k.Name, Limit: sameNameLimit})
+	if err != nil {
+		return err
+	}
+	for _, other := range same {
+		if other.ID != k.ID && other.MicrotenantID == k.MicrotenantID {
+			return conflict(CodeNameTaken, "name", "another key of this customer and microtenant is called %q", k.Name)
+		}
+	}
+	if k.ClientID == "" {
+		return nil
+	}
+	other, err := o.r.KeyByClientID(o.ctx, k.ClientID)
+	switch {
+	case errors.Is(err, keystore.ErrNotFound):
+		return nil
+	case err != nil:
+		return err
+	case other.ID != k.ID:
+		return conflict(CodeClientIDTaken, "client_id", "another key has this client ID")
+	}
+	return nil
+}
+
+// sameNameLimit is above the number of microtenants a customer has, each of
+// which may have one key of a name; past it the store's own refusal remains.
+const sameNameLimit = 1000
+
+// GetKey shows one key.
+func (s *Service) GetKey(ctx context.Context, a Actor, id string) (Key, error) {
+	var out Key
+	err := s.view(ctx, a, func(o *op) error {
+		k, err := o.key(id, ResourceKeys, policy.Read)
+		if err != nil {
+			return err
+		}
+		out, err = o.show(k)
+		return err
+	})
+	return out, err
+}
+
+// key is the stored key that the actor may do action on.
+func (o *op) key(id, resource string, action policy.Mask) (*keystore.Key, error) {
+	if err := o.need(resource, action); err != nil {
+		return nil, err
+	}
+	k, err := o.r.Key(o.ctx, id)
+	if err != nil {
+		return nil, refusal(err, "key")
+	}
+	if !o.actor.sees(k.CustomerID, k.MicrotenantID) {
+		return nil, notFound("key")
+	}
+	return k, nil
+}
+
+// storedKey reads back what this transaction wrote, with its revision.
+func (o *op) storedKey(id string) (Key, error) {
+	k, err := o.r.Key(o.ctx, id)
+	if err != nil {
+		return Key{}, err
+	}
+	return o.show(k)
+}
+
+// ownedKey is a key that the actor may change: its own to change by rights, by
+// source, and at the revision that the caller knows.
+func (o *op) ownedKey(id string, action policy.Mask, cond Condition) (*keystore.Key, error) {
+	k, err := o.key(id, ResourceKeys, action)
+	if err != nil {
+		return nil, err
+	}
+	if cond != nil && !cond(k.Revision) {
+		return nil, &Error{Kind: Precondition, Code: CodeRevisionMismatch, Detail: "the key changed since it was read; read it again"}
+	}
+	if k.Source != "" {
+		return nil, &Error{Kind: Conflict, Code: CodeManaged, Detail: "the key is managed by " + k.Source + "; change it there"}
+	}
+	return k, o.withinStored(k)
+}
+
+// UpdateKey applies a patch. A patch that changes nothing writes nothing.
+func (s *Service) UpdateKey(ctx context.Context, a Actor, id string, p KeyPatch, cond Condition) (Key, Commit, error) {
+	var out Key
+	commit, err := s.update(ctx, a, func(o *op) error {
+		k, err := o.ownedKey(id, policy.Update, cond)
+		if err != nil {
+			return err
+		}
+		next, err := o.patched(k, p)
+		if err != nil {
+			return err
+		}
+		if !sameKey(k, next) {
+			next.Modified, next.ModifiedBy = o.stamp(), o.actor.label()
+			if err := o.tx.PutKey(ctx, next); err != nil {
+				return refusal(err, "key")
+			}
+			if err := o.audit("key.update", keyTarget(next), recordKey(k), recordKey(next)); err != nil {
+				return err
+			}
+		}
+		out, err = o.storedKey(id)
+		return err
+	})
+	if err != nil {
+		return Key{}, Commit{}, err
+	}
+	return out, commit, nil
+}
+
+// DeleteKey removes a key, its secrets, sessions and counts.
+func (s *Service) DeleteKey(ctx context.Context, a Actor, id string, cond Condition) (Commit, error) {
+	return s.update(ctx, a, func(o *op) error {
+		k, err := o.ownedKey(id, policy.Delete, cond)
+		if err != nil {
+			return err
+		}
+		if err := o.tx.DeleteKey(ctx, id); err != nil {
+			return refusal(err, "key")
+		}
+		return o.audit("key.delete", keyTarget(k), recordKey(k), nil)
+	})
+}
+
+// sameKey compares what a patch can change.
+func sameKey(a, b *keystore.Key) bool {
+	return a.Name == b.Name && a.Description == b.Description && a.RoleID == b.RoleID && a.Enabled == b.Enabled &&
+		a.SessionValidity == b.SessionValidity && a.ExpiresAt.Equal(b.ExpiresAt) &&
+		slices.Equal(a.AllowedCIDRs, b.AllowedCIDRs) && maps.Equal(a.Labels, b.Labels)
+}

@@ -1,0 +1,124 @@
+package lifecycle
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/keyreeve/keyreeve/keystore"
+	"github.com/keyreeve/keyreeve/policy"
+)
+
+// ManagedHere is the managed_by of keys that no external source owns.
+const ManagedHere = "keyreeve"
+
+// Key is an API key as every door shows it.
+type Key struct {
+	ID          string `json:"id" doc:"Names the key in this API; not a credential."`
+	Name        string `json:"name" doc:"Unique in its customer and microtenant."`
+	Description string `json:"description"`
+	ClientID    string `json:"client_id" doc:"Public half of the credential."`
+	Enabled     bool   `json:"enabled"`
+	State       string `json:"state" enum:"active,disabled,locked,expired" doc:"What to mend first: disabled goes before expired, expired before locked."`
+	// SessionValiditySeconds is nil where the configured default applies.
+	SessionValiditySeconds *int64  `json:"session_validity_seconds" nullable:"true" doc:"Lifetime of its access tokens in seconds; null is the configured default."`
+	RoleID                 string  `json:"role_id"`
+	CustomerID             string  `json:"customer_id"`
+	MicrotenantID          *string `json:"microtenant_id" nullable:"true" doc:"null is a key at customer level."`
+	Source                 *string `json:"source" nullable:"true" doc:"External system that owns the key; null is Keyreeve itself."`
+	ManagedBy              string  `json:"managed_by" doc:"Who may change the key: keyreeve, or its source."`
+	Editable               bool    `json:"editable"`
+	Deletable              bool    `json:"deletable"`
+
+	ExpiresAt    *time.Time        `json:"expires_at" nullable:"true" doc:"End of the key; null is never."`
+	AllowedCIDRs []netip.Prefix    `json:"allowed_cidrs" nullable:"false" doc:"Networks it may be used from; empty is anywhere."`
+	Labels       map[string]string `json:"labels" nullable:"false"`
+	Lock         Lock              `json:"lock"`
+	Secrets      []Secret          `json:"secrets" nullable:"false" doc:"The live ones, newest first; never the secret itself."`
+	LastUsedAt   *time.Time        `json:"last_used_at" nullable:"true"`
+	CreatedAt    time.Time         `json:"created_at"`
+	CreatedBy    string            `json:"created_by" doc:"Id of the acting key, or local or system."`
+	ModifiedAt   time.Time         `json:"modified_at"`
+	ModifiedBy   string            `json:"modified_by" doc:"Id of the acting key, or local or system."`
+
+	// Revision is that of the key's latest change; it makes the ETag.
+	Revision keystore.Revision `json:"-"`
+}
+
+// Lock is where a key stands with the lockout policy.
+type Lock struct {
+	Locked         bool       `json:"locked"`
+	FailedAttempts int        `json:"failed_attempts" doc:"Failures that still count."`
+	LockedUntil    *time.Time `json:"locked_until" nullable:"true"`
+}
+
+// Secret is what may be known of a live secret.
+type Secret struct {
+	ID         string     `json:"id"`
+	Hint       string     `json:"hint" doc:"Its last four characters; empty if imported."`
+	CreatedAt  time.Time  `json:"created_at"`
+	ExpiresAt  *time.Time `json:"expires_at" nullable:"true"`
+	LastUsedAt *time.Time `json:"last_used_at" nullable:"true"`
+}
+
+// show is the representation of k in this transaction.
+func (o *op) show(k *keystore.Key) (Key, error) {
+	lock, err := o.lock(k.ID)
+	if err != nil {
+		return Key{}, err
+	}
+	v := Key{
+		ID: k.ID, Name: k.Name, Description: k.Description, ClientID: k.ClientID, Enabled: k.Enabled,
+		State:  k.State(lock.Locked, o.now.Wall),
+		RoleID: k.RoleID, CustomerID: k.CustomerID, MicrotenantID: optional(k.MicrotenantID), Source: optional(k.Source),
+		ManagedBy: ManagedHere, Editable: k.Source == "", Deletable: k.Source == "",
+		ExpiresAt: optional(k.ExpiresAt), AllowedCIDRs: append([]netip.Prefix{}, k.AllowedCIDRs...), Labels: map[string]string{},
+		Lock: lock, Secrets: []Secret{}, LastUsedAt: optional(k.LastUsed),
+		CreatedAt: k.Created, CreatedBy: k.CreatedBy, ModifiedAt: k.Modified, ModifiedBy: k.ModifiedBy, Revision: k.Revision,
+	}
+	if k.SessionValidity > 0 {
+		v.SessionValiditySeconds = optional(int64(k.SessionValidity / time.Second))
+	}
+	if k.Source != "" {
+		v.ManagedBy = k.Source
+	}
+	if k.Labels != nil {
+		v.Labels = k.Labels
+	}
+	for i := range k.Secrets {
+		if s := &k.Secrets[i]; s.Live(o.now.Wall) {
+			v.Secrets = append(v.Secrets, Secret{ID: s.ID, Hint: s.Hint, CreatedAt: s.Created,
+				ExpiresAt: optional(s.Expires), LastUsedAt: optional(s.LastUsed)})
+		}
+	}
+	return v, nil
+}
+
+// lock reads the whole client's count. What guard mode counts per source locks
+// that source alone and is not the key's state.
+func (o *op) lock(keyID string) (Lock, error) {
+	tallies, err := o.r.Tallies(o.ctx, keyID)
+	if err != nil {
+		return Lock{}, err
+	}
+	var whole policy.Tally
+	for _, t := range tallies {
+		if t.Source == "" {
+			whole = t.Tally
+		}
+	}
+	l := Lock{FailedAttempts: o.cfg.Lockout().Count(whole, o.now)}
+	if remaining := whole.Remaining(o.now); remaining > 0 {
+		l.Locked = true
+		l.LockedUntil = optional(o.now.Wall.Add(remaining).UTC().Truncate(timePrecision))
+	}
+	return l, nil
+}
+
+// optional is nil for the zero value.
+func optional[T comparable](v T) *T {
+	var zero T
+	if v == zero {
+		return nil
+	}
+	return &v
+}

@@ -1,0 +1,191 @@
+package lifecycle
+
+import (
+	"context"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/keyreeve/keyreeve/keystore"
+	"github.com/keyreeve/keyreeve/policy"
+)
+
+// Bounds of a list.
+const (
+	DefaultPageSize = 20
+	MaxPageSize     = 500
+	// MaxPage bounds how far a jump goes; cursors reach any depth.
+	MaxPage = 1_000_000
+	// maxText bounds a search text, in characters.
+	maxText = 200
+)
+
+// Page is one page of a list.
+type Page[T any] struct {
+	Items []T `json:"items" nullable:"false"`
+	// NextCursor continues behind the last item; nil at the end.
+	NextCursor *string `json:"next_cursor" nullable:"true" doc:"Gives the page behind this one; null at the end."`
+	// Total is how many match, on all pages.
+	Total int `json:"total" doc:"How many match, on all pages."`
+}
+
+// Paging says which page. At most one of Number and Cursor may be given.
+type Paging struct {
+	// Size left out is DefaultPageSize; at most MaxPageSize.
+	Size Optional[int]
+	// Number jumps to a page, counted from 1.
+	Number Optional[int]
+	// Cursor is a NextCursor of the same list.
+	Cursor string
+}
+
+// place is where a page begins and how long it is. err is set for a cursor that
+// is none of ours.
+type place struct {
+	size   int
+	offset int
+	after  *keystore.KeyCursor
+	err    error
+}
+
+func (p Paging) place(bad *FieldErrors, o *op, scope string) place {
+	at := place{size: DefaultPageSize}
+	if p.Size.Has() {
+		at.size = p.Size.Value
+		if at.size < 1 || at.size > MaxPageSize {
+			bad.Add("page_size", FieldRange, "must be a whole number from 1 to %d", MaxPageSize)
+		}
+	}
+	if p.Number.Has() {
+		if p.Number.Value < 1 || p.Number.Value > MaxPage {
+			bad.Add("page", FieldRange, "must be a whole number from 1 to %d; use cursor to go further", MaxPage)
+		}
+		at.offset = (p.Number.Value - 1) * at.size
+	}
+	if p.Cursor == "" {
+		return at
+	}
+	if p.Number.Has() {
+		bad.Add("page", FieldConflict, "cannot be combined with cursor")
+	}
+	at.after, at.err = o.openCursor(scope, p.Cursor)
+	return at
+}
+
+// KeyFilter selects and orders keys; empty fields do not filter.
+type KeyFilter struct {
+	// Text is found in name, description or client ID, whatever the case.
+	Text string
+	// State is active, disabled, locked or expired.
+	State         string
+	RoleID        string
+	Source        string
+	CustomerID    string
+	MicrotenantID string
+	// Sort is name, created_at, modified_at or client_id, with a - before it for
+	// descending; "" is name.
+	Sort string
+	Paging
+}
+
+// ListKeys lists the keys that the actor may see. A filter for another tenant
+// than the actor's finds nothing.
+func (s *Service) ListKeys(ctx context.Context, a Actor, f KeyFilter) (Page[Key], error) {
+	var out Page[Key]
+	err := s.view(ctx, a, func(o *op) error {
+		if err := o.need(ResourceKeys, policy.Read); err != nil {
+			return err
+		}
+		var bad FieldErrors
+		q := f.query(&bad)
+		scope := o.scope(keyCursor, []string{f.Text, f.State, f.RoleID, f.Source, f.CustomerID, f.MicrotenantID, q.Sort, strconv.FormatBool(q.Desc)})
+		at := f.Paging.place(&bad, o, scope)
+		if err := bad.Err(); err != nil {
+			return err
+		}
+		if at.err != nil {
+			return at.err
+		}
+		out = Page[Key]{Items: []Key{}}
+		if !o.bound(&q) {
+			return nil
+		}
+		q.After, q.Offset, q.Limit = at.after, at.offset, at.size+1
+		return o.fillKeys(&out, q, at.size, scope)
+	})
+	return out, err
+}
+
+// query is the filter as the store takes it, not yet bounded to the actor.
+func (f KeyFilter) query(bad *FieldErrors) keystore.KeyQuery {
+	field, desc := strings.CutPrefix(f.Sort, "-")
+	q := keystore.KeyQuery{Text: f.Text, State: f.State, RoleID: f.RoleID, Source: f.Source,
+		CustomerID: f.CustomerID, MicrotenantID: f.MicrotenantID, Sort: field, Desc: desc}
+	switch field {
+	case "":
+		q.Sort = keystore.SortName
+		if desc {
+			bad.Add("sort", FieldFormat, "is a lone minus sign")
+		}
+	case keystore.SortName, keystore.SortCreated, keystore.SortModified, keystore.SortClientID:
+	default:
+		bad.Add("sort", FieldFormat, "must be one of name, created_at, modified_at and client_id, with a - before it for descending")
+	}
+	switch f.State {
+	case "", keystore.StateActive, keystore.StateDisabled, keystore.StateLocked, keystore.StateExpired:
+	default:
+		bad.Add("state", FieldFormat, "must be active, disabled, locked or expired")
+	}
+	if !utf8.ValidString(f.Text) || utf8.RuneCountInString(f.Text) > maxText {
+		bad.Add("q", FieldRange, "must be at most %d characters of UTF-8", maxText)
+	}
+	return q
+}
+
+// bound narrows q to what the actor sees; false if that leaves nothing.
+func (o *op) bound(q *keystore.KeyQuery) bool {
+	if o.actor.AllCustomers {
+		q.AllCustomers = q.CustomerID == ""
+		return true
+	}
+	if q.CustomerID != "" && q.CustomerID != o.actor.CustomerID {
+		return false
+	}
+	q.CustomerID = o.actor.CustomerID
+	if own := o.actor.MicrotenantID; own != "" {
+		if q.MicrotenantID != "" && q.MicrotenantID != own {
+			return false
+		}
+		q.MicrotenantID = own
+	}
+	return true
+}
+
+// fillKeys reads one key more than a page holds, to know whether there are more.
+func (o *op) fillKeys(page *Page[Key], q keystore.KeyQuery, size int, scope string) error {
+	keys, total, err := o.r.Keys(o.ctx, q)
+	if err != nil {
+		return err
+	}
+	page.Total = total
+	more := len(keys) > size
+	if more {
+		keys = keys[:size]
+	}
+	for _, k := range keys {
+		v, err := o.show(k)
+		if err != nil {
+			return err
+		}
+		page.Items = append(page.Items, v)
+	}
+	if !more {
+		return nil
+	}
+	next, err := q.Cursor(keys[len(keys)-1])
+	if err != nil {
+		return err
+	}
+	page.NextCursor = optional(o.sealCursor(scope, next))
+	return nil
+}

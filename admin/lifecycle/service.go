@@ -1,0 +1,112 @@
+package lifecycle
+
+import (
+	"context"
+	"time"
+
+	"github.com/keyreeve/keyreeve/credential"
+	"github.com/keyreeve/keyreeve/keystore"
+	"github.com/keyreeve/keyreeve/policy"
+)
+
+// Store is what the operations need of a key store; keystore.Cached and every
+// keystore.Store have it.
+type Store interface {
+	View(ctx context.Context, fn func(keystore.Reader) error) error
+	Update(ctx context.Context, fn func(keystore.Tx) error) (keystore.Revision, error)
+}
+
+// Config is what a Service works with. Store and Keyring are required.
+type Config struct {
+	Store   Store
+	Keyring *credential.Keyring
+	// GroupOf names the group a resource belongs to in the loaded policy, "" for
+	// none. nil knows no groups: a role that names one is then only within that very name.
+	GroupOf func(resource string) string
+	// DefaultValidity is the lifetime of access tokens of a key that names none; 0 is one hour.
+	DefaultValidity time.Duration
+	// MaxValidity is the longest a key may name; 0 is one hour.
+	MaxValidity time.Duration
+	// Lockout is the policy that counts are shown by; nil is policy.DefaultLockout.
+	Lockout func() policy.Lockout
+	// Propagation waits, within its own bound, for a committed revision to reach
+	// the registered nodes. nil is a single node, which has it at once.
+	Propagation func(ctx context.Context, r keystore.Revision) Propagation
+}
+
+// Propagation is how far a write has got: nodes that have applied it or can no
+// longer serve without it, and nodes that may.
+type Propagation struct {
+	Confirmed, Pending int
+}
+
+// Commit is a write that is stored.
+type Commit struct {
+	// Revision is the write's place in the change log, or the head if it changed nothing.
+	Revision keystore.Revision
+	Propagation
+}
+
+// Service does the operations. It is safe for concurrent use and holds no state
+// of its own.
+type Service struct {
+	cfg Config
+}
+
+// New makes a Service, filling in Config's defaults.
+func New(cfg Config) *Service {
+	if cfg.DefaultValidity <= 0 {
+		cfg.DefaultValidity = time.Hour
+	}
+	if cfg.MaxValidity <= 0 {
+		cfg.MaxValidity = time.Hour
+	}
+	if cfg.Lockout == nil {
+		cfg.Lockout = policy.DefaultLockout
+	}
+	if cfg.Propagation == nil {
+		cfg.Propagation = func(context.Context, keystore.Revision) Propagation { return Propagation{Confirmed: 1} }
+	}
+	return &Service{cfg: cfg}
+}
+
+// op is one operation inside its transaction.
+type op struct {
+	*Service
+	ctx   context.Context
+	r     keystore.Reader
+	tx    keystore.Tx // nil when only reading
+	actor Actor       // with its rights as of this transaction
+	now   policy.Instant
+}
+
+// view runs fn on one snapshot, with the actor's rights as of that snapshot.
+func (s *Service) view(ctx context.Context, a Actor, fn func(*op) error) error {
+	return s.cfg.Store.View(ctx, func(r keystore.Reader) error {
+		return s.run(ctx, a, r, nil, fn)
+	})
+}
+
+// update runs fn in one transaction. A store may run fn again after a conflict
+// with another writer, so fn must assign what it returns and never accumulate.
+func (s *Service) update(ctx context.Context, a Actor, fn func(*op) error) (Commit, error) {
+	revision, err := s.cfg.Store.Update(ctx, func(tx keystore.Tx) error {
+		return s.run(ctx, a, tx, tx, fn)
+	})
+	if err != nil {
+		return Commit{}, err
+	}
+	return Commit{Revision: revision, Propagation: s.cfg.Propagation(ctx, revision)}, nil
+}
+
+func (s *Service) run(ctx context.Context, a Actor, r keystore.Reader, tx keystore.Tx, fn func(*op) error) error {
+	o := &op{Service: s, ctx: ctx, r: r, tx: tx, now: r.Now()}
+	var err error
+	if o.actor, err = a.current(o); err != nil {
+		return err
+	}
+	return fn(o)
+}
+
+// stamp is the wall time that records carry, at the precision that stores keep.
+func (o *op) stamp() time.Time { return o.now.Wall.UTC().Truncate(timePrecision) }

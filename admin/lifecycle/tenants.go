@@ -1,0 +1,205 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/keyreeve/keyreeve/credential"
+	"github.com/keyreeve/keyreeve/keystore"
+	"github.com/keyreeve/keyreeve/policy"
+)
+
+// The spellings that requests use for the Default microtenant and for all of
+// them; no microtenant can have one as its id.
+const (
+	microtenantDefault = "0"
+	microtenantAll     = "null"
+)
+
+// NewCustomer is what a customer is made from. Name is required and unique.
+type NewCustomer struct {
+	// ID of one's own, to equal the upstream's; "" makes one.
+	ID   string
+	Name string
+	// Enabled left out is true.
+	Enabled Optional[bool]
+}
+
+// NewMicrotenant is what a microtenant is made from. Name is required and
+// unique in its customer.
+type NewMicrotenant struct {
+	// ID of one's own, to equal the upstream's; "" makes one.
+	ID string
+	// CustomerID left empty is the actor's own.
+	CustomerID string
+	Name       string
+	// Enabled left out is true.
+	Enabled Optional[bool]
+}
+
+// Customer is a tenant as every door shows it.
+type Customer struct {
+	ID         string            `json:"id"`
+	Name       string            `json:"name"`
+	Enabled    bool              `json:"enabled"`
+	CreatedAt  time.Time         `json:"created_at"`
+	ModifiedAt time.Time         `json:"modified_at"`
+	Revision   keystore.Revision `json:"-"`
+}
+
+// Microtenant is a part of a customer as every door shows it.
+type Microtenant struct {
+	ID         string            `json:"id"`
+	CustomerID string            `json:"customer_id"`
+	Name       string            `json:"name"`
+	Enabled    bool              `json:"enabled"`
+	CreatedAt  time.Time         `json:"created_at"`
+	ModifiedAt time.Time         `json:"modified_at"`
+	Revision   keystore.Revision `json:"-"`
+}
+
+// CreateCustomer makes a customer; only an actor for all customers may.
+func (s *Service) CreateCustomer(ctx context.Context, a Actor, in NewCustomer) (Customer, Commit, error) {
+	var out Customer
+	commit, err := s.update(ctx, a, func(o *op) error {
+		if err := o.need(ResourceTenants, policy.Create); err != nil {
+			return err
+		}
+		if !o.actor.AllCustomers {
+			return exceeds("id", "only an Operator may make a customer")
+		}
+		var bad FieldErrors
+		now := o.stamp()
+		c := &keystore.Customer{ID: newOrOwnID(&bad, in.ID, "cus"), Name: cleanName(&bad, in.Name),
+			Enabled: !in.Enabled.Has() || in.Enabled.Value, Created: now, Modified: now}
+		if err := bad.Err(); err != nil {
+			return err
+		}
+		if err := o.unusedCustomer(c); err != nil {
+			return err
+		}
+		if err := o.tx.PutCustomer(ctx, c); err != nil {
+			return refusal(err, "customer")
+		}
+		stored, err := o.r.Customer(ctx, c.ID)
+		if err != nil {
+			return err
+		}
+		out = Customer{ID: stored.ID, Name: stored.Name, Enabled: stored.Enabled,
+			CreatedAt: stored.Created, ModifiedAt: stored.Modified, Revision: stored.Revision}
+		return o.audit("customer.create", target{string(keystore.KindCustomer), c.ID, c.Name, c.ID}, nil, out)
+	})
+	if err != nil {
+		return Customer{}, Commit{}, err
+	}
+	return out, commit, nil
+}
+
+// CreateMicrotenant makes a microtenant of a customer.
+func (s *Service) CreateMicrotenant(ctx context.Context, a Actor, in NewMicrotenant) (Microtenant, Commit, error) {
+	var out Microtenant
+	commit, err := s.update(ctx, a, func(o *op) error {
+		if err := o.need(ResourceTenants, policy.Create); err != nil {
+			return err
+		}
+		var bad FieldErrors
+		now := o.stamp()
+		m := &keystore.Microtenant{ID: newOrOwnID(&bad, in.ID, "mt", microtenantDefault, microtenantAll), CustomerID: in.CustomerID,
+			Name: cleanName(&bad, in.Name), Enabled: !in.Enabled.Has() || in.Enabled.Value, Created: now, Modified: now}
+		if m.CustomerID == "" {
+			m.CustomerID = o.actor.CustomerID
+		}
+		if m.CustomerID == "" {
+			bad.Add("customer_id", FieldRequired, "is required, the acting party belongs to no customer")
+		}
+		if err := bad.Err(); err != nil {
+			return err
+		}
+		// Held at customer level: an actor inside a microtenant makes no siblings.
+		if err := o.withinTenant(m.CustomerID, ""); err != nil {
+			return err
+		}
+		if err := o.tenantExists(m.CustomerID, ""); err != nil {
+			return err
+		}
+		if err := o.unusedMicrotenant(m); err != nil {
+			return err
+		}
+		if err := o.tx.PutMicrotenant(ctx, m); err != nil {
+			return refusal(err, "microtenant")
+		}
+		stored, err := o.r.Microtenant(ctx, m.CustomerID, m.ID)
+		if err != nil {
+			return err
+		}
+		out = Microtenant{ID: stored.ID, CustomerID: stored.CustomerID, Name: stored.Name, Enabled: stored.Enabled,
+			CreatedAt: stored.Created, ModifiedAt: stored.Modified, Revision: stored.Revision}
+		return o.audit("microtenant.create", target{string(keystore.KindMicrotenant), m.ID, m.Name, m.CustomerID}, nil, out)
+	})
+	if err != nil {
+		return Microtenant{}, Commit{}, err
+	}
+	return out, commit, nil
+}
+
+func newOrOwnID(bad *FieldErrors, id, prefix string, reserved ...string) string {
+	if id == "" {
+		return credential.NewID(prefix)
+	}
+	return cleanID(bad, id, reserved...)
+}
+
+// unusedCustomer refuses an id or name that another customer has: Put would
+// replace the record of that id.
+func (o *op) unusedCustomer(c *keystore.Customer) error {
+	all, err := o.r.Customers(o.ctx)
+	if err != nil {
+		return err
+	}
+	for _, other := range all {
+		switch {
+		case other.ID == c.ID:
+			return conflict(CodeIDTaken, "id", "another customer has the id %q", c.ID)
+		case other.Name == c.Name:
+			return conflict(CodeNameTaken, "name", "another customer is called %q", c.Name)
+		}
+	}
+	return nil
+}
+
+func (o *op) unusedMicrotenant(m *keystore.Microtenant) error {
+	all, err := o.r.Microtenants(o.ctx, m.CustomerID)
+	if err != nil {
+		return err
+	}
+	for _, other := range all {
+		switch {
+		case other.ID == m.ID:
+			return conflict(CodeIDTaken, "id", "another microtenant of this customer has the id %q", m.ID)
+		case other.Name == m.Name:
+			return conflict(CodeNameTaken, "name", "another microtenant of this customer is called %q", m.Name)
+		}
+	}
+	return nil
+}
+
+// tenantExists refuses, as a fault of the request, a customer or microtenant
+// that is not there.
+func (o *op) tenantExists(customerID, microtenantID string) error {
+	var bad FieldErrors
+	_, err := o.r.Customer(o.ctx, customerID)
+	if errors.Is(err, keystore.ErrNotFound) {
+		bad.Add("customer_id", FieldNotFound, "there is no such customer")
+		return bad.Err()
+	}
+	if err != nil || microtenantID == "" {
+		return err
+	}
+	_, err = o.r.Microtenant(o.ctx, customerID, microtenantID)
+	if errors.Is(err, keystore.ErrNotFound) {
+		bad.Add("microtenant_id", FieldNotFound, "this customer has no such microtenant")
+		return bad.Err()
+	}
+	return err
+}

@@ -1,0 +1,181 @@
+package caddymodule
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/keyreeve/keyreeve/admin/api"
+	"github.com/keyreeve/keyreeve/admin/lifecycle"
+	"github.com/keyreeve/keyreeve/credential"
+	"github.com/keyreeve/keyreeve/policy"
+)
+
+func init() {
+	caddy.RegisterModule(new(Admin))
+	caddy.RegisterModule(new(adminEndpoint))
+}
+
+const (
+	on  = "on"
+	off = "off"
+)
+
+// Admin serves the admin API on a site. It answers its own paths only and passes
+// every other on.
+type Admin struct {
+	// Whether the admin API is served: `on` or `off`. Default: `on`.
+	API string `json:"api,omitempty"`
+
+	app *App
+}
+
+// CaddyModule returns the Caddy module information.
+func (*Admin) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.handlers.keyreeve_admin", New: func() caddy.Module { return new(Admin) }}
+}
+
+// Provision finds the app.
+func (a *Admin) Provision(ctx caddy.Context) error {
+	switch a.API {
+	case "":
+		a.API = on
+	case on, off:
+	default:
+		return fmt.Errorf("api %q: expected on or off", a.API)
+	}
+	app, err := ctx.App("keyreeve")
+	if err != nil {
+		return err
+	}
+	a.app = app.(*App)
+	return nil
+}
+
+// ServeHTTP answers the admin API's paths.
+func (a *Admin) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if a.API == off || !api.Match(r.URL.Path) {
+		return next.ServeHTTP(w, r)
+	}
+	run := a.app.ready(r.Context())
+	if run == nil {
+		w.Header().Set("Retry-After", "5")
+		return caddyhttp.Error(http.StatusServiceUnavailable, errors.New("the key store is not open yet"))
+	}
+	run.api.ServeHTTP(w, r)
+	return nil
+}
+
+// adminForms are the credentials an administrator's program may sign in with.
+const adminForms = credential.FormBasic | credential.FormBearer
+
+// authenticate proves the caller of the admin API, by the same mechanism and the
+// same count as the gate.
+func (run *running) authenticate(r *http.Request) (lifecycle.Actor, *api.AuthProblem) {
+	if isEarlyData(r) {
+		return lifecycle.Actor{}, authProblem(policy.Deny(policy.TooEarly))
+	}
+	cred, problem := credential.Extract(r.Header, r.URL.RawQuery, adminForms)
+	switch problem {
+	case credential.Missing:
+		return lifecycle.Actor{}, authProblem(policy.Deny(policy.CredentialsRequired))
+	case credential.Ambiguous:
+		return lifecycle.Actor{}, authProblem(policy.Deny(policy.InvalidRequest))
+	case credential.MalformedToken:
+		return lifecycle.Actor{}, authProblem(policy.Deny(policy.InvalidToken))
+	}
+	slot := run.store.enter()
+	defer run.store.leave(slot)
+	now := run.store.clock.Now()
+	if problem == credential.MalformedClient {
+		return lifecycle.Actor{}, authProblem(run.auth.Malformed(r.Context(), now).Decision)
+	}
+	if cred.Form == credential.FormBearer {
+		return lifecycle.Actor{}, authProblem(policy.Deny(policy.InvalidToken))
+	}
+	from := clientAddress(r)
+	res := run.auth.Secret(r.Context(), cred.ClientID, cred.Secret, from, now)
+	if !res.Allow {
+		return lifecycle.Actor{}, authProblem(res.Decision)
+	}
+	address := ""
+	if from.IsValid() {
+		address = from.String()
+	}
+	return lifecycle.ForKey(res.Key, res.Role, address, requestID(r)), nil
+}
+
+func authProblem(d policy.Decision) *api.AuthProblem {
+	a := answers[d.Reason]
+	return &api.AuthProblem{Status: a.status, Code: d.Reason.Code(), Detail: a.detail, RetryAfter: d.RetryAfter}
+}
+
+// adminEndpoint mounts the admin API on Caddy's own admin endpoint under
+// /keyreeve/, for the CLI.
+type adminEndpoint struct{}
+
+// CaddyModule returns the Caddy module information.
+func (*adminEndpoint) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "admin.api.keyreeve", New: func() caddy.Module { return new(adminEndpoint) }}
+}
+
+// Routes lists the endpoint's route.
+func (*adminEndpoint) Routes() []caddy.AdminRoute {
+	return []caddy.AdminRoute{{Pattern: localPrefix + "/", Handler: caddy.AdminHandlerFunc(serveLocal)}}
+}
+
+const localPrefix = "/keyreeve"
+
+// serveLocal answers on behalf of the app in force. Who reaches Caddy's admin
+// endpoint can change the whole configuration, so no credential is asked for;
+// but that holds for this machine only.
+func serveLocal(w http.ResponseWriter, r *http.Request) error {
+	app := active.Load()
+	if app == nil {
+		return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: errors.New("no configuration with keyreeve is running")}
+	}
+	switch {
+	case app.LocalAdmin == localAdminOff:
+		return caddy.APIError{HTTPStatus: http.StatusForbidden, Err: errors.New("local_admin is off")}
+	case !isLocal(r):
+		return caddy.APIError{HTTPStatus: http.StatusForbidden, Err: errors.New("only over loopback or a unix socket")}
+	}
+	run := app.ready(r.Context())
+	if run == nil {
+		return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: errors.New("the key store is not open yet")}
+	}
+	http.StripPrefix(localPrefix, app.localAPI(run)).ServeHTTP(w, r)
+	return nil
+}
+
+// localAPI is the admin API acting as `local`.
+func (a *App) localAPI(run *running) http.Handler {
+	actor := lifecycle.Local("admin endpoint", a.LocalAdmin != localAdminFull)
+	return api.New(run.keys, func(*http.Request) (lifecycle.Actor, *api.AuthProblem) { return actor, nil })
+}
+
+// isLocal reports a peer on this machine: a loopback address, or a unix socket,
+// whose peers have no address.
+func isLocal(r *http.Request) bool {
+	if r.RemoteAddr == "" || r.RemoteAddr == "@" || strings.HasPrefix(r.RemoteAddr, "/") {
+		return true
+	}
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return false
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner           = (*Admin)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Admin)(nil)
+	_ caddy.AdminRouter           = (*adminEndpoint)(nil)
+)

@@ -1,0 +1,260 @@
+// Package caddymodule is Keyreeve's face to Caddy: the app, the handlers, their
+// Caddyfile syntax and life cycle. It holds no rules of its own.
+package caddymodule
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/keyreeve/keyreeve/admin/api"
+	"github.com/keyreeve/keyreeve/admin/lifecycle"
+	"github.com/keyreeve/keyreeve/keystore"
+	"github.com/keyreeve/keyreeve/policy"
+	"github.com/keyreeve/keyreeve/session/authn"
+)
+
+func init() {
+	caddy.RegisterModule(new(App))
+}
+
+// readyWithin is how long a request waits for the store to open. Apps start in
+// no fixed order, so the first requests can be earlier than the store.
+const readyWithin = 5 * time.Second
+
+// Values of local_admin.
+const (
+	localAdminFull = "full"
+	localAdminRead = "read"
+	localAdminOff  = "off"
+)
+
+// App keeps the keys: one store, its caches and locks, shared by every handler
+// of the configuration and kept over reloads.
+type App struct {
+	// Where keys are kept: a module of the namespace `keyreeve.stores`.
+	// Default: `sqlite` in Caddy's data directory.
+	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=keyreeve.stores inline_key=module"`
+
+	// Files with the master keys that verifiers depend on, one each; placeholders
+	// are replaced. The first is the current one, the others are still read.
+	// Default for an embedded store: one made once (mode 0600) at
+	// `keyreeve/master.key` in Caddy's configuration directory. Keep it apart from
+	// the database and its backups.
+	MasterKeyFile []string `json:"master_key_file,omitempty"`
+
+	// The master keys themselves, as placeholders such as `{env.KEYREEVE_MASTER_KEY}`.
+	// Instead of files.
+	MasterKey []string `json:"master_key,omitempty"`
+
+	// What happens after wrong secrets.
+	Lockout *LockoutConfig `json:"lockout,omitempty"`
+
+	// The lifetime of sessions.
+	Sessions *SessionsConfig `json:"sessions,omitempty"`
+
+	// The bounds of the caches.
+	Cache *CacheConfig `json:"cache,omitempty"`
+
+	// How long known keys are served while the store is out of reach. 0 refuses as
+	// soon as the loss is noticed. Default: 5m.
+	MaxStale *caddy.Duration `json:"max_stale,omitempty"`
+
+	// What Caddy's own admin endpoint may do under `/keyreeve/`: `full` (over
+	// loopback or a unix socket only), `read` or `off`. Default: `full`.
+	LocalAdmin string `json:"local_admin,omitempty"`
+
+	// Policy files that every gate obeys besides its own.
+	Policy []string `json:"policy,omitempty"`
+
+	opener   StoreOpener
+	settings authn.Settings
+	sizes    keystore.CacheSizes
+	validity struct{ standard, longest time.Duration }
+	files    []*policy.File
+	sets     []*policy.Set // the app's own, then each gate's
+	logger   *zap.Logger
+
+	// identity is set once this configuration holds its share of the store.
+	identity string
+	running  atomic.Pointer[running]
+	opened   chan struct{}
+}
+
+// running is what a started app offers to its handlers.
+type running struct {
+	store *sharedStore
+	auth  *authn.Authenticator
+	keys  *lifecycle.Service
+	api   http.Handler
+}
+
+// active is the app of the configuration in force, for Caddy's admin endpoint:
+// its routers are made before the apps and never cleaned up.
+var active atomic.Pointer[App]
+
+// CaddyModule returns the Caddy module information.
+func (*App) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "keyreeve", New: func() caddy.Module { return new(App) }}
+}
+
+// Provision reads the configuration. It opens and creates nothing: it also runs
+// for a configuration that is only validated.
+func (a *App) Provision(ctx caddy.Context) error {
+	a.logger = ctx.Logger()
+	a.opened = make(chan struct{})
+	if len(a.StoreRaw) == 0 {
+		a.StoreRaw = json.RawMessage(`{"module":"sqlite"}`)
+	}
+	mod, err := ctx.LoadModule(a, "StoreRaw")
+	if err != nil {
+		return fmt.Errorf("key store: %w", err)
+	}
+	a.opener = mod.(StoreOpener)
+	if a.settings, err = a.Lockout.settings(); err != nil {
+		return err
+	}
+	a.settings.MaxStale = defaultMaxStale
+	if a.MaxStale != nil {
+		a.settings.MaxStale = time.Duration(*a.MaxStale)
+	}
+	if a.settings.MaxStale < 0 {
+		return fmt.Errorf("max_stale %s: expected 0 or more", a.settings.MaxStale)
+	}
+	if a.validity.standard, a.validity.longest, err = a.Sessions.validity(); err != nil {
+		return err
+	}
+	if a.sizes, err = a.Cache.sizes(); err != nil {
+		return err
+	}
+	switch a.LocalAdmin {
+	case "":
+		a.LocalAdmin = localAdminFull
+	case localAdminFull, localAdminRead, localAdminOff:
+	default:
+		return fmt.Errorf("local_admin %q: expected full, read or off", a.LocalAdmin)
+	}
+	if len(a.MasterKey) > 0 && len(a.MasterKeyFile) > 0 {
+		return errors.New("master_key and master_key_file: expected only one of them")
+	}
+	return a.loadPolicy()
+}
+
+func (a *App) loadPolicy() error {
+	var err error
+	if a.files, err = loadPolicyFiles(a.Policy); err != nil {
+		return err
+	}
+	set, err := policy.Compile(a.files, nil)
+	if err != nil {
+		return fmt.Errorf("policy: %w", err)
+	}
+	a.sets = []*policy.Set{set}
+	return nil
+}
+
+// groupOf is the group of a resource in the first policy that gives it one. The
+// sets are complete before the app starts.
+func (a *App) groupOf(resource string) string {
+	for _, set := range a.sets {
+		if group := set.GroupOf(resource); group != "" {
+			return group
+		}
+	}
+	return ""
+}
+
+// Start opens the store, or joins the configuration before this one in using it.
+func (a *App) Start() error {
+	identity, err := a.opener.Identity()
+	if err != nil {
+		return err
+	}
+	shared, err := openShared(identity, a.opener.Open, a.sizes, a.logger)
+	if err != nil {
+		return err
+	}
+	a.identity = identity
+	ring, err := a.keyring(shared.keys.Store())
+	if err != nil {
+		a.release()
+		return err
+	}
+	shared.keys.Resize(a.sizes)
+	shared.keys.SetLockout(a.settings.Lockout)
+	run := &running{
+		store: shared,
+		auth:  authn.New(shared.keys, ring, a.settings),
+		keys: lifecycle.New(lifecycle.Config{
+			Store: shared.keys, Keyring: ring, GroupOf: a.groupOf,
+			DefaultValidity: a.validity.standard, MaxValidity: a.validity.longest,
+		}),
+	}
+	run.api = api.New(run.keys, run.authenticate)
+	a.running.Store(run)
+	close(a.opened)
+	active.Store(a)
+	a.logger.Info("key store ready", zap.String("store", identity), zap.Int64("revision", int64(shared.keys.Position())))
+	return nil
+}
+
+// Stop leaves the admin endpoint to the next configuration.
+func (a *App) Stop() error {
+	active.CompareAndSwap(a, nil)
+	return nil
+}
+
+// Cleanup gives up this configuration's share of the store.
+func (a *App) Cleanup() error {
+	active.CompareAndSwap(a, nil)
+	return a.release()
+}
+
+func (a *App) release() error {
+	if a.identity == "" {
+		return nil
+	}
+	_, err := runtimes.Delete(a.identity)
+	a.identity = ""
+	return err
+}
+
+// ready is the running state, waited for while the store opens; nil if it does not.
+func (a *App) ready(ctx context.Context) *running {
+	if r := a.running.Load(); r != nil {
+		return r
+	}
+	timer := time.NewTimer(readyWithin)
+	defer timer.Stop()
+	select {
+	case <-a.opened:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return a.running.Load()
+}
+
+// Service is the key administration of the configuration in force; nil if none
+// is running. It is for programs that run Caddy in their own process.
+func Service() *lifecycle.Service {
+	if a := active.Load(); a != nil {
+		if r := a.running.Load(); r != nil {
+			return r.keys
+		}
+	}
+	return nil
+}
+
+// Interface guards
+var (
+	_ caddy.App          = (*App)(nil)
+	_ caddy.Provisioner  = (*App)(nil)
+	_ caddy.CleanerUpper = (*App)(nil)
+)

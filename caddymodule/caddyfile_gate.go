@@ -1,0 +1,173 @@
+package caddymodule
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/keyreeve/keyreeve/policy"
+)
+
+func init() {
+	httpcaddyfile.RegisterHandlerDirective("keyreeve_admin", parseAdmin)
+	httpcaddyfile.RegisterHandlerDirective("keyreeve", parseGate)
+	// Each goes right before basic_auth, so behind the one named before it.
+	httpcaddyfile.RegisterDirectiveOrder("keyreeve_admin", httpcaddyfile.Before, "basic_auth")
+	httpcaddyfile.RegisterDirectiveOrder("keyreeve", httpcaddyfile.Before, "basic_auth")
+}
+
+func parseGate(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+	g := new(Gate)
+	return g, g.UnmarshalCaddyfile(h.Dispenser)
+}
+
+// UnmarshalCaddyfile reads the gate's directive. Syntax:
+//
+//	keyreeve {
+//	    credentials bearer|basic|header|apikey... [unsafe_logs_filtered]
+//	    policy <file>...
+//	    route <METHOD,...|*> <pattern> <resource>[:<action>] {
+//	        tenant <param>|off
+//	        microtenant <param>|off
+//	        encoded allow
+//	    }
+//	    public <METHOD,...|*> <pattern> {
+//	        forward_credentials
+//	    }
+//	    cors <origin>...
+//	    identity headers|off
+//	    error_format problem|zpa|caddy
+//	    forward_credentials
+//	    forward_overrides
+//	    shadow
+//	}
+func (g *Gate) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next()
+	if err := noArgs(d, "keyreeve"); err != nil {
+		return err
+	}
+	return eachOption(d, "keyreeve", options{
+		"credentials":         func() error { return g.parseCredentials(d) },
+		"policy":              func() error { return someArgs(d, &g.Policy, "a policy file") },
+		"route":               func() error { return g.parseRoute(d) },
+		"public":              func() error { return g.parsePublic(d) },
+		"cors":                func() error { return someArgs(d, &g.CORS, "an origin such as https://app.example.com") },
+		"identity":            func() error { return wordArg(d, &g.Identity, identityHeaders, identityOff) },
+		"error_format":        func() error { return wordArg(d, &g.ErrorFormat, formatProblem, formatZPA, formatCaddy) },
+		"forward_credentials": func() error { g.ForwardCredentials = true; return noMore(d, "forward_credentials alone") },
+		"forward_overrides":   func() error { g.ForwardOverrides = true; return noMore(d, "forward_overrides alone") },
+		"shadow":              func() error { g.Shadow = true; return noMore(d, "shadow alone") },
+	})
+}
+
+const logsFiltered = "unsafe_logs_filtered"
+
+func (g *Gate) parseCredentials(d *caddyfile.Dispenser) error {
+	if err := someArgs(d, &g.Credentials, "bearer, basic, header or apikey"); err != nil {
+		return err
+	}
+	seen := make(map[string]bool)
+	for _, w := range g.Credentials {
+		if _, ok := credentialForms[w]; !ok && w != logsFiltered {
+			return d.Errf("credentials %q: expected bearer, basic, header, apikey or %s", w, logsFiltered)
+		}
+		if seen[w] {
+			return d.Errf("credentials: %s stands twice", w)
+		}
+		seen[w] = true
+	}
+	g.UnsafeLogsFiltered = seen[logsFiltered]
+	g.Credentials = slices.DeleteFunc(g.Credentials, func(w string) bool { return w == logsFiltered })
+	if !g.UnsafeLogsFiltered && (seen["header"] || seen["apikey"]) {
+		return d.Errf("credentials header and apikey: Caddy logs these headers before any handler runs; filter them in every access log, then add %s", logsFiltered)
+	}
+	return nil
+}
+
+func (g *Gate) parseRoute(d *caddyfile.Dispenser) error {
+	const syntax = "route <METHOD,...|*> <pattern> <resource>[:<action>]"
+	origin := origin(d)
+	args := d.RemainingArgs()
+	if len(args) != 3 {
+		return d.Errf("route has %d arguments: expected %s", len(args), syntax)
+	}
+	resource, action, named := strings.Cut(args[2], ":")
+	if named && action == "" {
+		return d.Errf("route %s: an empty action after %q: expected read, create, update or delete", args[1], ":")
+	}
+	spec := policy.RouteSpec{Methods: methods(args[0]), Path: args[1], Resource: resource, Action: action, Origin: origin}
+	err := eachOption(d, "route", options{
+		"tenant":      func() (err error) { spec.Tenant, err = oneArg(d, "a path parameter or off"); return err },
+		"microtenant": func() (err error) { spec.Microtenant, err = oneArg(d, "a query parameter or off"); return err },
+		"encoded": func() error {
+			var word string
+			spec.Encoded = true
+			return wordArg(d, &word, "allow")
+		},
+	})
+	return g.addRoute(d, spec, err)
+}
+
+func (g *Gate) parsePublic(d *caddyfile.Dispenser) error {
+	const syntax = "public <METHOD,...|*> <pattern>"
+	origin := origin(d)
+	args := d.RemainingArgs()
+	if len(args) != 2 {
+		return d.Errf("public has %d arguments: expected %s", len(args), syntax)
+	}
+	spec := policy.RouteSpec{Methods: methods(args[0]), Path: args[1], Public: true, Origin: origin}
+	err := eachOption(d, "public", options{
+		"forward_credentials": func() error { spec.ForwardCredentials = true; return noMore(d, "forward_credentials alone") },
+	})
+	return g.addRoute(d, spec, err)
+}
+
+// addRoute checks a route while its line is still known.
+func (g *Gate) addRoute(d *caddyfile.Dispenser, spec policy.RouteSpec, err error) error {
+	if err != nil {
+		return err
+	}
+	if err := spec.Check(); err != nil {
+		return d.WrapErr(fmt.Errorf("%s: %w", spec.Origin, err))
+	}
+	g.Routes = append(g.Routes, spec)
+	return nil
+}
+
+func methods(list string) []string { return strings.Split(list, ",") }
+
+// origin is where the dispenser stands, for messages that come later.
+func origin(d *caddyfile.Dispenser) string { return fmt.Sprintf("%s:%d", d.File(), d.Line()) }
+
+func parseAdmin(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+	a := new(Admin)
+	return a, a.UnmarshalCaddyfile(h.Dispenser)
+}
+
+// UnmarshalCaddyfile reads the directive. Syntax:
+//
+//	keyreeve_admin {
+//	    api on|off
+//	}
+func (a *Admin) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next()
+	if err := noArgs(d, "keyreeve_admin"); err != nil {
+		return err
+	}
+	return eachOption(d, "keyreeve_admin", options{
+		"api": func() error { return wordArg(d, &a.API, on, off) },
+	})
+}
+
+func sortedKeys(m options) []string { return slices.Sorted(maps.Keys(m)) }
+
+// Interface guards
+var (
+	_ caddyfile.Unmarshaler = (*Gate)(nil)
+	_ caddyfile.Unmarshaler = (*Admin)(nil)
+)

@@ -1,0 +1,98 @@
+package caddymodule
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+
+	"github.com/keyreeve/keyreeve/admin/cli"
+)
+
+func init() {
+	caddycmd.RegisterCommand(caddycmd.Command{
+		Name:  "keyreeve",
+		Short: "Administers API keys",
+		Long:  "Administers the API keys of Keyreeve: over Caddy's local admin endpoint, over a site's admin API, or in the store itself.",
+		CobraFunc: func(cmd *cobra.Command) {
+			env := CLIEnv("caddy keyreeve")
+			cmd.AddCommand(cli.Commands(env)...)
+			cmd.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
+		},
+	})
+}
+
+// CLIEnv is the surroundings of the commands in a process whose main is Caddy's.
+func CLIEnv(program string) cli.Env {
+	return cli.Env{Program: program, Offline: openOffline, Exit: exitCode}
+}
+
+// exitCode makes the error from which Caddy's main takes its exit code.
+func exitCode(code int, err error) error {
+	return caddycmd.WrapCommandFuncForCobra(func(caddycmd.Flags) (int, error) { return code, err })(&cobra.Command{}, nil)
+}
+
+// openOffline opens the store that a configuration names, without running it.
+func openOffline(ctx context.Context, configPath string) (http.Handler, func() error, error) {
+	app, err := offlineApp(configPath)
+	if err != nil {
+		return nil, nil, err
+	}
+	cctx, cancel := caddy.NewContext(caddy.Context{Context: ctx})
+	if err := app.Provision(cctx); err != nil {
+		cancel()
+		return nil, nil, err
+	}
+	app.logger = zap.NewNop()
+	app.LocalAdmin = localAdminFull // whoever can write the store's file needs no permission
+	if err := app.Start(); err != nil {
+		cancel()
+		return nil, nil, err
+	}
+	closeAll := func() error {
+		defer cancel()
+		return app.Cleanup()
+	}
+	return app.localAPI(app.running.Load()), closeAll, nil
+}
+
+// offlineApp reads the app's part of a Caddyfile or JSON configuration.
+func offlineApp(configPath string) (*App, error) {
+	data, err := os.ReadFile(configPath)
+	if err != nil {
+		return nil, err
+	}
+	if !strings.HasSuffix(configPath, ".json") {
+		adapter := caddyconfig.GetAdapter("caddyfile")
+		if adapter == nil {
+			return nil, fmt.Errorf("this build has no Caddyfile adapter: name a JSON configuration")
+		}
+		if data, _, err = adapter.Adapt(data, map[string]any{"filename": filepath.Base(configPath)}); err != nil {
+			return nil, fmt.Errorf("%s: %w", configPath, err)
+		}
+	}
+	var config struct {
+		Apps map[string]json.RawMessage `json:"apps"`
+	}
+	if err := json.Unmarshal(data, &config); err != nil {
+		return nil, fmt.Errorf("%s: %w", configPath, err)
+	}
+	app := new(App)
+	raw, ok := config.Apps["keyreeve"]
+	if !ok {
+		return app, nil // handlers without an app block use its defaults
+	}
+	if err := caddy.StrictUnmarshalJSON(raw, app); err != nil {
+		return nil, fmt.Errorf("%s: apps.keyreeve: %w", configPath, err)
+	}
+	return app, nil
+}

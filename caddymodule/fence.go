@@ -1,0 +1,263 @@
+package caddymodule
+
+import (
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/keyreeve/keyreeve/credential"
+	"github.com/keyreeve/keyreeve/policy"
+	"github.com/keyreeve/keyreeve/session/authn"
+)
+
+// The identity headers. Everything a client sends under the prefix is removed.
+const (
+	headerClientID      = "Keyreeve-Client-Id"
+	headerKeyID         = "Keyreeve-Key-Id"
+	headerKeyName       = "Keyreeve-Key-Name"
+	headerCustomerID    = "Keyreeve-Customer-Id"
+	headerMicrotenantID = "Keyreeve-Microtenant-Id"
+	headerRole          = "Keyreeve-Role"
+
+	fencedPrefix = "keyreeve-"
+)
+
+// sessionCookies are the names of Keyreeve's own session cookie, with and without TLS.
+var sessionCookies = [...]string{"__Host-keyreeve_session", "keyreeve_session"}
+
+// overrideHeaders make some upstreams act on another method or URL than the one
+// that was decided on. Lower case, hyphens.
+var overrideHeaders = map[string]bool{
+	"x-http-method-override": true,
+	"x-http-method":          true,
+	"x-method-override":      true,
+	"x-original-method":      true,
+	"x-forwarded-method":     true,
+	"x-original-url":         true,
+	"x-original-uri":         true,
+	"x-rewrite-url":          true,
+	"x-forwarded-uri":        true,
+	"x-forwarded-path":       true,
+}
+
+// fence removes from the request what the upstream must not receive: whatever
+// looks like an identity, credentials, overrides, protocol switches other than
+// to WebSocket.
+func (g *Gate) fence(r *http.Request, v *verdict) {
+	for name := range r.Header {
+		if g.fenced(name) {
+			delete(r.Header, name)
+		}
+	}
+	forward := g.ForwardCredentials
+	if v.Reason == policy.Public {
+		forward = v.Route.ForwardCredentials
+	}
+	if !forward {
+		credential.Strip(r.Header, g.forms)
+	}
+	if cookies := r.Header["Cookie"]; len(cookies) > 0 {
+		fenceCookies(r.Header, cookies)
+	}
+	fenceUpgrade(r.Header)
+	if connection := r.Header["Connection"]; len(connection) > 0 {
+		fenceConnection(r.Header, connection)
+	}
+	if r.Trailer != nil && r.Body != nil {
+		// Trailers arrive after this handler: the declared names are taken away now,
+		// what comes in under others when the body ends.
+		g.fenceTrailer(r.Trailer)
+		r.Body = &trailerFence{ReadCloser: r.Body, gate: g, trailer: r.Trailer}
+	}
+}
+
+// fenced reports whether a header of this name must not pass. Upstreams of CGI
+// descent read `_` as `-`, so both spellings are one name.
+func (g *Gate) fenced(name string) bool {
+	if name == "" {
+		return false
+	}
+	switch name[0] {
+	case 'k', 'K':
+		return isIdentityName(name)
+	case 'x', 'X':
+		return !g.ForwardOverrides && len(name) >= len("x-http-method") && overrideHeaders[plainName(name)]
+	}
+	return false
+}
+
+func isIdentityName(name string) bool {
+	if len(name) < len(fencedPrefix) {
+		return false
+	}
+	for i := range len(fencedPrefix) {
+		c := name[i]
+		switch {
+		case c == '_' || c == '.': // both become `_` in a CGI variable
+			c = '-'
+		case 'A' <= c && c <= 'Z':
+			c |= 0x20
+		}
+		if c != fencedPrefix[i] {
+			return false
+		}
+	}
+	return true
+}
+
+func plainName(name string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '_' || r == '.' {
+			return '-'
+		}
+		return r
+	}, strings.ToLower(name))
+}
+
+// fenceCookies takes Keyreeve's own session cookie out.
+func fenceCookies(h http.Header, lines []string) {
+	kept := make([]string, 0, len(lines))
+	changed := false
+	for _, line := range lines {
+		if !strings.Contains(line, "keyreeve_session") {
+			kept = append(kept, line)
+			continue
+		}
+		var pairs []string
+		for pair := range strings.SplitSeq(line, ";") {
+			pair = strings.TrimSpace(pair)
+			name, _, _ := strings.Cut(pair, "=")
+			if name = strings.TrimSpace(name); name == sessionCookies[0] || name == sessionCookies[1] {
+				changed = true
+				continue
+			}
+			pairs = append(pairs, pair)
+		}
+		if len(pairs) > 0 {
+			kept = append(kept, strings.Join(pairs, "; "))
+		}
+	}
+	switch {
+	case !changed:
+	case len(kept) == 0:
+		delete(h, "Cookie")
+	default:
+		h["Cookie"] = kept
+	}
+}
+
+// fenceUpgrade leaves only an upgrade to WebSocket: after any other the bytes
+// that follow would be requests nobody examined.
+func fenceUpgrade(h http.Header) {
+	upgrade := h["Upgrade"]
+	if len(upgrade) == 0 || (len(upgrade) == 1 && strings.EqualFold(strings.TrimSpace(upgrade[0]), "websocket")) {
+		return
+	}
+	delete(h, "Upgrade")
+	delete(h, "Http2-Settings")
+	removeTokens(h, func(token string) bool {
+		return strings.EqualFold(token, "upgrade") || strings.EqualFold(token, "http2-settings")
+	})
+}
+
+// fenceConnection keeps a client from having identity headers taken away: the
+// proxy behind removes every header that Connection names (RFC 9110 section
+// 7.6.1), after this handler has set them.
+func fenceConnection(h http.Header, lines []string) {
+	for _, line := range lines {
+		if strings.ContainsAny(line, "kK") {
+			removeTokens(h, isIdentityName)
+			return
+		}
+	}
+}
+
+// removeTokens rebuilds Connection without the tokens that match.
+func removeTokens(h http.Header, match func(token string) bool) {
+	var kept []string
+	for _, line := range h["Connection"] {
+		for token := range strings.SplitSeq(line, ",") {
+			if token = strings.TrimSpace(token); token != "" && !match(token) {
+				kept = append(kept, token)
+			}
+		}
+	}
+	if len(kept) == 0 {
+		delete(h, "Connection")
+		return
+	}
+	h["Connection"] = []string{strings.Join(kept, ", ")}
+}
+
+// fenceTrailer removes what must not pass as a trailer: the above, and whatever
+// decides how a message is read or who sent it (RFC 9110 section 6.5.1).
+func (g *Gate) fenceTrailer(trailer http.Header) {
+	for name := range trailer {
+		switch {
+		case g.fenced(name), name == "Authorization", name == "Cookie", name == "Connection", name == "Host",
+			name == "X-Client-Id", name == "X-Client-Secret", name == "X-Api-Key":
+			delete(trailer, name)
+		}
+	}
+}
+
+// trailerFence filters trailers at the end of the body. The map is the one that
+// net/http fills, undeclared names included.
+type trailerFence struct {
+	io.ReadCloser
+	gate    *Gate
+	trailer http.Header
+}
+
+func (t *trailerFence) Read(p []byte) (int, error) {
+	n, err := t.ReadCloser.Read(p)
+	if err != nil {
+		t.gate.fenceTrailer(t.trailer)
+	}
+	return n, err
+}
+
+// setIdentity tells the upstream who calls. One array backs the values.
+func setIdentity(h http.Header, id authn.Identity) {
+	values := [...]string{id.Key.ClientID, id.Key.ID, escapeName(id.Key.Name), id.Key.CustomerID, id.Role.ID, id.Key.MicrotenantID}
+	backing := make([]string, len(values))
+	copy(backing, values[:])
+	h[headerClientID] = backing[0:1:1]
+	h[headerKeyID] = backing[1:2:2]
+	h[headerKeyName] = backing[2:3:3]
+	h[headerCustomerID] = backing[3:4:4]
+	h[headerRole] = backing[4:5:5]
+	if id.Key.MicrotenantID != "" {
+		h[headerMicrotenantID] = backing[5:6:6]
+	}
+}
+
+// escapeName percent-encodes all but the unreserved characters (RFC 3986 section
+// 2.3), so that any decoder gives the name back.
+func escapeName(name string) string {
+	plain := func(c byte) bool {
+		return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("-._~", c) >= 0
+	}
+	i := 0
+	for i < len(name) && plain(name[i]) {
+		i++
+	}
+	if i == len(name) {
+		return name
+	}
+	const hex = "0123456789ABCDEF"
+	var b strings.Builder
+	b.Grow(len(name) + 2*(len(name)-i))
+	b.WriteString(name[:i])
+	for ; i < len(name); i++ {
+		c := name[i]
+		if plain(c) {
+			b.WriteByte(c)
+			continue
+		}
+		b.WriteByte('%')
+		b.WriteByte(hex[c>>4])
+		b.WriteByte(hex[c&15])
+	}
+	return b.String()
+}

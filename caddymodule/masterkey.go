@@ -1,0 +1,110 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/keyreeve/keyreeve/credential"
+	"github.com/keyreeve/keyreeve/keystore"
+)
+
+// masterKeyCheck bounds asking the store which master keys it depends on.
+const masterKeyCheck = 10 * time.Second
+
+// keyring reads the master keys and holds them against the store: one that
+// depends on another key is refused now, not by every client later.
+func (a *App) keyring(store keystore.Store) (*credential.Keyring, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), masterKeyCheck)
+	defer cancel()
+	needed, err := store.MasterKeyIDs(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("asking the store for its master keys: %w", err)
+	}
+	keys, where, err := a.readMasterKeys(len(needed) == 0)
+	if err != nil {
+		return nil, err
+	}
+	ring, err := credential.NewKeyring(keys...)
+	if err != nil {
+		return nil, fmt.Errorf("master keys: %w", err)
+	}
+	missing := slices.DeleteFunc(needed, ring.Has)
+	if len(missing) > 0 {
+		return nil, fmt.Errorf("wrong master key: %s holds verifiers under master key %s, but %s holds %s; restore that key, or name it after the current one",
+			store.Identity(), strings.Join(missing, ", "), where, strings.Join(ring.IDs(), ", "))
+	}
+	return ring, nil
+}
+
+// readMasterKeys reads what is configured. A default key file is made once, and
+// only for a store that depends on none yet.
+func (a *App) readMasterKeys(fresh bool) ([]credential.MasterKey, string, error) {
+	repl := caddy.NewReplacer()
+	if len(a.MasterKey) > 0 {
+		keys, err := parseMasterKeys(repl, a.MasterKey)
+		return keys, "master_key", err
+	}
+	paths := a.MasterKeyFile
+	if len(paths) == 0 {
+		if !a.opener.Embedded() {
+			return nil, "", errors.New("master_key_file or master_key is required with this store: every node needs the same one")
+		}
+		paths = []string{filepath.Join(caddy.AppConfigDir(), "keyreeve", "master.key")}
+	}
+	keys := make([]credential.MasterKey, 0, len(paths))
+	for i, p := range paths {
+		path, err := repl.ReplaceOrErr(p, true, true)
+		if err != nil {
+			return nil, "", fmt.Errorf("master_key_file %s: %w", p, err)
+		}
+		key, err := credential.ReadMasterKeyFile(path)
+		if errors.Is(err, fs.ErrNotExist) && i == 0 && fresh && a.opener.Embedded() {
+			key, err = a.createMasterKey(path)
+		}
+		if err != nil {
+			return nil, "", fmt.Errorf("master key: %w", err)
+		}
+		keys = append(keys, key)
+	}
+	return keys, strings.Join(paths, ", "), nil
+}
+
+func (a *App) createMasterKey(path string) (credential.MasterKey, error) {
+	key, err := credential.CreateMasterKeyFile(path)
+	if errors.Is(err, fs.ErrExist) { // another process was first: its key is the key
+		return credential.ReadMasterKeyFile(path)
+	}
+	if err == nil {
+		a.logger.Warn("made a new master key; keep a copy apart from the database: without it every key must be issued anew",
+			zap.String("file", path))
+	}
+	return key, err
+}
+
+func parseMasterKeys(repl *caddy.Replacer, values []string) ([]credential.MasterKey, error) {
+	keys := make([]credential.MasterKey, 0, len(values))
+	for i, v := range values {
+		if !strings.HasPrefix(v, "{") {
+			return nil, fmt.Errorf("master_key %d: expected a placeholder such as {env.KEYREEVE_MASTER_KEY}, so that the key is in no configuration", i+1)
+		}
+		text, err := repl.ReplaceOrErr(v, true, true)
+		if err != nil {
+			return nil, fmt.Errorf("master_key %s: %w", v, err)
+		}
+		key, err := credential.ParseMasterKey(text)
+		if err != nil {
+			return nil, fmt.Errorf("master_key %s: %w", v, err)
+		}
+		keys = append(keys, key)
+	}
+	return keys, nil
+}

@@ -1,0 +1,113 @@
+package caddymodule
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/keyreeve/keyreeve/keystore"
+)
+
+const (
+	// openTimeout bounds opening a store, its migrations included.
+	openTimeout = 60 * time.Second
+	// drainTimeout bounds the wait for decisions under way before a store closes.
+	drainTimeout = 10 * time.Second
+	// drainCounters spreads the count of decisions under way over cache lines.
+	drainCounters = 64
+)
+
+// runtimes holds what outlives a reload: the store, its caches, locks and
+// counters, keyed by the store's identity. Configurations come and go, the last
+// one to leave closes.
+var runtimes = caddy.NewUsagePool()
+
+// newClock makes the clock of a new runtime. Tests turn it.
+var newClock = func() keystore.Clock { return keystore.NewSystemClock() }
+
+// sharedStore is a store in use by one or more configurations.
+type sharedStore struct {
+	keys   *keystore.Cached
+	clock  keystore.Clock
+	logger *zap.Logger
+
+	// deciding counts decisions under way: the requests of an old configuration
+	// are still in flight when its cleanup runs.
+	deciding [drainCounters]paddedCount
+}
+
+type paddedCount struct {
+	n atomic.Int64
+	_ [56]byte // to a cache line of 64 bytes, so that cores do not contend
+}
+
+// openShared opens the store, or joins those who have it open already.
+func openShared(identity string, open func(context.Context, keystore.Clock) (keystore.Store, error), sizes keystore.CacheSizes, logger *zap.Logger) (*sharedStore, error) {
+	value, loaded, err := runtimes.LoadOrNew(identity, func() (caddy.Destructor, error) {
+		ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
+		defer cancel()
+		// The logger must outlive the configuration that happens to come first.
+		logger := caddy.Log().Named("keyreeve")
+		clock := newClock()
+		store, err := open(ctx, clock)
+		if err != nil {
+			return nil, err
+		}
+		keys, err := keystore.OpenCached(ctx, store, clock, sizes, logger)
+		if err != nil {
+			return nil, closing(store, err)
+		}
+		return &sharedStore{keys: keys, clock: clock, logger: logger}, nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("opening the key store: %w", err)
+	}
+	shared := value.(*sharedStore)
+	if loaded {
+		logger.Debug("key store kept open", zap.String("store", identity))
+	}
+	return shared, nil
+}
+
+// closing closes the store after a failure, keeping the failure's error.
+func closing(store keystore.Store, err error) error {
+	if cerr := store.Close(); cerr != nil {
+		return fmt.Errorf("%w (and closing the store: %v)", err, cerr)
+	}
+	return err
+}
+
+// enter marks a decision as under way; leave with the same slot ends it.
+func (s *sharedStore) enter() (slot uint32) {
+	slot = rand.Uint32() % drainCounters
+	s.deciding[slot].n.Add(1)
+	return slot
+}
+
+func (s *sharedStore) leave(slot uint32) { s.deciding[slot].n.Add(-1) }
+
+func (s *sharedStore) underWay() (n int64) {
+	for i := range s.deciding {
+		n += s.deciding[i].n.Load()
+	}
+	return n
+}
+
+// Destruct closes the store once the last configuration has left it and the
+// decisions under way are done. A decision that begins later, by a request of the
+// old configuration, finds the store closed and answers 503.
+func (s *sharedStore) Destruct() error {
+	deadline := time.Now().Add(drainTimeout)
+	for s.underWay() > 0 && time.Now().Before(deadline) {
+		time.Sleep(5 * time.Millisecond)
+	}
+	if n := s.underWay(); n > 0 {
+		s.logger.Warn("closing the key store although decisions are still under way", zap.Int64("decisions", n))
+	}
+	return s.keys.Close()
+}

@@ -1,0 +1,230 @@
+package caddymodule
+
+import (
+	"net/http"
+	"net/netip"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/keyreeve/keyreeve/credential"
+	"github.com/keyreeve/keyreeve/policy"
+	"github.com/keyreeve/keyreeve/session/authn"
+)
+
+// ServeHTTP examines the request and lets it through or refuses it.
+func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	v := &verdict{}
+	preflight := g.examine(r, v)
+	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
+		repl.Map(v.placeholder)
+	}
+	if g.cors.enabled() {
+		if preflight && v.Allow {
+			return g.answerPreflight(w, r)
+		}
+		w = g.cors.decorate(w, r)
+	}
+	if !v.Allow {
+		g.logDenial(r, v)
+		if !g.Shadow {
+			return g.refuse(w, r, v.Decision)
+		}
+	}
+	g.fence(r, v)
+	if v.Reason == policy.Allowed && g.Identity == identityHeaders && !g.Shadow {
+		setIdentity(r.Header, v.Identity)
+	}
+	return next.ServeHTTP(w, r)
+}
+
+// examine decides on a request, in the order in which the first failure answers:
+// early data, path, credential form, client and proof, route, tenant, role. It
+// reports whether the request is a CORS preflight, which asks about another one.
+func (g *Gate) examine(r *http.Request, v *verdict) (preflight bool) {
+	if isEarlyData(r) {
+		v.Decision = policy.Deny(policy.TooEarly)
+		return false
+	}
+	path, class, ok := credential.DecidablePath(r.URL, r.RequestURI)
+	if !ok {
+		v.Decision = policy.Deny(policy.AmbiguousPath)
+		return false
+	}
+	method := effectiveMethod(r)
+	if g.cors.enabled() && g.isPreflight(r) {
+		method, preflight = r.Header.Get("Access-Control-Request-Method"), true
+	}
+	match, reason := g.set.Match(method, path, class == credential.PathOdd)
+	switch {
+	case reason == policy.AmbiguousPath:
+		v.Decision = policy.Deny(reason)
+		return false
+	case preflight:
+		v.Decision = decidePreflight(match)
+		return true
+	case match.Route != nil && match.Route.Public:
+		v.Decision = policy.Decision{Allow: true, Reason: policy.Public, Route: match.Route}
+		return false
+	}
+	g.prove(r, v)
+	if !v.Allow {
+		return false
+	}
+	v.Decision = g.set.Decide(match, path, r.URL.RawQuery, v.Subject())
+	return false
+}
+
+// prove establishes who calls, into v.
+func (g *Gate) prove(r *http.Request, v *verdict) {
+	cred, problem := credential.Extract(r.Header, r.URL.RawQuery, g.forms)
+	switch problem {
+	case credential.Missing:
+		v.Decision = policy.Deny(policy.CredentialsRequired)
+		return
+	case credential.Ambiguous:
+		v.Decision = policy.Deny(policy.InvalidRequest)
+		return
+	case credential.MalformedToken:
+		v.Decision = policy.Deny(policy.InvalidToken)
+		return
+	}
+	run := g.app.ready(r.Context())
+	if run == nil {
+		v.Decision = unready()
+		return
+	}
+	slot := run.store.enter()
+	defer run.store.leave(slot)
+	now := run.store.clock.Now()
+	switch {
+	case problem == credential.MalformedClient:
+		v.Result = run.auth.Malformed(r.Context(), now)
+	case cred.Form == credential.FormBearer:
+		// No token is issued by this version, so none is good.
+		v.Decision = policy.Deny(policy.InvalidToken)
+	case g.Shadow:
+		v.Result = run.auth.Peek(r.Context(), cred.ClientID, cred.Secret, clientAddress(r), now)
+	default:
+		v.Result = run.auth.Secret(r.Context(), cred.ClientID, cred.Secret, clientAddress(r), now)
+	}
+	v.clientID = cred.ClientID
+}
+
+// unready is the answer while the store has not been opened.
+func unready() policy.Decision {
+	d := policy.Deny(policy.StoreUnavailable)
+	d.Detail = "the key store is not open yet"
+	d.RetryAfter = readyWithin
+	return d
+}
+
+// isEarlyData reports a request that an attacker could replay: TLS 1.3 0-RTT
+// data, here or at a proxy in front (RFC 8470 section 5.1).
+func isEarlyData(r *http.Request) bool {
+	if r.TLS != nil && !r.TLS.HandshakeComplete {
+		return true
+	}
+	return len(r.Header["Early-Data"]) > 0
+}
+
+// effectiveMethod is the method to decide on. A WebSocket over HTTP/2 or 3 comes
+// as an extended CONNECT (RFC 8441, RFC 9220) and is the GET it would be over
+// HTTP/1.1.
+func effectiveMethod(r *http.Request) string {
+	if r.Method == http.MethodConnect && r.ProtoMajor >= 2 {
+		if p := r.Header[":protocol"]; len(p) == 1 && strings.EqualFold(p[0], "websocket") {
+			return http.MethodGet
+		}
+	}
+	return r.Method
+}
+
+// clientAddress is the client's address as Caddy sees it through trusted
+// proxies, the zero Addr where there is none (a unix socket).
+func clientAddress(r *http.Request) netip.Addr {
+	s, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+	addr, err := netip.ParseAddr(s)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return addr.Unmap().WithZone("")
+}
+
+// verdict is what became of a request. Its pointer is what the request's
+// placeholders read from.
+type verdict struct {
+	authn.Result
+	// clientID is what was claimed, proven or not. For logs.
+	clientID string
+}
+
+// proven reports whether the caller is known, whatever was decided then.
+func (v *verdict) proven() bool { return v.Role != nil }
+
+// placeholder resolves {http.auth.user.*} and {http.keyreeve.*}.
+func (v *verdict) placeholder(name string) (any, bool) {
+	if rest, ok := strings.CutPrefix(name, "http.keyreeve."); ok {
+		switch rest {
+		case "outcome":
+			if v.Allow {
+				return "allow", true
+			}
+			return "deny", true
+		case "reason":
+			return v.Reason.Code(), true
+		}
+		return nil, false
+	}
+	rest, ok := strings.CutPrefix(name, "http.auth.user.")
+	if !ok || !v.proven() {
+		return nil, false
+	}
+	switch rest {
+	case "id":
+		return v.Key.ClientID, true
+	case "key_id":
+		return v.Key.ID, true
+	case "key_name":
+		return v.Key.Name, true
+	case "customer_id":
+		return v.Key.CustomerID, true
+	case "microtenant_id":
+		return v.Key.MicrotenantID, true
+	case "role":
+		return v.Role.ID, true
+	}
+	return nil, false
+}
+
+// logDenial tells operators what clients are not told. Denials can be as many as
+// requests, so only what changes something is above debug.
+func (g *Gate) logDenial(r *http.Request, v *verdict) {
+	level := zap.DebugLevel
+	message := "denied"
+	switch {
+	case v.Outcome.Locked || v.Outcome.SourceLocked:
+		level, message = zap.WarnLevel, "client locked"
+	case v.Reason == policy.StoreUnavailable:
+		level = zap.WarnLevel
+	case g.Shadow:
+		level, message = zap.InfoLevel, "would be denied"
+	}
+	c := g.logger.Check(level, message)
+	if c == nil {
+		return
+	}
+	fields := []zap.Field{
+		zap.String("reason", v.Reason.Code()), zap.String("detail", v.Detail),
+		zap.String("method", r.Method), zap.String("path", r.URL.Path), zap.Stringer("client_ip", clientAddress(r)),
+	}
+	if v.Key != nil {
+		fields = append(fields, zap.String("client_id", v.Key.ClientID), zap.String("key_id", v.Key.ID))
+	}
+	if scope := v.Scope(); scope != "" {
+		fields = append(fields, zap.String("scope", scope))
+	}
+	c.Write(fields...)
+}

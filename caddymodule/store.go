@@ -1,0 +1,75 @@
+package caddymodule
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/keyreeve/keyreeve/keystore"
+	"github.com/keyreeve/keyreeve/keystore/sqlite"
+)
+
+func init() {
+	caddy.RegisterModule(new(SQLiteStore))
+}
+
+// StoreOpener is a module of the namespace keyreeve.stores.
+type StoreOpener interface {
+	// Identity names the database before it is opened; configurations that name
+	// the same one share it.
+	Identity() (string, error)
+	// Open opens the database, made and migrated as needed.
+	Open(ctx context.Context, clock keystore.Clock) (keystore.Store, error)
+	// Embedded tells that the database belongs to this machine, so that a master
+	// key may be made for it.
+	Embedded() bool
+}
+
+// SQLiteStore keeps keys in a file on this machine.
+type SQLiteStore struct {
+	// The database file; placeholders are replaced. Its directory is made if
+	// missing. Default: `keyreeve/keyreeve.db` in Caddy's data directory.
+	Path string `json:"path,omitempty"`
+}
+
+// CaddyModule returns the Caddy module information.
+func (*SQLiteStore) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "keyreeve.stores.sqlite", New: func() caddy.Module { return new(SQLiteStore) }}
+}
+
+func (s *SQLiteStore) file() (string, error) {
+	if s.Path == "" {
+		return filepath.Join(caddy.AppDataDir(), "keyreeve", "keyreeve.db"), nil
+	}
+	path, err := caddy.NewReplacer().ReplaceOrErr(s.Path, true, true)
+	if err != nil {
+		return "", fmt.Errorf("store sqlite %s: %w", s.Path, err)
+	}
+	return path, nil
+}
+
+// Identity is the database file's path.
+func (s *SQLiteStore) Identity() (string, error) {
+	path, err := s.file()
+	if err != nil {
+		return "", err
+	}
+	return sqlite.Identity(path)
+}
+
+// Open opens the file.
+func (s *SQLiteStore) Open(ctx context.Context, clock keystore.Clock) (keystore.Store, error) {
+	path, err := s.file()
+	if err != nil {
+		return nil, err
+	}
+	return sqlite.Open(ctx, sqlite.Options{Path: path, Clock: clock})
+}
+
+// Embedded is true: the file is this machine's.
+func (*SQLiteStore) Embedded() bool { return true }
+
+// Interface guards
+var _ StoreOpener = (*SQLiteStore)(nil)

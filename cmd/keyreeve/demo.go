@@ -1,0 +1,214 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/spf13/cobra"
+
+	"github.com/keyreeve/keyreeve"
+	"github.com/keyreeve/keyreeve/caddymodule"
+)
+
+// demo is a gate to try: the example configuration on an embedded store, with
+// seeded keys and an echo upstream.
+type demo struct {
+	dir         string
+	listen      string
+	adminListen string
+	upstream    string
+	output      string
+}
+
+func demoCommand() caddycmd.Command {
+	return caddycmd.Command{
+		Name:  "demo",
+		Usage: "[--dir DIR] [--listen ADDR] [--admin-listen ADDR] [--upstream URL] [-o text|json]",
+		Short: "Runs a gate to try, with seeded keys and an echo upstream",
+		Long: `
+Runs the example configuration on an embedded store in DIR, in front of an
+upstream that answers with what it received, and prints keys and curl lines to
+copy. Stop it with Ctrl-C.
+
+The store in DIR is kept: a second run on it serves the same keys and prints no
+secret, because secrets are shown once. Without --dir the demo uses a temporary
+directory and removes it at the end.`,
+		CobraFunc: func(cmd *cobra.Command) {
+			d := new(demo)
+			f := cmd.Flags()
+			f.StringVar(&d.dir, "dir", "", "directory of the store, made when missing (default: a temporary one)")
+			f.StringVar(&d.listen, "listen", "127.0.0.1:8080", "address of the gate; port 0 takes a free one")
+			f.StringVar(&d.adminListen, "admin-listen", "127.0.0.1:8081", "address of the admin API; port 0 takes a free one")
+			f.StringVar(&d.upstream, "upstream", "", "upstream to put the gate in front of (default: an echo upstream)")
+			f.StringVarP(&d.output, "output", "o", "text", "text or json (one object on stdout, once it serves)")
+			cmd.Args = cobra.NoArgs
+			cmd.RunE = caddycmd.WrapCommandFuncForCobra(func(caddycmd.Flags) (int, error) { return d.run() })
+		},
+	}
+}
+
+// run serves until the process is told to end.
+func (d *demo) run() (code int, err error) {
+	if d.output != "text" && d.output != "json" {
+		return 2, fmt.Errorf("--output %q: expected text or json", d.output)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	cleanup, err := d.prepareDir()
+	if err != nil {
+		return 1, err
+	}
+	defer func() { err = errors.Join(err, cleanup()) }()
+	if d.upstream == "" {
+		upstream, stopEcho, err := startEcho()
+		if err != nil {
+			return 1, err
+		}
+		defer func() { _ = stopEcho() }()
+		d.upstream = upstream
+	}
+	if err := d.serve(); err != nil {
+		return 1, err
+	}
+	defer func() { err = errors.Join(err, caddy.Stop()) }()
+	seeded, err := seed(ctx, caddymodule.Service())
+	if err != nil {
+		return 1, fmt.Errorf("seeding keys: %w", err)
+	}
+	seeded.GateURL, seeded.AdminURL = "http://"+d.listen, "http://"+d.adminListen
+	if err := d.print(seeded); err != nil {
+		return 1, err
+	}
+	<-ctx.Done()
+	return 0, nil
+}
+
+func (d *demo) prepareDir() (cleanup func() error, err error) {
+	cleanup = func() error { return nil }
+	if d.dir == "" {
+		if d.dir, err = os.MkdirTemp("", "keyreeve-demo-"); err != nil {
+			return nil, err
+		}
+		cleanup = func() error { return os.RemoveAll(d.dir) }
+	}
+	if d.dir, err = filepath.Abs(d.dir); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(d.dir, 0o700); err != nil {
+		return nil, err
+	}
+	return cleanup, nil
+}
+
+// serve runs the embedded example with this demo's addresses and files.
+func (d *demo) serve() error {
+	var err error
+	if d.listen, err = freePort(d.listen); err != nil {
+		return fmt.Errorf("--listen: %w", err)
+	}
+	if d.adminListen, err = freePort(d.adminListen); err != nil {
+		return fmt.Errorf("--admin-listen: %w", err)
+	}
+	if _, err := url.Parse(d.upstream); err != nil {
+		return fmt.Errorf("--upstream: %w", err)
+	}
+	policyFile := filepath.Join(d.dir, "policy.yaml")
+	if err := os.WriteFile(policyFile, keyreeve.ExamplePolicy, 0o600); err != nil {
+		return err
+	}
+	gateHost, gatePort, _ := net.SplitHostPort(d.listen)
+	adminHost, adminPort, _ := net.SplitHostPort(d.adminListen)
+	for name, value := range map[string]string{
+		"KEYREEVE_CADDY_ADMIN": "unix/" + d.socket(),
+		"KEYREEVE_DB":          filepath.Join(d.dir, "keyreeve.db"),
+		"KEYREEVE_POLICY":      policyFile,
+		"KEYREEVE_GATE_HOST":   gateHost,
+		"KEYREEVE_GATE_PORT":   gatePort,
+		"KEYREEVE_ADMIN_HOST":  adminHost,
+		"KEYREEVE_ADMIN_PORT":  adminPort,
+		"KEYREEVE_UPSTREAM":    d.upstream,
+		"XDG_CONFIG_HOME":      filepath.Join(d.dir, "config"), // where the master key is made
+	} {
+		if err := os.Setenv(name, value); err != nil {
+			return err
+		}
+	}
+	config, err := exampleConfig()
+	if err != nil {
+		return err
+	}
+	return caddy.Load(config, true)
+}
+
+func (d *demo) socket() string { return filepath.Join(d.dir, "admin.sock") }
+
+// exampleConfig adapts the embedded Caddyfile, logging warnings and above so that
+// what the demo prints is not lost in it.
+func exampleConfig() ([]byte, error) {
+	adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt(keyreeve.ExampleCaddyfile, map[string]any{"filename": "Caddyfile.example"})
+	if err != nil {
+		return nil, err
+	}
+	var config map[string]json.RawMessage
+	if err := json.Unmarshal(adapted, &config); err != nil {
+		return nil, err
+	}
+	config["logging"] = json.RawMessage(`{"logs":{"default":{"level":"WARN"}}}`)
+	return json.Marshal(config)
+}
+
+// freePort replaces port 0 by one that is free now.
+func freePort(address string) (string, error) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return "", err
+	}
+	if host == "" {
+		host = "0.0.0.0"
+	}
+	if port != "0" {
+		return net.JoinHostPort(host, port), nil
+	}
+	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().String(), nil
+}
+
+// print shows where the demo serves and what to call it with.
+func (d *demo) print(s *seeding) error {
+	if d.output == "json" {
+		return json.NewEncoder(os.Stdout).Encode(s)
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "\nGate       %s  in front of %s\nAdmin API  %s/v1/keys\nFiles      %s\nCustomer   %s\nMicrotenant %s\n\n",
+		s.GateURL, d.upstream, s.AdminURL, d.dir, s.CustomerID, s.MicrotenantID)
+	for _, k := range s.Keys {
+		secret := "(shown when it was made)"
+		if k.Secret != nil {
+			secret = *k.Secret
+		}
+		fmt.Fprintf(&b, "%-17s %s\n%-17s %s\n%-17s %s\n", k.Name, k.Role, "", k.ClientID, "", secret)
+	}
+	b.WriteString("\nTry:\n")
+	for _, line := range s.curlLines() {
+		fmt.Fprintf(&b, "  %s\n", line)
+	}
+	fmt.Fprintf(&b, "  keyreeve key list --address unix/%s\n\nCtrl-C ends it.\n", d.socket())
+	_, err := os.Stdout.WriteString(b.String())
+	return err
+}

@@ -1,0 +1,216 @@
+package keystore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/keyreeve/keyreeve/policy"
+)
+
+const (
+	// pollEvery is how often the change log is asked for other writers' changes.
+	pollEvery = 200 * time.Millisecond
+	// pollTimeout bounds one such poll.
+	pollTimeout = 3 * time.Second
+	// noticeWithin is how long a loss of the store can go unnoticed; with
+	// max_stale 0 nothing older than this is served.
+	noticeWithin = pollEvery + pollTimeout
+	// sweepEvery is how often counts without meaning are forgotten and the store trimmed.
+	sweepEvery = time.Minute
+	// changesKept is how long the change log reaches back.
+	changesKept = 24 * time.Hour
+)
+
+// Cached is the view of a store that decisions are made on: keys by client ID,
+// the directory and every lock, kept current by following the store's change
+// log. A write through it is visible to every decision that begins after the
+// write returned.
+type Cached struct {
+	store  Store
+	clock  Clock
+	logger *zap.Logger
+
+	keys      *keyCache
+	counter   *counter
+	directory atomic.Pointer[Directory]
+	lockout   atomic.Pointer[policy.Lockout] // for sweeping only; decisions bring their own
+
+	// feedMu serialises applying changes; the positions below belong to it.
+	feedMu   sync.Mutex
+	position Revision
+	tallySeq int64
+
+	synced atomic.Pointer[syncState]
+
+	stop context.CancelFunc
+	done sync.WaitGroup
+}
+
+// syncState is how well the change log is being followed.
+type syncState struct {
+	// at is when the last poll that succeeded was sent.
+	at policy.Instant
+	// lost is set while polls fail.
+	lost bool
+}
+
+// OpenCached loads what is held whole (directory, locks) and begins to follow
+// the change log. Keys are loaded as they are asked for, so opening takes no
+// longer for a store of many. The store is closed by Close.
+func OpenCached(ctx context.Context, store Store, clock Clock, sizes CacheSizes, logger *zap.Logger) (*Cached, error) {
+	keys, err := newKeyCache(store, sizes)
+	if err != nil {
+		return nil, err
+	}
+	c := &Cached{store: store, clock: clock, logger: logger, keys: keys, counter: newCounter(store, clock, logger)}
+	l := policy.DefaultLockout()
+	c.lockout.Store(&l)
+	if err := c.resync(ctx); err != nil {
+		keys.close()
+		return nil, fmt.Errorf("loading the key store: %w", err)
+	}
+	running, stop := context.WithCancel(context.Background())
+	c.stop = stop
+	c.done.Go(func() { c.follow(running) })
+	c.done.Go(func() { c.counter.run(running) })
+	c.done.Go(func() { c.counter.runTrust(running) })
+	return c, nil
+}
+
+// Close stops following, counts what is still queued and closes the store.
+func (c *Cached) Close() error {
+	c.stop()
+	c.done.Wait()
+	c.keys.close()
+	return c.store.Close()
+}
+
+// Resize applies new cache bounds in place.
+func (c *Cached) Resize(sizes CacheSizes) { c.keys.resize(sizes) }
+
+// SetLockout names the policy by which forgotten counts are swept.
+func (c *Cached) SetLockout(l policy.Lockout) { c.lockout.Store(&l) }
+
+// Store is the store below.
+func (c *Cached) Store() Store { return c.store }
+
+// Clock is the clock that locks are measured by.
+func (c *Cached) Clock() Clock { return c.clock }
+
+// ByClientID is the key of a client ID. ErrNotFound if there is none; any other
+// error means that it is not known here and the store cannot be asked.
+func (c *Cached) ByClientID(ctx context.Context, clientID string, now policy.Instant) (*Key, error) {
+	return c.keys.get(ctx, clientID, now.Wall)
+}
+
+// Directory is the current picture of roles and tenants.
+func (c *Cached) Directory() *Directory { return c.directory.Load() }
+
+// Fresh reports whether what is cached may still be served: the change log was
+// followed within maxStale, by the larger of both clocks. 0 means until a loss
+// is noticed.
+func (c *Cached) Fresh(now policy.Instant, maxStale time.Duration) bool {
+	s := c.synced.Load()
+	if maxStale == 0 {
+		if s.lost {
+			return false
+		}
+		maxStale = noticeWithin
+	}
+	return now.Since-s.at.Since <= maxStale && now.Wall.Sub(s.at.Wall) <= maxStale
+}
+
+// Locked is how much longer a caller is locked out; 0 is not.
+func (c *Cached) Locked(l policy.Lockout, keyID string, source netip.Prefix, now policy.Instant) time.Duration {
+	return c.counter.locked(l, keyID, source, now)
+}
+
+// Fail counts one wrong secret and returns once it is counted durably (or, with
+// the store out of reach, on this node). It does not end with the caller's request.
+func (c *Cached) Fail(l policy.Lockout, a Attempt) policy.Outcome { return c.counter.fail(l, a) }
+
+// Succeed clears the count after a right secret. False: locked by now, refuse.
+func (c *Cached) Succeed(ctx context.Context, l policy.Lockout, keyID string, source netip.Prefix, now policy.Instant) bool {
+	return c.counter.succeed(ctx, l, keyID, source, now)
+}
+
+// View reads one consistent snapshot of the store itself.
+func (c *Cached) View(ctx context.Context, fn func(Reader) error) error { return c.store.View(ctx, fn) }
+
+// Update writes, and returns once every decision on this node that begins from
+// now on sees it. The write is durable even if the error says that it could not
+// be seen (ErrUnseen).
+func (c *Cached) Update(ctx context.Context, fn func(Tx) error) (Revision, error) {
+	rev, err := c.store.Update(ctx, fn)
+	if err != nil {
+		return 0, err
+	}
+	// The write stands: from here the caller's hanging up must not matter.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), pollTimeout)
+	defer cancel()
+	if err := c.catchUp(ctx, rev); err != nil {
+		// Not seen means not safe to go on with: what is cached is dropped, so that
+		// nothing old is served from it whatever the reason was.
+		c.keys.invalidateAll()
+		return rev, fmt.Errorf("%w: %w", ErrUnseen, err)
+	}
+	return rev, nil
+}
+
+// follow polls the change log until ctx ends.
+func (c *Cached) follow(ctx context.Context) {
+	poll := time.NewTicker(pollEvery)
+	defer poll.Stop()
+	sweep := time.NewTicker(sweepEvery)
+	defer sweep.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-poll.C:
+			c.Poll(ctx)
+		case <-sweep.C:
+			c.Sweep(ctx)
+		}
+	}
+}
+
+// Poll looks for other writers' changes once. It is called on a schedule; tests
+// and doctors may call it at any time.
+func (c *Cached) Poll(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, pollTimeout)
+	defer cancel()
+	err := c.catchUp(ctx, 0)
+	if err == nil || errors.Is(err, context.Canceled) {
+		return
+	}
+	if was := c.synced.Load(); !was.lost {
+		c.synced.CompareAndSwap(was, &syncState{at: was.at, lost: true})
+		c.logger.Error("the key store cannot be followed; known keys are served until max_stale", zap.Error(err))
+	}
+}
+
+// Sweep forgets counts without meaning, here and in the store.
+func (c *Cached) Sweep(ctx context.Context) {
+	l := *c.lockout.Load()
+	c.counter.table.sweep(l, c.clock.Now())
+	ctx, cancel := context.WithTimeout(ctx, sweepEvery)
+	defer cancel()
+	if err := c.store.Trim(ctx, l, changesKept); err != nil && !errors.Is(err, context.Canceled) {
+		c.logger.Warn("the key store could not be trimmed", zap.Error(err))
+	}
+}
+
+// Position is the newest revision that decisions on this node see.
+func (c *Cached) Position() Revision {
+	c.feedMu.Lock()
+	defer c.feedMu.Unlock()
+	return c.position
+}

@@ -1,0 +1,195 @@
+package keystore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"sync/atomic"
+	"time"
+
+	"github.com/dgraph-io/ristretto/v2"
+	lru "github.com/hashicorp/golang-lru/v2"
+	"golang.org/x/sync/singleflight"
+)
+
+const (
+	// markBuckets is how many counters the marks have: a change makes at most one
+	// cached key in this many be read again needlessly.
+	markBuckets = 1 << 16
+	// unknownShards spreads the lock of the cache of unknown client IDs.
+	unknownShards = 16
+	// fillTries bounds how often a lookup starts over because its key changed
+	// while it was being read.
+	fillTries = 8
+	// fillTimeout bounds one read of a key from the store.
+	fillTimeout = 3 * time.Second
+)
+
+// keyCache holds keys by client ID. What makes it safe is not the order in which
+// the cache applies its writes (ristretto buffers them: a Set that a slow loader
+// makes after a Del brings the old value back) but marks: every cached value
+// carries the tick at which its reading began, every change raises the mark of
+// its client ID to a new tick, and a value older than its mark is not used.
+type keyCache struct {
+	store Store
+
+	// ticks count applied changes on this node. Not revisions: a store that goes
+	// backwards must not make old values look new.
+	ticks atomic.Int64
+	seed  maphash.Seed
+	marks [markBuckets]atomic.Int64
+	floor atomic.Int64 // the mark of every client ID
+
+	known   *ristretto.Cache[string, *cachedKey]
+	unknown [unknownShards]*lru.Cache[string, unknownClient]
+	ttl     atomic.Int64 // of an unknown client, ns
+	flight  singleflight.Group
+}
+
+// cachedKey is a key as read not before the tick. Immutable.
+type cachedKey struct {
+	key  *Key
+	tick int64
+}
+
+// unknownClient is the memory that a client ID was not there.
+type unknownClient struct {
+	tick    int64
+	expires time.Time
+}
+
+// CacheSizes bounds the caches.
+type CacheSizes struct {
+	// Keys is the most keys held.
+	Keys int
+	// Unknown is the most unknown client IDs remembered, so that a flood of one
+	// of them does not reach the store.
+	Unknown int
+	// UnknownTTL is how long one is remembered. A key created under it is usable
+	// at once all the same.
+	UnknownTTL time.Duration
+}
+
+func newKeyCache(store Store, sizes CacheSizes) (*keyCache, error) {
+	known, err := ristretto.NewCache(&ristretto.Config[string, *cachedKey]{
+		// Admission counters, 4 bits each: a few times as many as keys tell a
+		// frequent key from a flood of one-time ones.
+		NumCounters:        int64(max(4*sizes.Keys, 1024)),
+		MaxCost:            int64(sizes.Keys),
+		BufferItems:        64,
+		IgnoreInternalCost: true,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("key cache: %w", err)
+	}
+	c := &keyCache{store: store, seed: maphash.MakeSeed(), known: known}
+	for i := range c.unknown {
+		if c.unknown[i], err = lru.New[string, unknownClient](unknownPerShard(sizes)); err != nil {
+			return nil, fmt.Errorf("cache of unknown clients: %w", err)
+		}
+	}
+	c.ttl.Store(int64(sizes.UnknownTTL))
+	return c, nil
+}
+
+func unknownPerShard(s CacheSizes) int { return max(1, s.Unknown/unknownShards) }
+
+// resize applies new bounds in place.
+func (c *keyCache) resize(s CacheSizes) {
+	c.known.UpdateMaxCost(int64(s.Keys))
+	for _, shard := range c.unknown {
+		shard.Resize(unknownPerShard(s))
+	}
+	c.ttl.Store(int64(s.UnknownTTL))
+}
+
+func (c *keyCache) hash(clientID string) uint64 { return maphash.String(c.seed, clientID) }
+
+// current reports whether a value read from tick on is not from before a change.
+func (c *keyCache) current(hash uint64, tick int64) bool {
+	return tick >= c.marks[hash%markBuckets].Load() && tick >= c.floor.Load()
+}
+
+// invalidate makes every value of this client ID read before now unusable.
+func (c *keyCache) invalidate(clientIDs ...string) {
+	tick := c.ticks.Add(1)
+	for _, id := range clientIDs {
+		raise(&c.marks[c.hash(id)%markBuckets], tick)
+		c.known.Del(id) // frees the room; safety does not depend on it
+	}
+}
+
+// invalidateAll does so for all.
+func (c *keyCache) invalidateAll() { raise(&c.floor, c.ticks.Add(1)) }
+
+func raise(mark *atomic.Int64, tick int64) {
+	for {
+		old := mark.Load()
+		if old >= tick || mark.CompareAndSwap(old, tick) {
+			return
+		}
+	}
+}
+
+// get is the key of a client ID: from the cache without lock, allocation or I/O
+// when it is there, else by one read of the store however many wait for it.
+// ErrNotFound if there is none; any other error means it cannot be known now.
+func (c *keyCache) get(ctx context.Context, clientID string, now time.Time) (*Key, error) {
+	hash := c.hash(clientID)
+	// The full ID is compared: two IDs may share ristretto's hashes.
+	if v, ok := c.known.Get(clientID); ok && v.key.ClientID == clientID && c.current(hash, v.tick) {
+		return v.key, nil
+	}
+	if u, ok := c.unknown[hash%unknownShards].Get(clientID); ok && now.Before(u.expires) && c.current(hash, u.tick) {
+		return nil, ErrNotFound
+	}
+	return c.fill(ctx, clientID, hash, now)
+}
+
+// fill reads a key and keeps it. A read that a change overtook is not used, not
+// even for the request that made it: it may have joined a read that began before
+// a revocation which was confirmed before this request began.
+func (c *keyCache) fill(ctx context.Context, clientID string, hash uint64, now time.Time) (*Key, error) {
+	for range fillTries {
+		read := c.flight.DoChan(clientID, func() (any, error) { return c.read(clientID, hash, now) })
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case r := <-read:
+			if r.Err != nil {
+				return nil, r.Err
+			}
+			v := r.Val.(cachedKey)
+			if !c.current(hash, v.tick) {
+				continue
+			}
+			if v.key == nil {
+				return nil, ErrNotFound
+			}
+			return v.key, nil
+		}
+	}
+	return nil, fmt.Errorf("key changed %d times while it was read", fillTries)
+}
+
+// read asks the store, on no caller's behalf: one that hangs up must not fail
+// the others. A nil key is an unknown client; an error is cached nowhere.
+func (c *keyCache) read(clientID string, hash uint64, now time.Time) (cachedKey, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), fillTimeout)
+	defer cancel()
+	v := cachedKey{tick: c.ticks.Load()} // before the store is read, see keyCache
+	key, err := c.store.KeyByClientID(ctx, clientID)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		c.unknown[hash%unknownShards].Add(clientID, unknownClient{tick: v.tick, expires: now.Add(time.Duration(c.ttl.Load()))})
+		return v, nil
+	case err != nil:
+		return cachedKey{}, err
+	}
+	v.key = key
+	c.known.Set(clientID, &v, 1)
+	return v, nil
+}
+
+func (c *keyCache) close() { c.known.Close() }

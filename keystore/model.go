@@ -1,0 +1,239 @@
+package keystore
+
+import (
+	"encoding/json"
+	"net/netip"
+	"time"
+
+	"github.com/keyreeve/keyreeve/policy"
+)
+
+// Revision is a position in the change log. Every committed change of anything
+// a decision depends on has one; they grow without gaps.
+type Revision int64
+
+// MaxLiveSecrets is how many secrets of a key may be good at one time: the
+// current one and the one being phased out.
+const MaxLiveSecrets = 2
+
+// RetiredSecretMemory is how long a retired secret is remembered, so that a
+// lagging deployment still using it is recognised and does not lock its client.
+const RetiredSecretMemory = 30 * 24 * time.Hour
+
+// The predefined roles. They belong to no customer and cannot be changed.
+const (
+	RoleOperator   = "role_operator"
+	RoleFullAccess = "role_api_full_access"
+	RoleReadOnly   = "role_api_read_only"
+)
+
+// PredefinedRoles are made by the first migration of every store.
+func PredefinedRoles() []Role {
+	return []Role{
+		{ID: RoleOperator, Name: "Operator", Predefined: true, Description: "Everything of the upstreams and of Keyreeve, for every customer.",
+			Permissions: policy.Permissions{"*": policy.Full, policy.OwnPrefix + "*": policy.Full}},
+		{ID: RoleFullAccess, Name: "API Full Access", Predefined: true, Description: "Everything of the upstreams.",
+			Permissions: policy.Permissions{"*": policy.Full}},
+		{ID: RoleReadOnly, Name: "API Read Only", Predefined: true, Description: "Reads everything of the upstreams, changes nothing.",
+			Permissions: policy.Permissions{"*": policy.View}},
+	}
+}
+
+// Customer is a tenant: the owner of keys, roles and microtenants.
+type Customer struct {
+	ID       string
+	Name     string
+	Enabled  bool
+	Created  time.Time
+	Modified time.Time
+	Revision Revision
+}
+
+// Microtenant is a part of a customer.
+type Microtenant struct {
+	ID         string
+	CustomerID string
+	Name       string
+	Enabled    bool
+	Created    time.Time
+	Modified   time.Time
+	Revision   Revision
+}
+
+// Role is a named set of permissions.
+type Role struct {
+	ID string
+	// CustomerID owns the role; "" makes it usable by every customer.
+	CustomerID  string
+	Name        string
+	Description string
+	Permissions policy.Permissions
+	// Predefined roles cannot be edited or deleted.
+	Predefined bool
+	Created    time.Time
+	Modified   time.Time
+	Revision   Revision
+}
+
+// Key is an API key: a client ID with its secrets and what it may do. Values
+// handed out by a store or cache are shared: never modify one, copy it.
+type Key struct {
+	// ID names the key in the admin API; it is not a credential.
+	ID string
+	// ClientID is the public half of the credential, compared byte for byte.
+	ClientID    string
+	Name        string
+	Description string
+	CustomerID  string
+	// MicrotenantID is "" for a key at customer level.
+	MicrotenantID string
+	RoleID        string
+	Enabled       bool
+	// SessionValidity is the lifetime of its access tokens; 0 is the configured default.
+	SessionValidity time.Duration
+	// ExpiresAt ends the key; zero is never.
+	ExpiresAt time.Time
+	// AllowedCIDRs limits where the key may be used from; empty is anywhere.
+	AllowedCIDRs []netip.Prefix
+	Labels       map[string]string
+	// Source names the external system that owns the key; "" is Keyreeve itself.
+	Source string
+	// Secrets holds the live ones, newest first, then the retired ones still remembered.
+	Secrets []Secret
+
+	LastUsed   time.Time
+	Created    time.Time
+	CreatedBy  string
+	Modified   time.Time
+	ModifiedBy string
+	// Revision is that of the key's latest change.
+	Revision Revision
+}
+
+// Secret is the stored half of a client secret: a verifier, never the secret.
+type Secret struct {
+	ID string
+	// Verifier is HMAC-SHA-256(k, SHA-256(secret)); k comes from the master key.
+	Verifier [32]byte
+	// MasterKeyID names the master key that k was derived from.
+	MasterKeyID string
+	// Hint is the secret's last four characters, to tell two apart; "" if imported.
+	Hint    string
+	Created time.Time
+	// Expires ends the secret; zero is never.
+	Expires time.Time
+	// Retired is when an administrator ended the secret; zero while live.
+	Retired  time.Time
+	LastUsed time.Time
+}
+
+// Live reports whether the secret may be used at now.
+func (s *Secret) Live(now time.Time) bool {
+	return s.Retired.IsZero() && (s.Expires.IsZero() || now.Before(s.Expires))
+}
+
+// Remembered reports whether a secret that is no longer live is one whose use
+// is recognised as a lagging deployment and not counted as a failure.
+func (s *Secret) Remembered(now time.Time) bool {
+	end := s.Retired
+	if end.IsZero() {
+		end = s.Expires
+	}
+	return !end.IsZero() && now.Sub(end) < RetiredSecretMemory
+}
+
+// Tally is the failure count of a key, or of a key from one source.
+type Tally struct {
+	KeyID string
+	// Source is the network a guard-mode count belongs to; "" is the whole client.
+	Source string
+	policy.Tally
+	// Seq orders changes of tallies among themselves; they are not in the change log.
+	Seq int64
+}
+
+// Session is an issued access token, by its jti.
+type Session struct {
+	ID       string
+	KeyID    string
+	SecretID string
+	Address  string
+	Issued   time.Time
+	Expires  time.Time
+	// Ended is when it was ended early, zero if it was not.
+	Ended time.Time
+	// EndReason is why, a word for the audit.
+	EndReason string
+}
+
+// Audit is one event of the audit trail.
+type Audit struct {
+	// ID grows with each event.
+	ID         int64
+	At         time.Time
+	CustomerID string
+	// ActorKind is key, local, session or system; ActorID and ActorName say which.
+	ActorKind string
+	ActorID   string
+	ActorName string
+	// Address is where the request came from, "" for local and system.
+	Address   string
+	RequestID string
+	// Action is a dotted verb such as key.create or key.lock.
+	Action     string
+	TargetKind string
+	TargetID   string
+	TargetName string
+	// Before and After are JSON objects without secrets; nil where there is none.
+	Before json.RawMessage
+	After  json.RawMessage
+	// Chain is the MAC that binds this event to its predecessor; empty until chained.
+	Chain []byte
+}
+
+// Preference is a value that an administrator's page remembers.
+type Preference struct {
+	Owner string
+	Name  string
+	Value json.RawMessage
+}
+
+// Kind says what a Change is about.
+type Kind string
+
+// What can change.
+const (
+	KindKey         Kind = "key"
+	KindLock        Kind = "lock"
+	KindRole        Kind = "role"
+	KindCustomer    Kind = "customer"
+	KindMicrotenant Kind = "microtenant"
+	KindSession     Kind = "session"
+)
+
+// Change is one row of the change log: what to look at again, not how it looks.
+type Change struct {
+	Revision Revision
+	Kind     Kind
+	// ID is the key's, role's, … id; for a lock, the key's.
+	ID string
+	// ClientID is set for keys and locks, whose caches are found by it.
+	ClientID string
+	// CustomerID is set for microtenants, whose ids are unique in their customer.
+	CustomerID string
+}
+
+// AllowsAddress reports whether the key may be used from this address. An
+// IPv4-mapped IPv6 address counts as the IPv4 address it is.
+func (k *Key) AllowsAddress(from netip.Addr) bool {
+	if len(k.AllowedCIDRs) == 0 {
+		return true
+	}
+	from = from.Unmap().WithZone("")
+	for _, p := range k.AllowedCIDRs {
+		if p.Contains(from) {
+			return true
+		}
+	}
+	return false
+}

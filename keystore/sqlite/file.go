@@ -1,0 +1,154 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"go.uber.org/zap"
+
+	"github.com/keyreeve/keyreeve/keystore"
+)
+
+const (
+	// applicationID marks the files that are ours ("KREV", at offset 68 of the
+	// header; https://www.sqlite.org/fileformat2.html section 1.3).
+	applicationID = 0x4b524556
+	headerSize    = 100
+	headerMagic   = "SQLite format 3\x00"
+	// checkUpTo is the size up to which the whole file is checked at the start
+	// (some 10 ms a MiB); damage in a larger one shows where it is read.
+	checkUpTo = 8 << 20
+)
+
+// prepareFile makes an empty file of ours, or looks at the one that is there
+// without changing it.
+func prepareFile(ctx context.Context, path string, logger *zap.Logger) error {
+	header, err := readHeader(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist), err == nil && len(header) == 0:
+		return createFile(ctx, path)
+	case err != nil:
+		return fmt.Errorf("reading the key store: %w", err)
+	case len(header) < headerSize || string(header[:len(headerMagic)]) != headerMagic:
+		return fmt.Errorf("%s is not an SQLite database, or its header is damaged; name another path or restore a backup", path)
+	case binary.BigEndian.Uint32(header[68:]) != applicationID:
+		return fmt.Errorf("%s is an SQLite database of another program; name another path for the key store", path)
+	}
+	if err := inspect(ctx, path); err != nil {
+		return err
+	}
+	return protect(path, logger)
+}
+
+// readHeader is the first bytes of the file.
+func readHeader(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil {
+		return nil, err
+	} else if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file", path)
+	}
+	header := make([]byte, headerSize)
+	n, err := io.ReadFull(f, header)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil, err
+	}
+	return header[:n], nil
+}
+
+// createFile makes the file readable by its owner only (SQLite gives its
+// companions -wal and -shm the same mode) and marks it as ours before anything
+// else is in it: whatever moment the process may die at, what it leaves behind
+// is empty or recognised.
+func createFile(ctx context.Context, path string) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return fmt.Errorf("creating the key store: %w", err)
+	}
+	err = errors.Join(f.Chmod(0o600), f.Close())
+	if err != nil {
+		return fmt.Errorf("creating the key store: %w", err)
+	}
+	db, err := sql.Open("sqlite", dsn(path, "_synchronous=FULL"))
+	if err != nil {
+		return err
+	}
+	_, err = db.ExecContext(ctx, fmt.Sprintf("PRAGMA application_id = %d", applicationID))
+	if err = errors.Join(err, db.Close()); err != nil {
+		return fmt.Errorf("creating the key store %s: %w", path, storeError(ctx, err))
+	}
+	return nil
+}
+
+// inspect reads the schema's version, and a small file as a whole, on a
+// connection that cannot write.
+func inspect(ctx context.Context, path string) error {
+	settings := "mode=ro&_query_only=1"
+	if _, err := os.Stat(path + "-journal"); err == nil {
+		settings = "" // died in its first transaction: to be undone before anything can be read
+	}
+	db, err := sql.Open("sqlite", dsn(path, settings+"&_busy_timeout=5000"))
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	db.SetMaxOpenConns(1)
+	damaged := func(err error) error {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return fmt.Errorf("the key store %s is damaged or cut short; restore a backup: %w", path, err)
+	}
+	version, err := schemaVersion(ctx, db)
+	if err != nil {
+		return damaged(err)
+	}
+	if version > newestSchema() {
+		return fmt.Errorf("%s has schema %d and this program knows up to %d; run the newer version, or restore a backup made by this one: %w",
+			path, version, newestSchema(), keystore.ErrNewer)
+	}
+	if info, err := os.Stat(path); err != nil || info.Size() > checkUpTo {
+		return err
+	}
+	var verdict string
+	if err := db.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&verdict); err != nil {
+		return damaged(err)
+	}
+	if verdict != "ok" {
+		return damaged(errors.New(verdict))
+	}
+	return nil
+}
+
+// protect takes away what others may do with the files: there are verifiers and
+// an audit trail in them.
+func protect(path string, logger *zap.Logger) error {
+	for _, name := range []string{path, path + "-wal", path + "-shm"} {
+		info, err := os.Stat(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if info.Mode().Perm()&0o077 == 0 {
+			continue
+		}
+		if err := os.Chmod(name, 0o600); err != nil {
+			return fmt.Errorf("the key store is open to others and that cannot be changed: %w", err)
+		}
+		logger.Warn("the key store was open to others; now only its owner can read it",
+			zap.String("path", name), zap.Stringer("was", info.Mode().Perm()))
+	}
+	return nil
+}

@@ -1,0 +1,167 @@
+package sqlite
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/keyreeve/keyreeve/keystore"
+)
+
+const (
+	keyColumns = `k.id, k.client_id, k.name, k.description, k.customer_id, k.microtenant_id, k.role_id, k.enabled,
+		k.session_validity_ns, k.expires_at, k.allowed_cidrs, k.labels, k.source, k.last_used,
+		k.created, k.created_by, k.modified, k.modified_by, k.revision`
+	secretColumns = `s.key_id, s.id, s.verifier, s.master_key_id, s.hint, s.created, s.expires, s.retired, s.last_used`
+
+	selectKey = "SELECT " + keyColumns + `,
+			coalesce(s.key_id, ''), coalesce(s.id, ''), s.verifier, coalesce(s.master_key_id, ''), coalesce(s.hint, ''),
+			coalesce(s.created, 0), coalesce(s.expires, 0), coalesce(s.retired, 0), coalesce(s.last_used, 0)
+		FROM keys k LEFT JOIN secrets s ON s.key_id = k.id `
+	keyByClientID = selectKey + "WHERE k.client_id = ? ORDER BY s.pos"
+	keyByID       = selectKey + "WHERE k.id = ? ORDER BY s.pos"
+)
+
+// keyRow receives the columns of a key.
+type keyRow struct {
+	key               keystore.Key
+	validity          int64
+	expires, used     int64
+	created, modified int64
+	cidrs, labels     string
+	dest              [19]any
+}
+
+func (k *keyRow) into() []any {
+	k.dest = [...]any{&k.key.ID, &k.key.ClientID, &k.key.Name, &k.key.Description, &k.key.CustomerID, &k.key.MicrotenantID, &k.key.RoleID,
+		&k.key.Enabled, &k.validity, &k.expires, &k.cidrs, &k.labels, &k.key.Source, &k.used,
+		&k.created, &k.key.CreatedBy, &k.modified, &k.key.ModifiedBy, &k.key.Revision}
+	return k.dest[:]
+}
+
+// read is the key of the columns received, without its secrets.
+func (k *keyRow) read() (*keystore.Key, error) {
+	key := k.key
+	key.SessionValidity = time.Duration(k.validity)
+	key.ExpiresAt, key.LastUsed = fromMillis(k.expires), fromMillis(k.used)
+	key.Created, key.Modified = fromMillis(k.created), fromMillis(k.modified)
+	var err error
+	if key.AllowedCIDRs, err = decodeCIDRs(k.cidrs); err != nil {
+		return nil, fmt.Errorf("key %s: %w", key.ID, err)
+	}
+	if key.Labels, err = decodeLabels(k.labels); err != nil {
+		return nil, fmt.Errorf("key %s: %w", key.ID, err)
+	}
+	return &key, nil
+}
+
+// secretRow receives the columns of a secret.
+type secretRow struct {
+	keyID                           string
+	secret                          keystore.Secret
+	verifier                        []byte
+	created, expires, retired, used int64
+	dest                            [9]any
+}
+
+func (s *secretRow) into() []any {
+	s.dest = [...]any{&s.keyID, &s.secret.ID, &s.verifier, &s.secret.MasterKeyID, &s.secret.Hint,
+		&s.created, &s.expires, &s.retired, &s.used}
+	return s.dest[:]
+}
+
+func (s *secretRow) read() keystore.Secret {
+	secret := s.secret
+	copy(secret.Verifier[:], s.verifier)
+	secret.Created, secret.Expires = fromMillis(s.created), fromMillis(s.expires)
+	secret.Retired, secret.LastUsed = fromMillis(s.retired), fromMillis(s.used)
+	return secret
+}
+
+// inOrder puts live secrets first, newest first, and leaves out those that are
+// neither live nor remembered.
+func inOrder(secrets []keystore.Secret, now time.Time) []keystore.Secret {
+	secrets = slices.DeleteFunc(secrets, func(s keystore.Secret) bool { return !s.Live(now) && !s.Remembered(now) })
+	if len(secrets) == 0 {
+		return nil
+	}
+	slices.SortStableFunc(secrets, func(a, b keystore.Secret) int {
+		if la, lb := a.Live(now), b.Live(now); la != lb {
+			if la {
+				return -1
+			}
+			return 1
+		}
+		return cmp.Compare(b.Created.UnixMilli(), a.Created.UnixMilli())
+	})
+	return secrets
+}
+
+// Key is the key with that id.
+func (r *reader) Key(ctx context.Context, id string) (*keystore.Key, error) {
+	return r.oneKey(ctx, keyByID, id)
+}
+
+// KeyByClientID is the key of a client ID, compared byte for byte.
+func (r *reader) KeyByClientID(ctx context.Context, clientID string) (*keystore.Key, error) {
+	return r.oneKey(ctx, keyByClientID, clientID)
+}
+
+func (r *reader) oneKey(ctx context.Context, text, arg string) (*keystore.Key, error) {
+	var k keyRow
+	var s secretRow
+	dest := slices.Concat(k.into(), s.into())
+	secrets, err := list(ctx, r, func(scan scanner) (keystore.Secret, error) {
+		err := scan(dest...)
+		return s.read(), err
+	}, text, arg)
+	if err != nil {
+		return nil, err
+	}
+	if len(secrets) == 0 {
+		return nil, keystore.ErrNotFound
+	}
+	key, err := k.read()
+	if err != nil {
+		return nil, r.failed(ctx, err)
+	}
+	if s.keyID != "" { // a row without a secret is a key without one
+		key.Secrets = inOrder(secrets, r.now.Wall)
+	}
+	return key, nil
+}
+
+// addSecrets reads the secrets of many keys at once.
+func (r *reader) addSecrets(ctx context.Context, keys []*keystore.Key) error {
+	if len(keys) == 0 {
+		return nil
+	}
+	byID := make(map[string]*keystore.Key, len(keys))
+	ids := make([]string, len(keys))
+	for i, k := range keys {
+		ids[i], byID[k.ID] = k.ID, k
+	}
+	wanted, err := json.Marshal(ids)
+	if err != nil {
+		return err
+	}
+	var row secretRow
+	dest := row.into()
+	_, err = list(ctx, r, func(scan scanner) (struct{}, error) {
+		err := scan(dest...)
+		if k := byID[row.keyID]; err == nil && k != nil {
+			k.Secrets = append(k.Secrets, row.read())
+		}
+		return struct{}{}, err
+	}, "SELECT "+secretColumns+" FROM secrets s WHERE s.key_id IN (SELECT value FROM json_each(?)) ORDER BY s.key_id, s.pos", string(wanted))
+	if err != nil {
+		return err
+	}
+	for _, k := range keys {
+		k.Secrets = inOrder(k.Secrets, r.now.Wall)
+	}
+	return nil
+}

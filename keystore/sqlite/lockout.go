@@ -1,0 +1,239 @@
+package sqlite
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/keyreeve/keyreeve/keystore"
+	"github.com/keyreeve/keyreeve/policy"
+)
+
+// unknownSource stands for a source that guard mode was not told.
+const unknownSource = "unknown"
+
+// Fail counts failures in order, all in one transaction. Each count is read
+// once and written once however often it changes in the batch; each change has
+// a seq of its own all the same, so that results can be told apart by age.
+func (s *Store) Fail(ctx context.Context, l policy.Lockout, failures []keystore.Failure) ([]keystore.FailResult, error) {
+	results := make([]keystore.FailResult, len(failures))
+	_, err := s.update(ctx, func(t *tx) error {
+		b := newBatch(t, l)
+		for i, f := range failures {
+			var err error
+			if results[i], err = b.fail(ctx, f); err != nil {
+				return err
+			}
+		}
+		return b.store(ctx)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return results, nil
+}
+
+// Succeed clears counts after a right secret. ErrNotFound if the key is gone.
+func (s *Store) Succeed(ctx context.Context, l policy.Lockout, keyID, source string) (keystore.FailResult, error) {
+	if l.Mode == policy.Strict {
+		// Mostly there is nothing to clear. A snapshot shows it without taking the
+		// turn to write; a failure that comes meanwhile comes after this success.
+		result, changed, err := s.peekSuccess(ctx, l, keyID)
+		if err != nil || !changed {
+			return result, err
+		}
+	}
+	var result keystore.FailResult
+	_, err := s.update(ctx, func(t *tx) error {
+		b := newBatch(t, l)
+		known, err := b.key(ctx, keyID)
+		if err != nil {
+			return err
+		}
+		if !known.found {
+			return keystore.ErrNotFound
+		}
+		whole, src, err := b.pair(ctx, keyID, source)
+		if err != nil {
+			return err
+		}
+		w, c, ok := l.Succeed(whole.tally.Tally, src.tally.Tally, t.now)
+		b.set(whole, w)
+		b.set(src, c)
+		result = keystore.FailResult{OK: ok, Whole: whole.tally, Source: src.tally}
+		return b.store(ctx)
+	})
+	if err != nil {
+		return keystore.FailResult{}, err
+	}
+	return result, nil
+}
+
+// peekSuccess is what a success would answer, and whether it would change anything.
+func (s *Store) peekSuccess(ctx context.Context, l policy.Lockout, keyID string) (result keystore.FailResult, changed bool, err error) {
+	err = s.view(ctx, s.readers, func(r *reader) error {
+		found, err := r.exists(ctx, "SELECT 1 FROM keys WHERE id = ?", keyID)
+		if err != nil {
+			return err
+		}
+		if !found {
+			return keystore.ErrNotFound
+		}
+		if result.Whole, err = r.tally(ctx, keyID, ""); err != nil {
+			return err
+		}
+		var whole policy.Tally
+		whole, _, result.OK = l.Succeed(result.Whole.Tally, policy.Tally{}, r.now)
+		changed = !sameTally(whole, result.Whole.Tally)
+		return nil
+	})
+	return result, changed, err
+}
+
+// batch is the counts that one transaction works on.
+type batch struct {
+	t       *tx
+	l       policy.Lockout
+	keys    map[string]keyFacts
+	entries map[[2]string]*entry // by key and source
+	order   []*entry
+}
+
+// keyFacts is what a lock's change and audit event say of a key.
+type keyFacts struct {
+	found                      bool
+	clientID, name, customerID string
+}
+
+// entry is one count of the batch.
+type entry struct {
+	tally  keystore.Tally
+	stored bool // it has a row
+	dirty  bool
+}
+
+func newBatch(t *tx, l policy.Lockout) *batch {
+	return &batch{t: t, l: l, keys: make(map[string]keyFacts), entries: make(map[[2]string]*entry)}
+}
+
+func (b *batch) key(ctx context.Context, keyID string) (keyFacts, error) {
+	if k, ok := b.keys[keyID]; ok {
+		return k, nil
+	}
+	found, err := list(ctx, &b.t.reader, func(scan scanner) (k keyFacts, err error) {
+		k.found = true
+		return k, scan(&k.clientID, &k.name, &k.customerID)
+	}, "SELECT client_id, name, customer_id FROM keys WHERE id = ?", keyID)
+	if err != nil {
+		return keyFacts{}, err
+	}
+	var k keyFacts
+	if len(found) > 0 {
+		k = found[0]
+	}
+	b.keys[keyID] = k
+	return k, nil
+}
+
+// pair is the counts of a key and of one of its sources. In strict mode there
+// are no sources: the second is an entry that is never stored.
+func (b *batch) pair(ctx context.Context, keyID, source string) (whole, src *entry, err error) {
+	if whole, err = b.entry(ctx, keyID, ""); err != nil {
+		return nil, nil, err
+	}
+	if b.l.Mode == policy.Strict {
+		return whole, &entry{}, nil
+	}
+	if source == "" {
+		source = unknownSource
+	}
+	src, err = b.entry(ctx, keyID, source)
+	return whole, src, err
+}
+
+func (b *batch) entry(ctx context.Context, keyID, source string) (*entry, error) {
+	id := [2]string{keyID, source}
+	if e, ok := b.entries[id]; ok {
+		return e, nil
+	}
+	c, err := b.t.tally(ctx, keyID, source)
+	if err != nil {
+		return nil, err
+	}
+	e := &entry{tally: c, stored: c.Seq > 0}
+	b.entries[id] = e
+	b.order = append(b.order, e)
+	return e, nil
+}
+
+// set changes a count, under the next seq.
+func (b *batch) set(e *entry, to policy.Tally) {
+	if sameTally(e.tally.Tally, to) {
+		return
+	}
+	b.t.seq++
+	e.tally.Tally, e.tally.Seq, e.dirty = to, b.t.seq, true
+}
+
+func (b *batch) fail(ctx context.Context, f keystore.Failure) (keystore.FailResult, error) {
+	key, err := b.key(ctx, f.KeyID)
+	if err != nil || !key.found {
+		return keystore.FailResult{}, err
+	}
+	whole, src, err := b.pair(ctx, f.KeyID, f.Source)
+	if err != nil {
+		return keystore.FailResult{}, err
+	}
+	w, c, out := b.l.Fail(whole.tally.Tally, src.tally.Tally, b.t.now, f.Fingerprint)
+	b.set(whole, w)
+	b.set(src, c)
+	if out.Locked {
+		err = b.locked(ctx, key, f, "client", whole.tally)
+	}
+	if err == nil && out.SourceLocked {
+		err = b.locked(ctx, key, f, "source", src.tally)
+	}
+	return keystore.FailResult{Outcome: out, Whole: whole.tally, Source: src.tally}, err
+}
+
+// locked records that a lock began: in the change log, so that caches hear of
+// it, and in the audit trail.
+func (b *batch) locked(ctx context.Context, key keyFacts, f keystore.Failure, scope string, c keystore.Tally) error {
+	after, err := json.Marshal(struct {
+		Scope    string    `json:"scope"`
+		Source   string    `json:"source,omitempty"`
+		Address  string    `json:"address,omitempty"`
+		Failures int       `json:"failed_attempts"`
+		Until    time.Time `json:"locked_until"`
+	}{scope, f.Source, f.Address, int(c.Failures), fromMillis(millis(b.t.now.Wall.Add(c.LockedFor)))})
+	if err != nil {
+		return err
+	}
+	b.t.log(keystore.Change{Kind: keystore.KindLock, ID: f.KeyID, ClientID: key.clientID})
+	return b.t.AddAudit(ctx, &keystore.Audit{
+		At: b.t.now.Wall, CustomerID: key.customerID, ActorKind: "system", Action: "key.lock",
+		TargetKind: "key", TargetID: f.KeyID, TargetName: key.name, After: after,
+	})
+}
+
+// store writes what changed and keeps the number of sources bounded.
+func (b *batch) store(ctx context.Context) error {
+	grown := make(map[string]bool)
+	for _, e := range b.order {
+		if !e.dirty {
+			continue
+		}
+		if err := b.t.writeTally(ctx, e.tally); err != nil {
+			return err
+		}
+		if e.tally.Source != "" && !e.stored {
+			grown[e.tally.KeyID] = true
+		}
+	}
+	for keyID := range grown {
+		if err := b.t.capSources(ctx, b.l, keyID, b.t.seqBefore); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,145 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/keyreeve/keyreeve/keystore"
+)
+
+const (
+	// busyTimeout is how long a statement waits for another process's turn to write.
+	busyTimeout = 5 * time.Second
+	// maxReaders bounds the connections that read at one time.
+	maxReaders = 8
+)
+
+// Options say where the store is.
+type Options struct {
+	// Path of the database file. It and its directory are made when missing.
+	Path string
+	// Clock is the time that locks and snapshots go by. Required.
+	Clock keystore.Clock
+	// Logger is for what an operator should know; nil is silence.
+	Logger *zap.Logger
+}
+
+// Open opens the store, making or migrating the file as needed. Several
+// processes may open one file at one time. A file that is refused is left as it
+// was, byte for byte.
+func Open(ctx context.Context, o Options) (*Store, error) {
+	if o.Clock == nil {
+		return nil, errors.New("opening the key store: no clock given")
+	}
+	if o.Logger == nil {
+		o.Logger = zap.NewNop()
+	}
+	path, err := canonical(o.Path)
+	if err != nil {
+		return nil, err
+	}
+	// Creating and migrating is for one process at a time.
+	unlock, err := lockFile(ctx, path+".lock")
+	if err != nil {
+		return nil, fmt.Errorf("the directory of the key store %s must be writable: %w", path, err)
+	}
+	defer unlock()
+	if err := prepareFile(ctx, path, o.Logger); err != nil {
+		return nil, err
+	}
+	s := &Store{path: path, clock: o.Clock, logger: o.Logger}
+	if err := s.connect(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("opening the key store %s: %w", path, err), s.closeAll())
+	}
+	return s, nil
+}
+
+// canonical makes the directory and resolves links, so that one file has one name.
+func canonical(path string) (string, error) {
+	if path == "" {
+		return "", errors.New("opening the key store: no path given")
+	}
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return "", fmt.Errorf("path of the key store: %w", err)
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return "", fmt.Errorf("making the directory of the key store: %w", err)
+	}
+	if _, err := os.Lstat(path); err == nil {
+		path, err = filepath.EvalSymlinks(path)
+		if err != nil {
+			return "", fmt.Errorf("path of the key store: %w", err)
+		}
+		return path, nil
+	}
+	dir, err := filepath.EvalSymlinks(filepath.Dir(path))
+	if err != nil {
+		return "", fmt.Errorf("path of the key store: %w", err)
+	}
+	return filepath.Join(dir, filepath.Base(path)), nil
+}
+
+// connect opens the connections and brings the database up to date.
+func (s *Store) connect(ctx context.Context) error {
+	writer := s.database("_txlock=immediate&_foreign_keys=on&_synchronous=FULL&_journal_mode=WAL&_pragma=fullfsync(1)")
+	s.writes = newPool(writer, 1)
+	c, err := s.writes.get(ctx)
+	if err != nil {
+		return fmt.Errorf("the file cannot be opened for writing: %w", err)
+	}
+	var mode string
+	err = (&reader{conn: c}).row(ctx, []any{&mode}, "PRAGMA journal_mode")
+	s.writes.put(c)
+	if err != nil {
+		return err
+	}
+	if !strings.EqualFold(mode, "wal") {
+		return fmt.Errorf("the file system does not support a write-ahead log (journal mode %q); use a local disk", mode)
+	}
+	if err := migrate(ctx, s.database("_foreign_keys=on&_synchronous=FULL")); err != nil {
+		return err
+	}
+	// Prepared before the migration, the statement would know the old schema.
+	s.readers = newPool(s.database("_query_only=1"), min(maxReaders, max(2, runtime.GOMAXPROCS(0))))
+	s.feed = newPool(s.database("_query_only=1"), 1)
+	_, err = s.update(ctx, func(t *tx) error {
+		if err := t.predefine(ctx); err != nil {
+			return err
+		}
+		return t.rebase(ctx)
+	})
+	return err
+}
+
+// database is a handle with the given settings. It keeps no idle connections:
+// those in use are held by a pool.
+func (s *Store) database(settings string) *sql.DB {
+	db, err := sql.Open("sqlite", dsn(s.path, fmt.Sprintf("_busy_timeout=%d&_defensive=1&_dqs=0&_error_rc=1&%s", busyTimeout.Milliseconds(), settings)))
+	if err != nil {
+		// Only an unknown driver fails here, and this package imports it.
+		panic(err)
+	}
+	db.SetMaxIdleConns(-1)
+	s.dbs = append(s.dbs, db)
+	return db
+}
+
+// dsn names a file as a URI, so that no character of its path is taken for a setting.
+func dsn(path, settings string) string {
+	path = filepath.ToSlash(path)
+	if !strings.HasPrefix(path, "/") {
+		path = "/" + path // a Windows drive
+	}
+	return (&url.URL{Scheme: "file", Path: path, RawQuery: settings}).String()
+}

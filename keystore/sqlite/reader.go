@@ -1,0 +1,156 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+
+	"github.com/keyreeve/keyreeve/keystore"
+	"github.com/keyreeve/keyreeve/policy"
+)
+
+// errEnded answers a Reader or Tx that outlived its function.
+var errEnded = errors.New("sqlite: used after its transaction ended")
+
+// reader is the keystore.Reader of one transaction. Used by one goroutine.
+type reader struct {
+	conn *conn
+	now  policy.Instant
+	// writing: the transaction writes. SQLite ends such a transaction on its own
+	// on some errors, and what came after would be stored by itself; so the first
+	// error is kept and answers everything that follows.
+	writing bool
+	err     error
+	ended   bool
+}
+
+// scanner copies a row's columns, as sql.Rows.Scan.
+type scanner func(dest ...any) error
+
+// Now is when the snapshot was taken.
+func (r *reader) Now() policy.Instant { return r.now }
+
+// usable reports why the transaction cannot go on.
+func (r *reader) usable() error {
+	if r.ended {
+		return errEnded
+	}
+	return r.err
+}
+
+// failed translates an error and remembers it where the transaction may be lost.
+func (r *reader) failed(ctx context.Context, err error) error {
+	err = storeError(ctx, err)
+	if r.writing && r.err == nil && !errors.Is(err, keystore.ErrNotFound) {
+		r.err = err
+	}
+	return err
+}
+
+func (r *reader) exec(ctx context.Context, text string, args ...any) error {
+	_, err := r.affect(ctx, text, args...)
+	return err
+}
+
+// affect is exec that counts the rows it changed.
+func (r *reader) affect(ctx context.Context, text string, args ...any) (int64, error) {
+	if err := r.usable(); err != nil {
+		return 0, err
+	}
+	result, err := r.conn.exec(ctx, text, args...)
+	if err != nil {
+		return 0, r.failed(ctx, err)
+	}
+	return result.RowsAffected()
+}
+
+// row reads the one row of a statement. ErrNotFound if there is none.
+func (r *reader) row(ctx context.Context, dest []any, text string, args ...any) error {
+	if err := r.usable(); err != nil {
+		return err
+	}
+	rows, err := r.conn.query(ctx, text, args...)
+	if err != nil {
+		return r.failed(ctx, err)
+	}
+	if !rows.Next() {
+		if err = rows.Err(); err == nil {
+			err = sql.ErrNoRows
+		}
+	} else {
+		err = rows.Scan(dest...)
+	}
+	if closeErr := rows.Close(); err == nil {
+		err = closeErr
+	}
+	if err != nil {
+		return r.failed(ctx, err)
+	}
+	return nil
+}
+
+// exists reports whether a statement finds a row.
+func (r *reader) exists(ctx context.Context, text string, args ...any) (bool, error) {
+	var one int
+	switch err := r.row(ctx, []any{&one}, text, args...); {
+	case errors.Is(err, keystore.ErrNotFound):
+		return false, nil
+	case err != nil:
+		return false, err
+	}
+	return true, nil
+}
+
+// end rolls back unless the transaction ended before. A connection that cannot
+// say so is given up, since it might still be in the transaction.
+func (r *reader) end(text string) {
+	if r.ended {
+		return
+	}
+	r.ended = true
+	if r.conn.c == nil {
+		return
+	}
+	if _, err := r.conn.exec(context.Background(), text); err != nil {
+		_ = r.conn.close()
+	}
+}
+
+// list reads every row of a statement.
+func list[T any](ctx context.Context, r *reader, read func(scanner) (T, error), text string, args ...any) ([]T, error) {
+	if err := r.usable(); err != nil {
+		return nil, err
+	}
+	rows, err := r.conn.query(ctx, text, args...)
+	if err != nil {
+		return nil, r.failed(ctx, err)
+	}
+	return drain(ctx, r, rows, read)
+}
+
+// drain reads every row and closes rows.
+func drain[T any](ctx context.Context, r *reader, rows *sql.Rows, read func(scanner) (T, error)) (all []T, err error) {
+	for err == nil && rows.Next() {
+		var v T
+		if v, err = read(rows.Scan); err == nil {
+			all = append(all, v)
+		}
+	}
+	if err == nil {
+		err = rows.Err()
+	}
+	if closeErr := rows.Close(); err == nil {
+		err = closeErr
+	}
+	if err != nil {
+		return nil, r.failed(ctx, err)
+	}
+	return all, nil
+}
+
+// Head is the newest revision of the snapshot.
+func (r *reader) Head(ctx context.Context) (keystore.Revision, error) {
+	var head keystore.Revision
+	err := r.row(ctx, []any{&head}, "SELECT head FROM state")
+	return head, err
+}

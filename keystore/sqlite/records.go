@@ -1,0 +1,116 @@
+package sqlite
+
+import (
+	"context"
+	"encoding/json"
+
+	"github.com/keyreeve/keyreeve/keystore"
+)
+
+const selectSession = "SELECT id, key_id, secret_id, address, issued, expires, ended, end_reason FROM sessions "
+
+func scanSession(scan scanner) (*keystore.Session, error) {
+	var s keystore.Session
+	var issued, expires, ended int64
+	if err := scan(&s.ID, &s.KeyID, &s.SecretID, &s.Address, &issued, &expires, &ended, &s.EndReason); err != nil {
+		return nil, err
+	}
+	s.Issued, s.Expires, s.Ended = fromMillis(issued), fromMillis(expires), fromMillis(ended)
+	return &s, nil
+}
+
+// Session is the session with that id.
+func (r *reader) Session(ctx context.Context, id string) (*keystore.Session, error) {
+	return first(list(ctx, r, scanSession, selectSession+"WHERE id = ?", id))
+}
+
+// Sessions lists a key's sessions that have not expired, newest first. Ended
+// ones are among them: they are what a token's revocation is known by.
+func (r *reader) Sessions(ctx context.Context, keyID string) ([]*keystore.Session, error) {
+	return list(ctx, r, scanSession, selectSession+"WHERE key_id = ? AND expires > ? ORDER BY issued DESC, id DESC", keyID, millis(r.now.Wall))
+}
+
+func scanAudit(scan scanner) (*keystore.Audit, error) {
+	var e keystore.Audit
+	var at int64
+	var before, after []byte
+	err := scan(&e.ID, &at, &e.CustomerID, &e.ActorKind, &e.ActorID, &e.ActorName, &e.Address, &e.RequestID,
+		&e.Action, &e.TargetKind, &e.TargetID, &e.TargetName, &before, &after, &e.Chain)
+	if err != nil {
+		return nil, err
+	}
+	e.At, e.Before, e.After = fromMillis(at), before, after
+	return &e, nil
+}
+
+// AuditEvents lists the newest events, at most limit; 0 lists none.
+func (r *reader) AuditEvents(ctx context.Context, customerID string, limit int) ([]*keystore.Audit, error) {
+	const selectAudit = `SELECT id, at, customer_id, actor_kind, actor_id, actor_name, address, request_id,
+		action, target_kind, target_id, target_name, before, after, chain FROM audit `
+	limit = max(0, limit) // SQLite takes a negative limit for none
+	if customerID == "" {
+		return list(ctx, r, scanAudit, selectAudit+"ORDER BY id DESC LIMIT ?", limit)
+	}
+	return list(ctx, r, scanAudit, selectAudit+"WHERE customer_id = ? ORDER BY id DESC LIMIT ?", customerID, limit)
+}
+
+// Preferences lists an owner's values, by name.
+func (r *reader) Preferences(ctx context.Context, owner string) ([]keystore.Preference, error) {
+	return list(ctx, r, func(scan scanner) (keystore.Preference, error) {
+		p := keystore.Preference{Owner: owner}
+		var value []byte
+		err := scan(&p.Name, &value)
+		p.Value = value
+		return p, err
+	}, "SELECT name, value FROM preferences WHERE owner = ? ORDER BY name", owner)
+}
+
+// PutSession stores a session of a key that exists.
+func (t *tx) PutSession(ctx context.Context, s *keystore.Session) error {
+	if s.ID == "" {
+		return missing("id")
+	}
+	clientID, err := t.clientID(ctx, s.KeyID)
+	if err != nil {
+		return field("key_id", err)
+	}
+	round(&s.Issued, &s.Expires, &s.Ended)
+	err = t.exec(ctx, `INSERT INTO sessions (id, key_id, secret_id, address, issued, expires, ended, end_reason)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (id) DO UPDATE SET key_id = excluded.key_id, secret_id = excluded.secret_id, address = excluded.address,
+			issued = excluded.issued, expires = excluded.expires, ended = excluded.ended, end_reason = excluded.end_reason`,
+		s.ID, s.KeyID, s.SecretID, s.Address, millis(s.Issued), millis(s.Expires), millis(s.Ended), s.EndReason)
+	if err != nil {
+		return err
+	}
+	t.log(keystore.Change{Kind: keystore.KindSession, ID: s.ID, ClientID: clientID})
+	return nil
+}
+
+// AddAudit appends an event. Nothing a decision depends on changes by it, so it
+// is not in the change log.
+func (t *tx) AddAudit(ctx context.Context, e *keystore.Audit) error {
+	round(&e.At)
+	return t.row(ctx, []any{&e.ID}, `INSERT INTO audit (at, customer_id, actor_kind, actor_id, actor_name, address, request_id,
+			action, target_kind, target_id, target_name, before, after, chain)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id`,
+		millis(e.At), e.CustomerID, e.ActorKind, e.ActorID, e.ActorName, e.Address, e.RequestID,
+		e.Action, e.TargetKind, e.TargetID, e.TargetName, jsonText(e.Before), jsonText(e.After), e.Chain)
+}
+
+// jsonText is a JSON value as text, NULL for none.
+func jsonText(value json.RawMessage) any {
+	if value == nil {
+		return nil
+	}
+	return string(value)
+}
+
+// PutPreference stores or removes a value. It is not in the change log.
+func (t *tx) PutPreference(ctx context.Context, p keystore.Preference) error {
+	if p.Value == nil {
+		return t.exec(ctx, "DELETE FROM preferences WHERE owner = ? AND name = ?", p.Owner, p.Name)
+	}
+	return t.exec(ctx, `INSERT INTO preferences (owner, name, value) VALUES (?, ?, ?)
+		ON CONFLICT (owner, name) DO UPDATE SET value = excluded.value`, p.Owner, p.Name, string(p.Value))
+}

@@ -1,0 +1,133 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/keyreeve/keyreeve/keystore"
+)
+
+// tx is the keystore.Tx of one write transaction. It checks every constraint
+// before it writes anything, so that a function may go on after a conflict: what
+// it was refused has left no trace.
+type tx struct {
+	reader
+	// head is the newest revision when the transaction began.
+	head keystore.Revision
+	// seq is the newest seq of a tally, advanced as tallies are written.
+	seq, seqBefore int64
+	// masterKeyID is that of the first secret ever stored, "" if there was none.
+	masterKeyID string
+	changes     []keystore.Change
+}
+
+func (t *tx) begin(ctx context.Context) error {
+	err := t.row(ctx, []any{&t.head, &t.seq, &t.masterKeyID}, "SELECT head, tally_seq, master_key_id FROM state")
+	t.seqBefore = t.seq
+	return err
+}
+
+// revision is what this transaction's changes will have.
+func (t *tx) revision() keystore.Revision { return t.head + 1 }
+
+// log notes a change, once.
+func (t *tx) log(c keystore.Change) {
+	c.Revision = t.revision()
+	if !slices.Contains(t.changes, c) {
+		t.changes = append(t.changes, c)
+	}
+}
+
+// Head is the newest revision, this transaction's own included.
+func (t *tx) Head(ctx context.Context) (keystore.Revision, error) {
+	if err := t.usable(); err != nil {
+		return 0, err
+	}
+	return t.newest(), nil
+}
+
+func (t *tx) newest() keystore.Revision {
+	if len(t.changes) > 0 {
+		return t.revision()
+	}
+	return t.head
+}
+
+// commit makes everything durable and reports the newest revision.
+func (t *tx) commit(ctx context.Context) (keystore.Revision, error) {
+	if err := t.usable(); err != nil {
+		return 0, err
+	}
+	at := millis(t.now.Wall)
+	for n, c := range t.changes {
+		err := t.exec(ctx, "INSERT INTO changes (rev, n, kind, id, client_id, customer_id, at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+			c.Revision, n, string(c.Kind), c.ID, c.ClientID, c.CustomerID, at)
+		if err != nil {
+			return 0, err
+		}
+	}
+	if len(t.changes) > 0 || t.seq != t.seqBefore {
+		if err := t.exec(ctx, "UPDATE state SET head = ?, tally_seq = ?", t.newest(), t.seq); err != nil {
+			return 0, err
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	// From here on ctx must not matter: an interrupted commit would leave open
+	// whether it took place.
+	if err := t.exec(context.WithoutCancel(ctx), "COMMIT"); err != nil {
+		return 0, err
+	}
+	t.ended = true
+	return t.newest(), nil
+}
+
+// clientID is the client ID of a key.
+func (t *tx) clientID(ctx context.Context, keyID string) (string, error) {
+	var id string
+	err := t.row(ctx, []any{&id}, "SELECT client_id FROM keys WHERE id = ?", keyID)
+	return id, err
+}
+
+// require answers ErrNotFound about a field unless the statement finds a row.
+func (t *tx) require(ctx context.Context, name, text string, args ...any) error {
+	found, err := t.exists(ctx, text, args...)
+	if err == nil && !found {
+		return field(name, keystore.ErrNotFound)
+	}
+	return err
+}
+
+// refuse answers sentinel about a field if the statement finds a row.
+func (t *tx) refuse(ctx context.Context, sentinel error, name, text string, args ...any) error {
+	found, err := t.exists(ctx, text, args...)
+	if err == nil && found {
+		return field(name, sentinel)
+	}
+	return err
+}
+
+// remove deletes one record, which must be there.
+func (t *tx) remove(ctx context.Context, text string, args ...any) error {
+	n, err := t.affect(ctx, text, args...)
+	if err == nil && n == 0 {
+		return keystore.ErrNotFound
+	}
+	return err
+}
+
+// field says which field a sentinel is about; other errors stay as they are.
+func field(name string, err error) error {
+	for _, sentinel := range []error{keystore.ErrNotFound, keystore.ErrConflict, keystore.ErrInUse} {
+		if errors.Is(err, sentinel) {
+			return &keystore.FieldError{Field: name, Err: sentinel}
+		}
+	}
+	return err
+}
+
+// missing is a record put without what names it: a mistake of the caller.
+func missing(name string) error { return fmt.Errorf("record without %s", name) }

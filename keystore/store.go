@@ -1,0 +1,176 @@
+package keystore
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/keyreeve/keyreeve/policy"
+)
+
+// What a store can answer besides what was asked for. Any other error means
+// that the store could not be asked: unavailable, never "unknown".
+var (
+	// ErrNotFound: there is no such record.
+	ErrNotFound = errors.New("not found")
+	// ErrConflict: a record with that name, id or client ID is there already.
+	ErrConflict = errors.New("conflict")
+	// ErrInUse: the record is referred to and cannot go.
+	ErrInUse = errors.New("in use")
+	// ErrBehind: the change log no longer reaches back to that position.
+	ErrBehind = errors.New("change log trimmed past this position")
+	// ErrNewer: the database was written by a newer version.
+	ErrNewer = errors.New("database belongs to a newer version")
+	// ErrClosed: the store was closed.
+	ErrClosed = errors.New("store closed")
+	// ErrFull: the disk has no room; nothing was written.
+	ErrFull = errors.New("no space left for the store")
+)
+
+// Store is a database of keys. All methods are safe for concurrent use. Every
+// implementation passes storetest.
+type Store interface {
+	// KeyByClientID is the cache's miss path: one point lookup, secrets included
+	// (the retired ones still remembered too). ErrNotFound if there is none.
+	KeyByClientID(ctx context.Context, clientID string) (*Key, error)
+
+	// View runs fn on one consistent snapshot.
+	View(ctx context.Context, fn func(Reader) error) error
+	// Update runs fn in one serialisable, durable transaction: all of it is
+	// stored when Update returns nil, else none. The revision is that of the
+	// transaction's changes, or the head if it changed nothing a decision depends on.
+	Update(ctx context.Context, fn func(Tx) error) (Revision, error)
+
+	// Fail counts failures, each atomically by l.Fail, in order, all in one
+	// durable transaction. A failure that locks appends a lock change and an
+	// audit event. Unknown keys get a zero result.
+	Fail(ctx context.Context, l policy.Lockout, failures []Failure) ([]FailResult, error)
+	// Succeed clears counts by l.Succeed, atomically against Fail; durable.
+	Succeed(ctx context.Context, l policy.Lockout, keyID, source string) (FailResult, error)
+
+	// Head is the newest revision.
+	Head(ctx context.Context) (Revision, error)
+	// Changes lists changes after a position, oldest first, whole revisions only
+	// and at least one if there is any; more may remain. ErrBehind where the log
+	// was trimmed, or lies behind `after`.
+	Changes(ctx context.Context, after Revision) ([]Change, error)
+	// Tallies lists failure counts and locks whose Seq is past after, oldest
+	// first; a cleared or expired one is listed as zero. after 0 lists all that are not empty.
+	Tallies(ctx context.Context, after int64) ([]Tally, error)
+
+	// Trim forgets what no longer matters: changes older than keep, retired
+	// secrets past RetiredSecretMemory, empty tallies, sessions long over.
+	Trim(ctx context.Context, l policy.Lockout, keep time.Duration) error
+
+	// Identity names the database: two stores with one identity share state.
+	Identity() string
+	// MasterKeyIDs lists the master keys that stored verifiers depend on, and
+	// the one the store was made with.
+	MasterKeyIDs(ctx context.Context) ([]string, error)
+	// Close ends all use; calls still under way finish, later ones get ErrClosed.
+	Close() error
+}
+
+// Failure is one wrong secret to count.
+type Failure struct {
+	KeyID string
+	// Source is the caller's network (guard), "" in strict mode.
+	Source string
+	// Address is the caller's address, for the audit of a lock.
+	Address string
+	// Fingerprint identifies the wrong secret without revealing it.
+	Fingerprint uint64
+}
+
+// FailResult is where a failure or success left the counts.
+type FailResult struct {
+	policy.Outcome
+	// OK: (Succeed) the counts were cleared; false if the caller is locked.
+	OK bool
+	// Whole and Source are the tallies afterwards, with their Seq.
+	Whole, Source Tally
+}
+
+// KeyQuery selects and orders keys. Zero fields do not filter.
+type KeyQuery struct {
+	CustomerID    string
+	MicrotenantID string
+	// AllCustomers must be set for a query that names no customer.
+	AllCustomers bool
+	RoleID       string
+	Source       string
+	// Text is found in name, description or client ID, case-insensitively.
+	Text string
+	// Name matches exactly.
+	Name string
+	// State is active, disabled, locked or expired.
+	State string
+	// Sort is a field of name, created_at, modified_at, client_id; "" is name.
+	Sort string
+	Desc bool
+	// After continues behind this (sort value, id); zero starts at the beginning.
+	After *KeyCursor
+	// Offset skips; used instead of After.
+	Offset int
+	// Limit is the most keys to list; 0 only counts.
+	Limit int
+}
+
+// KeyCursor is a place in a sorted list: behind the key with this sort value and id.
+type KeyCursor struct {
+	Value string
+	ID    string
+}
+
+// Reader reads one consistent snapshot. Records are the caller's own.
+type Reader interface {
+	// Now is the snapshot's time.
+	Now() policy.Instant
+	Key(ctx context.Context, id string) (*Key, error)
+	KeyByClientID(ctx context.Context, clientID string) (*Key, error)
+	// Keys lists matching keys, and how many match in all.
+	Keys(ctx context.Context, q KeyQuery) (keys []*Key, total int, err error)
+	// Tallies lists the failure counts of one key, the whole client's first.
+	Tallies(ctx context.Context, keyID string) ([]Tally, error)
+	Role(ctx context.Context, id string) (*Role, error)
+	// Roles lists a customer's roles and the global ones; customerID "" lists all. By name.
+	Roles(ctx context.Context, customerID string) ([]*Role, error)
+	Customer(ctx context.Context, id string) (*Customer, error)
+	Customers(ctx context.Context) ([]*Customer, error)
+	Microtenant(ctx context.Context, customerID, id string) (*Microtenant, error)
+	// Microtenants lists a customer's; "" lists all.
+	Microtenants(ctx context.Context, customerID string) ([]*Microtenant, error)
+	Session(ctx context.Context, id string) (*Session, error)
+	// Sessions lists a key's sessions that have not expired, newest first.
+	Sessions(ctx context.Context, keyID string) ([]*Session, error)
+	// AuditEvents lists events, newest first; customerID "" lists all.
+	AuditEvents(ctx context.Context, customerID string, limit int) ([]*Audit, error)
+	Preferences(ctx context.Context, owner string) ([]Preference, error)
+	Head(ctx context.Context) (Revision, error)
+}
+
+// Tx reads and writes. Put inserts a record or replaces it whole, sets its
+// Revision to the transaction's and logs the change. Constraints (unique names
+// and client IDs, references) answer ErrConflict, ErrNotFound and ErrInUse.
+type Tx interface {
+	Reader
+	// PutKey stores the key and exactly its Secrets.
+	PutKey(ctx context.Context, k *Key) error
+	DeleteKey(ctx context.Context, id string) error
+	// Unlock clears every count and lock of a key and logs a lock change.
+	Unlock(ctx context.Context, keyID string) error
+	PutRole(ctx context.Context, r *Role) error
+	DeleteRole(ctx context.Context, id string) error
+	PutCustomer(ctx context.Context, c *Customer) error
+	DeleteCustomer(ctx context.Context, id string) error
+	PutMicrotenant(ctx context.Context, m *Microtenant) error
+	DeleteMicrotenant(ctx context.Context, customerID, id string) error
+	PutSession(ctx context.Context, s *Session) error
+	// AddAudit appends an event; its ID is set.
+	AddAudit(ctx context.Context, e *Audit) error
+	// PutPreference stores a value, or removes it when Value is nil.
+	PutPreference(ctx context.Context, p Preference) error
+	// Rewrap replaces a secret's verifier by the same under another master key.
+	// Not a change of the key: nothing is logged and its revision stays.
+	Rewrap(ctx context.Context, secretID string, verifier [32]byte, masterKeyID string) error
+}

@@ -1,0 +1,253 @@
+// Package authn proves who calls. It is the one place where a secret is
+// compared, a failure counted and a lock honoured; the gate and the admin API
+// both enter here, so that every entrance shares one count and one answer.
+package authn
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"time"
+
+	"github.com/keyreeve/keyreeve/credential"
+	"github.com/keyreeve/keyreeve/keystore"
+	"github.com/keyreeve/keyreeve/policy"
+)
+
+// Settings are the parts of the configuration that proving depends on.
+type Settings struct {
+	Lockout policy.Lockout
+	// SourcePrefix4 and SourcePrefix6 are the prefix lengths, in bits, by which
+	// guard mode tells sources apart.
+	SourcePrefix4, SourcePrefix6 int
+	// FailureFloor is the least time a failed proof takes, so that its duration
+	// does not tell which check failed.
+	FailureFloor time.Duration
+	// MaxStale is how old what is cached may be.
+	MaxStale time.Duration
+}
+
+// Authenticator proves credentials against a key store.
+type Authenticator struct {
+	keys     *keystore.Cached
+	keyring  *credential.Keyring
+	settings Settings
+	rewrap   *rewrapper
+}
+
+// New makes an authenticator. It starts nothing and needs no closing.
+func New(keys *keystore.Cached, keyring *credential.Keyring, settings Settings) *Authenticator {
+	return &Authenticator{keys: keys, keyring: keyring, settings: settings, rewrap: newRewrapper(keys, keyring)}
+}
+
+// Identity is a proven caller: its key and one picture of everything around it.
+type Identity struct {
+	Key       *keystore.Key
+	Role      *keystore.Role
+	Directory *keystore.Directory
+}
+
+// Subject is the identity in the policy's terms.
+func (id Identity) Subject() policy.Subject {
+	return policy.Subject{
+		CustomerID:    id.Key.CustomerID,
+		MicrotenantID: id.Key.MicrotenantID,
+		Permissions:   id.Role.Permissions,
+		Microtenant:   id.Directory.Microtenant,
+	}
+}
+
+// Result is the outcome of a proof.
+type Result struct {
+	Identity
+	// Decision allows, or refuses with a reason. Its Detail is for logs.
+	policy.Decision
+	// Outcome tells what a failure did to the count.
+	Outcome policy.Outcome
+}
+
+// Internal causes of InvalidClient, for logs.
+const (
+	causeUnknown   = "unknown client"
+	causeDisabled  = "key disabled"
+	causeTenant    = "customer or microtenant disabled"
+	causeExpired   = "key expired"
+	causeNetwork   = "outside the allowed networks"
+	causeLocked    = "locked"
+	causeWrong     = "wrong secret"
+	causeRetired   = "retired secret"
+	causeMalformed = "malformed credential"
+)
+
+// Fresh reports whether decisions may be made on what is cached.
+func (a *Authenticator) Fresh(now policy.Instant) bool { return a.keys.Fresh(now, a.settings.MaxStale) }
+
+// Secret proves a client ID and secret. Every refusal with InvalidClient leaves
+// no earlier than the failure floor after now, the same for each cause.
+func (a *Authenticator) Secret(ctx context.Context, clientID, secret string, from netip.Addr, now policy.Instant) Result {
+	r := a.proveSecret(ctx, clientID, secret, from, now, true)
+	if r.Reason == policy.InvalidClient {
+		a.Floor(ctx, now)
+	}
+	return r
+}
+
+// Peek proves like Secret but leaves no trace: nothing is counted or cleared,
+// and no time is lost. For a gate that only watches.
+func (a *Authenticator) Peek(ctx context.Context, clientID, secret string, from netip.Addr, now policy.Instant) Result {
+	return a.proveSecret(ctx, clientID, secret, from, now, false)
+}
+
+// Malformed is the refusal of a credential that could not even be read, by the
+// same floor as any other.
+func (a *Authenticator) Malformed(ctx context.Context, now policy.Instant) Result {
+	a.Floor(ctx, now)
+	return refused(causeMalformed)
+}
+
+// Floor waits until the failure floor after start. Where counting took longer
+// than one floor (a slow disk), it waits for the end of the next, so that a
+// counted failure is not told from an uncounted one by a few milliseconds.
+func (a *Authenticator) Floor(ctx context.Context, start policy.Instant) {
+	floor := a.settings.FailureFloor
+	if floor <= 0 {
+		return
+	}
+	spent := a.keys.Clock().Now().Since - start.Since
+	wait := floor - spent%floor
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done(): // nobody is there to measure
+	}
+}
+
+func proven(id Identity) Result {
+	return Result{Identity: id, Decision: policy.Decision{Allow: true, Reason: policy.Allowed}}
+}
+
+func refused(cause string) Result {
+	d := policy.Deny(policy.InvalidClient)
+	d.Detail = cause
+	return Result{Decision: d}
+}
+
+func (a *Authenticator) proveSecret(ctx context.Context, clientID, secret string, from netip.Addr, now policy.Instant, count bool) Result {
+	digest := a.keyring.Digest(secret)
+	key, err := a.keys.ByClientID(ctx, clientID, now)
+	switch {
+	case errors.Is(err, keystore.ErrNotFound):
+		a.spend(digest)
+		return refused(causeUnknown)
+	case err != nil:
+		return unavailable(err)
+	case !a.Fresh(now):
+		return unavailable(errStale)
+	}
+	id := Identity{Key: key, Directory: a.keys.Directory()}
+	id.Role = id.Directory.Role(key.RoleID)
+	source := a.source(from)
+	if cause := a.unusable(id, from, source, now); cause != "" {
+		a.spend(digest) // nothing is compared, the work is the same
+		return refused(cause)
+	}
+	live, remembered := a.match(key, digest, now)
+	switch {
+	case live != nil && !count:
+		return proven(id)
+	case live != nil:
+		if !a.keys.Succeed(ctx, a.settings.Lockout, key.ID, source, now) {
+			return refused(causeLocked)
+		}
+		a.rewrap.note(live, digest)
+		return proven(id)
+	case remembered:
+		return refused(causeRetired)
+	case !count:
+		return refused(causeWrong)
+	}
+	r := refused(causeWrong)
+	r.Key = key
+	r.Outcome = a.keys.Fail(a.settings.Lockout, keystore.Attempt{
+		KeyID: key.ID, Source: source, Address: from, Fingerprint: a.keyring.Fingerprint(secret),
+	})
+	return r
+}
+
+// unusable says why a key may not even be tried, "" if it may.
+func (a *Authenticator) unusable(id Identity, from netip.Addr, source netip.Prefix, now policy.Instant) string {
+	switch {
+	case !id.Key.Enabled || id.Role == nil:
+		return causeDisabled
+	case !id.Directory.TenantEnabled(id.Key.CustomerID, id.Key.MicrotenantID):
+		return causeTenant
+	case !id.Key.ExpiresAt.IsZero() && !now.Wall.Before(id.Key.ExpiresAt):
+		return causeExpired
+	case !id.Key.AllowsAddress(from):
+		return causeNetwork
+	case a.keys.Locked(a.settings.Lockout, id.Key.ID, source, now) > 0:
+		return causeLocked
+	}
+	return ""
+}
+
+// match compares against every secret of the key, whichever matches. live is the
+// matching secret if it is good; remembered tells that a retired one matched.
+func (a *Authenticator) match(key *keystore.Key, digest [32]byte, now policy.Instant) (live *keystore.Secret, remembered bool) {
+	var verifier [32]byte
+	var verifierOf string
+	for i := range key.Secrets {
+		s := &key.Secrets[i]
+		if s.MasterKeyID != verifierOf {
+			v, ok := a.keyring.Verifier(s.MasterKeyID, digest)
+			if !ok {
+				continue // a master key that is gone: refused at start unless retired since
+			}
+			verifier, verifierOf = v, s.MasterKeyID
+		}
+		if !credential.Equal(verifier, s.Verifier) {
+			continue
+		}
+		if s.Live(now.Wall) {
+			live = s
+		} else if s.Remembered(now.Wall) {
+			remembered = true
+		}
+	}
+	return live, remembered
+}
+
+// spend does the work of a comparison whose result nobody needs.
+func (a *Authenticator) spend(digest [32]byte) {
+	v, _ := a.keyring.Verifier(a.keyring.CurrentID(), digest)
+	credential.Equal(v, digest)
+}
+
+// source is the network a failure from this address counts for; none in strict mode.
+func (a *Authenticator) source(from netip.Addr) netip.Prefix {
+	if a.settings.Lockout.Mode == policy.Strict {
+		return netip.Prefix{}
+	}
+	bits := a.settings.SourcePrefix6
+	if from.Is4() {
+		bits = a.settings.SourcePrefix4
+	}
+	p, err := from.WithZone("").Prefix(bits)
+	if err != nil { // no address at all, as over a unix socket: one source of its own
+		return netip.PrefixFrom(netip.IPv6Unspecified(), 128)
+	}
+	return p
+}
+
+var errStale = errors.New("what is cached is older than max_stale")
+
+func unavailable(err error) Result {
+	d := policy.Deny(policy.StoreUnavailable)
+	d.Detail = err.Error()
+	d.RetryAfter = retryAfter
+	return Result{Decision: d}
+}
+
+// retryAfter is what a caller is told to wait while the store is out of reach.
+const retryAfter = 5 * time.Second
