@@ -109,6 +109,7 @@ func TestExtractRefuses(t *testing.T) {
 		"URL alphabet":                {header("Authorization", "Basic "+base64.URLEncoding.EncodeToString([]byte("kr:\u00ff\u00fe\u00ff"))), "", allForms, MalformedClient},
 		"stray final bits":            {header("Authorization", "Basic a3JfMTpzMR=="), "", allForms, MalformedClient},
 		"line end in base64":          {http.Header{"Authorization": {basic[:10] + "\r\n" + basic[10:]}}, "", allForms, MalformedClient},
+		"four line ends in base64":    {http.Header{"Authorization": {basic[:10] + "\n\n\n\n" + basic[10:]}}, "", allForms, MalformedClient},
 		"something behind":            {header("Authorization", basic+" x"), "", allForms, MalformedClient},
 		"no colon":                    {header("Authorization", basicOf("kr_1")), "", allForms, MalformedClient},
 		"empty ID":                    {header("Authorization", basicOf(":s3")), "", allForms, MalformedClient},

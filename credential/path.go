@@ -146,9 +146,8 @@ func isDots(segment []byte) bool {
 // CheckPath, and the worse class is returned. Refused are an opaque URL, one
 // whose RawPath does not belong to its Path, a fragment anywhere in the target,
 // user information in it, and targets without a path of their own: `*` and
-// CONNECT's authority. Only an
-// absolute target with an empty path, `http://host`, stands for "/" (RFC 9110
-// section 4.2.3).
+// CONNECT's authority. Only an absolute target with an empty path,
+// `http://host`, stands for "/" (RFC 9110 section 4.2.3).
 func DecidablePath(u *url.URL, requestURI string) (path string, class PathClass, ok bool) {
 	if u.Opaque != "" {
 		return "", 0, false

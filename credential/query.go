@@ -10,6 +10,9 @@ var forbiddenQuery = [...]string{"access_token", "client_secret"}
 // one with every byte encoded, and the percent signs as often as is looked through.
 const maxQueryName = 160
 
+// minQueryName is the shortest forbidden name, in bytes.
+const minQueryName = len("access_token")
+
 // queryNamesCredential reports a forbidden parameter in a raw query: in any
 // case, however percent-encoded, `&` or `;` before it. Values do not matter.
 func queryNamesCredential(raw string) bool {
@@ -32,7 +35,7 @@ func forbiddenName(name string) bool {
 	if strings.IndexByte(name, '%') < 0 {
 		return matchesForbidden(name)
 	}
-	if len(name) > maxQueryName {
+	if len(name) > maxQueryName || len(name) < minQueryName { // decoding only shortens
 		return false
 	}
 	// Decoded as by a chain of parsers, each of which decodes once.

@@ -83,7 +83,7 @@ func TestTheMostSpecificPathWinsAmongRoutesThatAdmitTheMethod(t *testing.T) {
 		hit("GET", "/app/1", "one", Read),
 		hit("GET", "/app/search", "search", Read),
 		hit("POST", "/app/search", "post-search", Read),
-		hit("GET", "/app/1/", "one", Read), // see below: refused
+		miss("GET", "/app/1/"), // slash-trimmed it is the more specific /app/{id}
 		hit("GET", "/app/1/x/y", "more", Read),
 		hit("PUT", "/app/1", "write", Update),
 		hit("PUT", "/app/search", "write", Update), // no more specific route admits PUT
@@ -96,9 +96,6 @@ func TestTheMostSpecificPathWinsAmongRoutesThatAdmitTheMethod(t *testing.T) {
 		miss("GET", ""),
 		miss("OPTIONS", "*"),
 	} {
-		if c.path == "/app/1/" {
-			c = miss("GET", "/app/1/") // slash-trimmed it is the more specific /app/{id}
-		}
 		c.run(t, s)
 	}
 }

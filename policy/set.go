@@ -93,7 +93,7 @@ func originOf(s RouteSpec, index int) string {
 	if s.Origin != "" {
 		return s.Origin
 	}
-	return fmt.Sprintf("route %d (%s %s)", index+1, strings.Join(s.Methods, ","), s.Path)
+	return fmt.Sprintf("route %d", index+1)
 }
 
 // declare takes over a file's resources and tenancy.

@@ -37,7 +37,7 @@ type Env struct {
 	// Exit turns an exit code other than 0 into the error that the command
 	// returns, after err was reported on Stderr. The default is *CodeError.
 	// Within Caddy's main function, it must be an error from which that takes
-	// its exit code.
+	// its exit code; err is reported by then and must not be logged again.
 	Exit func(code int, err error) error
 }
 

@@ -305,7 +305,7 @@ func TestAnEditThatMissedAnotherExitsSix(t *testing.T) {
 	h.before = func(r *http.Request) {
 		if r.Method == http.MethodPatch { // someone else is quicker
 			_, _, err := h.service.UpdateKey(context.Background(), here, k.ID,
-				lifecycle.KeyPatch{Description: lifecycle.Some("theirs")}, lifecycle.Condition{})
+				lifecycle.KeyPatch{Description: lifecycle.Some("theirs")}, nil)
 			require.NoError(t, err)
 		}
 	}

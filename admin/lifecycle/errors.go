@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -121,24 +122,30 @@ func notFound(what string) error {
 	return &Error{Kind: NotFound, Code: CodeNotFound, Detail: "there is no such " + what}
 }
 
-func conflict(code, field, format string, args ...any) error {
-	detail := fmt.Sprintf(format, args...)
-	return &Error{Kind: Conflict, Code: code, Detail: detail, Fields: []FieldError{{Field: field, Code: FieldConflict, Detail: detail}}}
-}
-
 func exceeds(field, detail string) error {
 	return &Error{Kind: Forbidden, Code: CodeExceedsRights, Detail: detail,
 		Fields: []FieldError{{Field: field, Code: FieldExceeds, Detail: detail}}}
 }
 
+// taken is the code for a value that another record has, by the record's field.
+var taken = map[string]string{"name": CodeNameTaken, "client_id": CodeClientIDTaken, "id": CodeIDTaken}
+
 // refusal turns what a store says about one record into an Error and leaves
 // outages as they are.
 func refusal(err error, what string) error {
+	var at *keystore.FieldError
+	named := errors.As(err, &at)
 	switch {
+	case errors.Is(err, keystore.ErrNotFound) && named:
+		return FieldErrors{{Field: at.Field, Code: FieldNotFound, Detail: "there is none with this id"}}.Err()
 	case errors.Is(err, keystore.ErrNotFound):
 		return notFound(what)
+	case errors.Is(err, keystore.ErrConflict) && named:
+		e := &Error{Kind: Conflict, Code: cmp.Or(taken[at.Field], CodeConflict), Detail: "another " + what + " has this " + at.Field}
+		e.Fields = []FieldError{{Field: at.Field, Code: FieldConflict, Detail: e.Detail}}
+		return e
 	case errors.Is(err, keystore.ErrConflict):
-		return &Error{Kind: Conflict, Code: CodeConflict, Detail: "another " + what + " has that name or id already"}
+		return &Error{Kind: Conflict, Code: CodeConflict, Detail: "there is such a " + what + " already"}
 	case errors.Is(err, keystore.ErrInUse):
 		return &Error{Kind: Conflict, Code: CodeInUse, Detail: "the " + what + " is in use"}
 	}

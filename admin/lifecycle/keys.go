@@ -139,22 +139,17 @@ func (o *op) newKey(in NewKey) (k *keystore.Key, secret string, err error) {
 	return k, secret, o.addSecret(k, digest, hint, now)
 }
 
-// admitNew holds a key about to be made against the actor and the store.
+// admitNew holds a key about to be made against the actor. The tenant comes
+// first, so that what is not the actor's is refused whether or not it exists.
 func (o *op) admitNew(k *keystore.Key) error {
 	if err := o.withinTenant(k.CustomerID, k.MicrotenantID); err != nil {
-		return err
-	}
-	if err := o.tenantExists(k.CustomerID, k.MicrotenantID); err != nil {
 		return err
 	}
 	role, err := o.usableRole(k.RoleID, k.CustomerID)
 	if err != nil {
 		return err
 	}
-	if err := o.within(k, role); err != nil {
-		return err
-	}
-	return o.unused(k)
+	return o.within(k, role)
 }
 
 // addSecret puts a secret with this digest first.
@@ -169,37 +164,6 @@ func (o *op) addSecret(k *keystore.Key, digest [32]byte, hint string, now time.T
 	})
 	return nil
 }
-
-// unused refuses a name or client ID that another key has. The store refuses
-// them too; asked first, it can be said which of the two it is.
-func (o *op) unused(k *keystore.Key) error {
-	same, _, err := o.r.Keys(o.ctx, keystore.KeyQuery{CustomerID: k.CustomerID, Name: k.Name, Limit: sameNameLimit})
-	if err != nil {
-		return err
-	}
-	for _, other := range same {
-		if other.ID != k.ID && other.MicrotenantID == k.MicrotenantID {
-			return conflict(CodeNameTaken, "name", "another key of this customer and microtenant is called %q", k.Name)
-		}
-	}
-	if k.ClientID == "" {
-		return nil
-	}
-	other, err := o.r.KeyByClientID(o.ctx, k.ClientID)
-	switch {
-	case errors.Is(err, keystore.ErrNotFound):
-		return nil
-	case err != nil:
-		return err
-	case other.ID != k.ID:
-		return conflict(CodeClientIDTaken, "client_id", "another key has this client ID")
-	}
-	return nil
-}
-
-// sameNameLimit is above the number of microtenants a customer has, each of
-// which may have one key of a name; past it the store's own refusal remains.
-const sameNameLimit = 1000
 
 // GetKey shows one key.
 func (s *Service) GetKey(ctx context.Context, a Actor, id string) (Key, error) {

@@ -71,13 +71,7 @@ func (o *op) admitPatched(k, next *keystore.Key) error {
 	if err != nil {
 		return err
 	}
-	if err := o.within(next, role); err != nil {
-		return err
-	}
-	if next.Name == k.Name {
-		return nil
-	}
-	return o.unused(next)
+	return o.within(next, role)
 }
 
 // mergeLabels is RFC 7396 for the labels object: null removes a label, and null

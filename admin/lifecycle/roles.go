@@ -114,22 +114,8 @@ func (o *op) admitRole(role *keystore.Role) error {
 	if err := o.withinTenant(role.CustomerID, ""); err != nil {
 		return err
 	}
-	if role.CustomerID != "" {
-		if err := o.tenantExists(role.CustomerID, ""); err != nil {
-			return err
-		}
-	}
 	if !role.Permissions.Within(o.actor.Permissions, o.cfg.GroupOf) {
 		return exceeds("permissions", "the role would grant more than the acting key holds")
-	}
-	all, err := o.r.Roles(o.ctx, role.CustomerID)
-	if err != nil {
-		return err
-	}
-	for _, other := range all {
-		if other.ID != role.ID && other.CustomerID == role.CustomerID && other.Name == role.Name {
-			return conflict(CodeNameTaken, "name", "another role of this customer is called %q", role.Name)
-		}
 	}
 	return nil
 }

@@ -76,7 +76,8 @@ func (s *Service) CreateCustomer(ctx context.Context, a Actor, in NewCustomer) (
 		if err := bad.Err(); err != nil {
 			return err
 		}
-		if err := o.unusedCustomer(c); err != nil {
+		_, err := o.r.Customer(ctx, c.ID)
+		if err := unusedID("customer", err); err != nil {
 			return err
 		}
 		if err := o.tx.PutCustomer(ctx, c); err != nil {
@@ -120,10 +121,8 @@ func (s *Service) CreateMicrotenant(ctx context.Context, a Actor, in NewMicroten
 		if err := o.withinTenant(m.CustomerID, ""); err != nil {
 			return err
 		}
-		if err := o.tenantExists(m.CustomerID, ""); err != nil {
-			return err
-		}
-		if err := o.unusedMicrotenant(m); err != nil {
+		_, err := o.r.Microtenant(ctx, m.CustomerID, m.ID)
+		if err := unusedID("microtenant", err); err != nil {
 			return err
 		}
 		if err := o.tx.PutMicrotenant(ctx, m); err != nil {
@@ -150,56 +149,13 @@ func newOrOwnID(bad *FieldErrors, id, prefix string, reserved ...string) string 
 	return cleanID(bad, id, reserved...)
 }
 
-// unusedCustomer refuses an id or name that another customer has: Put would
-// replace the record of that id.
-func (o *op) unusedCustomer(c *keystore.Customer) error {
-	all, err := o.r.Customers(o.ctx)
-	if err != nil {
-		return err
-	}
-	for _, other := range all {
-		switch {
-		case other.ID == c.ID:
-			return conflict(CodeIDTaken, "id", "another customer has the id %q", c.ID)
-		case other.Name == c.Name:
-			return conflict(CodeNameTaken, "name", "another customer is called %q", c.Name)
-		}
-	}
-	return nil
-}
-
-func (o *op) unusedMicrotenant(m *keystore.Microtenant) error {
-	all, err := o.r.Microtenants(o.ctx, m.CustomerID)
-	if err != nil {
-		return err
-	}
-	for _, other := range all {
-		switch {
-		case other.ID == m.ID:
-			return conflict(CodeIDTaken, "id", "another microtenant of this customer has the id %q", m.ID)
-		case other.Name == m.Name:
-			return conflict(CodeNameTaken, "name", "another microtenant of this customer is called %q", m.Name)
-		}
-	}
-	return nil
-}
-
-// tenantExists refuses, as a fault of the request, a customer or microtenant
-// that is not there.
-func (o *op) tenantExists(customerID, microtenantID string) error {
-	var bad FieldErrors
-	_, err := o.r.Customer(o.ctx, customerID)
-	if errors.Is(err, keystore.ErrNotFound) {
-		bad.Add("customer_id", FieldNotFound, "there is no such customer")
-		return bad.Err()
-	}
-	if err != nil || microtenantID == "" {
-		return err
-	}
-	_, err = o.r.Microtenant(o.ctx, customerID, microtenantID)
-	if errors.Is(err, keystore.ErrNotFound) {
-		bad.Add("microtenant_id", FieldNotFound, "this customer has no such microtenant")
-		return bad.Err()
+// unusedID refuses the id of a record that is there: Put would replace it.
+func unusedID(what string, err error) error {
+	switch {
+	case err == nil:
+		return refusal(&keystore.FieldError{Field: "id", Err: keystore.ErrConflict}, what)
+	case errors.Is(err, keystore.ErrNotFound):
+		return nil
 	}
 	return err
 }

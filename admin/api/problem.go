@@ -1,0 +1,193 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/keyreeve/keyreeve/admin/lifecycle"
+	"github.com/keyreeve/keyreeve/keystore"
+)
+
+// Codes of answers that come from the door itself.
+const (
+	codeMalformedQuery = "malformed_query"
+	codeMalformedJSON  = "malformed_json"
+	codeDuplicate      = "duplicate_field"
+	codeTooLarge       = "body_too_large"
+	codeMediaType      = "unsupported_media_type"
+	codeStoreDown      = "store_unavailable"
+	codeStoreFull      = "store_full"
+	codeInternal       = "internal_error"
+)
+
+// storeRetrySeconds is how soon trying again may help when the store is down.
+const storeRetrySeconds = 1
+
+const problemType = "application/problem+json"
+
+// Problem is an error answer (RFC 9457) with the members of every other
+// Keyreeve error answer.
+type Problem struct {
+	Type      string                 `json:"type" doc:"Always about:blank; code says more."`
+	Title     string                 `json:"title" doc:"The status in words."`
+	Status    int                    `json:"status"`
+	Detail    string                 `json:"detail,omitempty" doc:"What is wrong and what to do."`
+	Code      string                 `json:"code" doc:"Stable machine-readable reason." example:"validation_failed"`
+	Errors    []lifecycle.FieldError `json:"errors,omitempty" nullable:"false" doc:"The members of the request at fault."`
+	RequestID string                 `json:"request_id" doc:"Names the request in logs and the audit trail."`
+
+	headers http.Header
+}
+
+// Error makes Problem an error that handlers return to huma.
+func (p *Problem) Error() string { return p.Code + ": " + p.Detail }
+
+// GetStatus is huma.StatusError.
+func (p *Problem) GetStatus() int { return p.Status }
+
+// GetHeaders is huma.HeadersError.
+func (p *Problem) GetHeaders() http.Header { return p.headers }
+
+// ContentType is huma.ContentTypeFilter.
+func (p *Problem) ContentType(string) string { return problemType }
+
+func (p *Problem) header() http.Header {
+	if p.headers == nil {
+		p.headers = http.Header{}
+	}
+	return p.headers
+}
+
+func (c *call) newProblem(status int, code, detail string) *Problem {
+	return &Problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: detail, Code: code, RequestID: c.id}
+}
+
+// write answers without huma, before an operation was reached.
+func (c *call) write(p *Problem) {
+	h := c.w.Header()
+	for name, values := range p.headers {
+		h[name] = append(h[name], values...)
+	}
+	h.Set("Content-Type", problemType)
+	c.w.WriteHeader(p.Status)
+	if body, err := json.Marshal(p); err == nil {
+		_, _ = c.w.Write(body) // the client may be gone
+	}
+}
+
+// statuses is where a lifecycle error becomes HTTP.
+var statuses = map[lifecycle.ErrorKind]int{
+	lifecycle.Invalid:      http.StatusBadRequest,
+	lifecycle.Unauthorized: http.StatusUnauthorized,
+	lifecycle.Forbidden:    http.StatusForbidden,
+	lifecycle.NotFound:     http.StatusNotFound,
+	lifecycle.Conflict:     http.StatusConflict,
+	lifecycle.Precondition: http.StatusPreconditionFailed,
+}
+
+// problem is the answer to err. What is neither a refusal nor a problem already
+// is a store that could not be asked; its text stays inside.
+func (c *call) problem(err error) *Problem {
+	var done *Problem
+	if errors.As(err, &done) {
+		return done
+	}
+	var refused *lifecycle.Error
+	if errors.As(err, &refused) {
+		status := statuses[refused.Kind]
+		if status == 0 {
+			c.api.report(c.r, err)
+			return c.newProblem(http.StatusInternalServerError, codeInternal, "an unexpected error occurred")
+		}
+		p := c.newProblem(status, refused.Code, refused.Detail)
+		p.Errors = refused.Fields
+		if status == http.StatusUnauthorized {
+			p.header()["Www-Authenticate"] = challenges(c.r, refused.Code)
+		}
+		return p
+	}
+	if !errors.Is(err, context.Canceled) {
+		c.api.report(c.r, err)
+	}
+	if errors.Is(err, keystore.ErrFull) {
+		return c.newProblem(http.StatusInsufficientStorage, codeStoreFull, "the store has no space left; nothing was written")
+	}
+	p := c.newProblem(http.StatusServiceUnavailable, codeStoreDown, "the key store cannot be reached; nothing was written")
+	p.header().Set("Retry-After", strconv.Itoa(storeRetrySeconds))
+	return p
+}
+
+// ownProblems turns the errors that huma makes itself (a parameter that does not
+// parse) into ours. It is a transformer, because the function huma makes them
+// with is a global that other users of huma in this process share.
+func ownProblems(ctx huma.Context, _ string, v any) (any, error) {
+	m, ok := v.(*huma.ErrorModel)
+	if !ok {
+		return v, nil
+	}
+	c := callOf(ctx.Context())
+	if status := clientStatus(m.Status); status != http.StatusBadRequest {
+		return c.newProblem(status, codeInternal, "an unexpected error occurred"), nil
+	}
+	p := c.newProblem(http.StatusBadRequest, lifecycle.CodeValidation, "the request has invalid parameters")
+	for _, e := range m.Errors {
+		_, field, _ := strings.Cut(e.Location, ".") // query.page_size
+		p.Errors = append(p.Errors, lifecycle.FieldError{Field: field, Code: lifecycle.FieldType, Detail: e.Message})
+	}
+	return p, nil
+}
+
+// clientStatus is 400 for every way of calling a request invalid.
+func clientStatus(status int) int {
+	if status == http.StatusUnprocessableEntity {
+		return http.StatusBadRequest
+	}
+	return status
+}
+
+// badRequestFor422 answers 400 where huma would answer 422; ownProblems changes
+// the body, but only the context sees the status.
+func badRequestFor422(ctx huma.Context, next func(huma.Context)) { next(statusContext{ctx}) }
+
+type statusContext struct{ humaContext }
+
+// humaContext is embedded under a name that is not that of one of its methods.
+type humaContext huma.Context
+
+func (c statusContext) SetStatus(status int) { c.humaContext.SetStatus(clientStatus(status)) }
+
+// Unwrap lets humago find its own context.
+func (c statusContext) Unwrap() huma.Context { return c.humaContext }
+
+// onlyKnownQuery refuses parameters that an operation does not have: a filter
+// misspelt must not list everything.
+func onlyKnownQuery(ctx huma.Context, next func(huma.Context)) {
+	c := callOf(ctx.Context())
+	known := map[string]bool{}
+	for _, p := range ctx.Operation().Parameters {
+		known[p.Name] = known[p.Name] || p.In == "query"
+	}
+	var bad lifecycle.FieldErrors
+	for name := range c.r.URL.Query() {
+		if !known[name] {
+			bad.Add(printable(name), lifecycle.FieldUnknown, "is not a parameter of this operation")
+		}
+	}
+	if err := bad.Err(); err != nil {
+		c.write(c.problem(err))
+		return
+	}
+	next(ctx)
+}
+
+var (
+	_ huma.StatusError       = (*Problem)(nil)
+	_ huma.HeadersError      = (*Problem)(nil)
+	_ huma.ContentTypeFilter = (*Problem)(nil)
+)

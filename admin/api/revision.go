@@ -1,0 +1,45 @@
+package api
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/keyreeve/keyreeve/admin/lifecycle"
+	"github.com/keyreeve/keyreeve/keystore"
+)
+
+// Written is what every answer to a write says of it.
+type Written struct {
+	Revision    string `header:"Keyreeve-Revision" doc:"Place of the write in the change log; send it as Keyreeve-Min-Revision to a gate that must have it."`
+	Propagation string `header:"Keyreeve-Propagation" doc:"How many nodes have the write, or can no longer serve without it, and how many may."`
+}
+
+func writtenAs(c lifecycle.Commit) Written {
+	return Written{
+		Revision:    fmt.Sprint(int64(c.Revision)),
+		Propagation: fmt.Sprintf("confirmed=%d; pending=%d", c.Confirmed, c.Pending),
+	}
+}
+
+// etag is the entity tag of a record at a revision (RFC 9110 section 8.8.3). It
+// is strong, so that If-Match takes it, and covers what can be written: a count
+// of failures or a last use that moves by itself does not change it.
+func etag(r keystore.Revision) string { return fmt.Sprintf(`"r%d"`, int64(r)) }
+
+// ifMatch is the request's If-Match (RFC 9110 section 13.1.1), nil if it has
+// none. Weak tags and what is no tag at all match nothing.
+func (c *call) ifMatch() lifecycle.Condition {
+	given := c.r.Header.Values("If-Match")
+	if len(given) == 0 {
+		return nil
+	}
+	tags := strings.Split(strings.Join(given, ","), ",")
+	return func(r keystore.Revision) bool {
+		for _, tag := range tags {
+			if tag = strings.TrimSpace(tag); tag == etag(r) || tag == "*" {
+				return true
+			}
+		}
+		return false
+	}
+}
