@@ -9,6 +9,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
 
 	"github.com/keyreeve/keyreeve/admin/api"
 	"github.com/keyreeve/keyreeve/admin/lifecycle"
@@ -59,13 +60,16 @@ func (a *Admin) Provision(ctx caddy.Context) error {
 
 // ServeHTTP answers the admin API's paths.
 func (a *Admin) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	if a.API == off || !api.Match(r.URL.Path) {
+	if a.API == off || !strings.HasPrefix(r.URL.Path, "/v1/") {
 		return next.ServeHTTP(w, r)
 	}
 	run := a.app.ready(r.Context())
 	if run == nil {
 		w.Header().Set("Retry-After", "5")
 		return caddyhttp.Error(http.StatusServiceUnavailable, errors.New("the key store is not open yet"))
+	}
+	if !run.api.Match(r.URL.Path) {
+		return next.ServeHTTP(w, r)
 	}
 	run.api.ServeHTTP(w, r)
 	return nil
@@ -149,14 +153,23 @@ func serveLocal(w http.ResponseWriter, r *http.Request) error {
 	if run == nil {
 		return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: errors.New("the key store is not open yet")}
 	}
-	http.StripPrefix(localPrefix, app.localAPI(run)).ServeHTTP(w, r)
+	http.StripPrefix(localPrefix, run.local).ServeHTTP(w, r)
 	return nil
 }
 
 // localAPI is the admin API acting as `local`.
 func (a *App) localAPI(run *running) http.Handler {
 	actor := lifecycle.Local("admin endpoint", a.LocalAdmin != localAdminFull)
-	return api.New(run.keys, func(*http.Request) (lifecycle.Actor, *api.AuthProblem) { return actor, nil })
+	return a.newAPI(run, func(*http.Request) (lifecycle.Actor, *api.AuthProblem) { return actor, nil })
+}
+
+func (a *App) newAPI(run *running, auth api.Authenticate) *api.API {
+	h := api.New(run.keys, auth)
+	h.RequestID = requestID
+	h.Report = func(r *http.Request, err error) {
+		a.logger.Error("admin API", zap.String("method", r.Method), zap.String("path", r.URL.Path), zap.Error(err))
+	}
+	return h
 }
 
 // isLocal reports a peer on this machine: a loopback address, or a unix socket,

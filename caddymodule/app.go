@@ -93,7 +93,8 @@ type running struct {
 	store *sharedStore
 	auth  *authn.Authenticator
 	keys  *lifecycle.Service
-	api   http.Handler
+	api   *api.API     // on a site
+	local http.Handler // on Caddy's own admin endpoint, acting as `local`
 }
 
 // active is the app of the configuration in force, for Caddy's admin endpoint:
@@ -197,7 +198,8 @@ func (a *App) Start() error {
 			DefaultValidity: a.validity.standard, MaxValidity: a.validity.longest,
 		}),
 	}
-	run.api = api.New(run.keys, run.authenticate)
+	run.api = a.newAPI(run, run.authenticate)
+	run.local = a.localAPI(run)
 	a.running.Store(run)
 	close(a.opened)
 	active.Store(a)

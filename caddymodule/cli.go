@@ -62,7 +62,7 @@ func openOffline(ctx context.Context, configPath string) (http.Handler, func() e
 		defer cancel()
 		return app.Cleanup()
 	}
-	return app.localAPI(app.running.Load()), closeAll, nil
+	return app.running.Load().local, closeAll, nil
 }
 
 // offlineApp reads the app's part of a Caddyfile or JSON configuration.

@@ -65,7 +65,7 @@ func (s *SQLiteStore) Open(ctx context.Context, clock keystore.Clock) (keystore.
 	if err != nil {
 		return nil, err
 	}
-	return sqlite.Open(ctx, sqlite.Options{Path: path, Clock: clock})
+	return sqlite.Open(ctx, sqlite.Options{Path: path, Clock: clock, Logger: caddy.Log().Named("keyreeve")})
 }
 
 // Embedded is true: the file is this machine's.

@@ -55,7 +55,7 @@ func TestABrokenPolicyFileIsRefusedNamingTheLineAndWhatWasExpected(t *testing.T)
 		{"", "p: the file is empty: expected at least `version: 1`"},
 		{"# nothing\n", "p: the file is empty"},
 		{"a: [", "p: not valid YAML"},
-		{"\xff\xfe", "p: not valid YAML"},
+		{"\xff\xff", "p: not valid YAML"},
 		{"- 1", "p:1: expected a policy file as a mapping, found a list"},
 		{"hello", `p:1: expected a policy file as a mapping, found "hello"`},
 		{"resources: {}", "p:1: no version, expected version: 1"},

@@ -31,13 +31,13 @@ func TestConflictingRoutesAreRefusedNamingBoth(t *testing.T) {
 		"* crossing a named method":     {route([]string{"*"}, "/a/{x}/c", "r"), get("/a/b/{y}", "r"), "neither is more specific"},
 		"an unusual method":             {route([]string{"LOCK"}, "/a/{x}/c", "r", action("read")), route([]string{"*"}, "/a/b/{y}", "r", action("read")), "neither"},
 
-		"* and a named method":       {route([]string{"*"}, "/a", "r"), get("/a", "r"), ""},
-		"GET and an explicit HEAD":   {get("/a", "r"), route([]string{"HEAD"}, "/a", "r"), ""},
-		"crossing without a method":  {get("/a/{x}/c", "r"), route([]string{"POST"}, "/a/b/{y}", "r"), ""},
+		"* and a named method":         {route([]string{"*"}, "/a", "r"), get("/a", "r"), ""},
+		"GET and an explicit HEAD":     {get("/a", "r"), route([]string{"HEAD"}, "/a", "r"), ""},
+		"crossing without a method":    {get("/a/{x}/c", "r"), route([]string{"POST"}, "/a/b/{y}", "r"), ""},
 		"* without an action and LOCK": {route([]string{"LOCK"}, "/a/{x}/c", "r", action("read")), route([]string{"*"}, "/a/b/{y}", "r"), ""},
-		"nested":                     {get("/a/{x...}", "r"), get("/a/{x}/b", "r"), ""},
-		"different case":             {get("/a", "r"), get("/A", "r"), ""},
-		"different trailing slash":   {get("/a", "r"), get("/a/", "r"), ""},
+		"nested":                       {get("/a/{x...}", "r"), get("/a/{x}/b", "r"), ""},
+		"different case":               {get("/a", "r"), get("/A", "r"), ""},
+		"different trailing slash":     {get("/a", "r"), get("/a/", "r"), ""},
 	} {
 		_, err := Compile(nil, []RouteSpec{at(c.a, "policy.yaml:7"), at(c.b, "Caddyfile:3")})
 		if c.want == "" {

@@ -2,10 +2,13 @@ package api
 
 import (
 	"bytes"
+	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -24,6 +27,7 @@ import (
 // signed-in key for each kind of administrator.
 type world struct {
 	t     *testing.T
+	path  string
 	store *sqlite.Store
 	ring  *credential.Keyring
 	clock *storetest.Clock
@@ -42,11 +46,11 @@ var local = lifecycle.Local("test", false)
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, clock: storetest.NewClock()}
+	w := &world{t: t, clock: storetest.NewClock(), path: filepath.Join(t.TempDir(), "keys.db")}
 	ring, err := credential.NewKeyring(credential.NewMasterKey())
 	require.NoError(t, err)
 	w.ring = ring
-	w.store, err = sqlite.Open(t.Context(), sqlite.Options{Path: filepath.Join(t.TempDir(), "keys.db"), Clock: w.clock})
+	w.store, err = sqlite.Open(t.Context(), sqlite.Options{Path: w.path, Clock: w.clock})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, w.store.Close()) })
 	w.svc = lifecycle.New(lifecycle.Config{Store: w.store, Keyring: ring})
@@ -190,4 +194,41 @@ func (a answer) names() []string {
 		names = append(names, item.(map[string]any)["name"].(string))
 	}
 	return names
+}
+
+// only is the body's JSON cut down to some members.
+func (a answer) only(members ...string) string {
+	cut := map[string]any{}
+	for _, m := range members {
+		cut[m] = a.body[m]
+	}
+	text, _ := json.Marshal(cut)
+	return string(text)
+}
+
+// asLocal asks as the local operator does, through Caddy's admin endpoint.
+func (w *world) asLocal(method, path, body string) answer {
+	w.t.Helper()
+	api := New(w.svc, func(*http.Request) (lifecycle.Actor, *AuthProblem) { return local, nil })
+	server := httptest.NewServer(api)
+	defer server.Close()
+	there := *w
+	there.url = server.URL
+	return there.do(lifecycle.CreatedKey{}, method, path, body)
+}
+
+func quoted(s string) string {
+	text, _ := json.Marshal(s)
+	return string(text)
+}
+
+func escaped(s string) string { return url.QueryEscape(s) }
+
+func hexOf(b []byte) string    { return hex.EncodeToString(b) }
+func base64Of(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
+
+// reopen opens the store again after a test closed it, for the world's own cleanup.
+func reopen(w *world) (err error) {
+	w.store, err = sqlite.Open(w.t.Context(), sqlite.Options{Path: w.path, Clock: w.clock})
+	return err
 }

@@ -86,8 +86,8 @@ func (p *problem) foreignError() string {
 	if p.Status == http.StatusNotFound {
 		return text + "; there is no Keyreeve admin API: does the running configuration have a `keyreeve` app, with local_admin not off?"
 	}
-	if p.hint == "" {
-		return text
+	if p.hint == "" || p.Status >= http.StatusInternalServerError {
+		return text // it is the right place, in trouble
 	}
 	return text + "; " + p.hint
 }

@@ -154,7 +154,7 @@ func (d *demo) serve() error {
 
 func (d *demo) socket() string { return filepath.Join(d.dir, "admin.sock") }
 
-// exampleConfig adapts the embedded Caddyfile, logging warnings and above so that
+// exampleConfig adapts the embedded Caddyfile, logging errors only so that
 // what the demo prints is not lost in it.
 func exampleConfig() ([]byte, error) {
 	adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt(keyreeve.ExampleCaddyfile, map[string]any{"filename": "Caddyfile.example"})
@@ -165,7 +165,7 @@ func exampleConfig() ([]byte, error) {
 	if err := json.Unmarshal(adapted, &config); err != nil {
 		return nil, err
 	}
-	config["logging"] = json.RawMessage(`{"logs":{"default":{"level":"WARN"}}}`)
+	config["logging"] = json.RawMessage(`{"logs":{"default":{"level":"ERROR"}}}`)
 	return json.Marshal(config)
 }
 

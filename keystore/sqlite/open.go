@@ -64,6 +64,16 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	return s, nil
 }
 
+// Identity is what Store.Identity will be for this path. It makes the directory
+// when missing.
+func Identity(path string) (string, error) {
+	path, err := canonical(path)
+	if err != nil {
+		return "", err
+	}
+	return identity(path), nil
+}
+
 // canonical makes the directory and resolves links, so that one file has one name.
 func canonical(path string) (string, error) {
 	if path == "" {

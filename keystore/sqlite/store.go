@@ -51,7 +51,9 @@ func (s *Store) enter() error {
 
 // Identity is the canonical path of the file: two stores opened through
 // different links to one directory share state.
-func (s *Store) Identity() string { return "sqlite:" + s.path }
+func (s *Store) Identity() string { return identity(s.path) }
+
+func identity(path string) string { return "sqlite:" + path }
 
 // Close waits for calls under way, moves what is in the write-ahead log into
 // the database file and releases it. Closing again does nothing.

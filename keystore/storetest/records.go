@@ -1,0 +1,141 @@
+package storetest
+
+import (
+	"context"
+	"encoding/json"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/keyreeve/keyreeve/keystore"
+)
+
+var recordCases = []testCase{
+	{"a session is read back as it was put, and logged", sessionRoundTrip},
+	{"a session's key must be there", sessionKey},
+	{"a key's sessions are listed newest first until they expire, ended ones too", sessionList},
+	{"audit events are listed newest first, by customer, and are not in the change log", auditEvents},
+	{"preferences are stored, replaced and removed by owner and name", preferences},
+}
+
+func sessionRoundTrip(t *testing.T, f *fixture) {
+	k := f.key(1)
+	before := f.put(t, k)
+	now := f.clock.Now().Wall
+	s := &keystore.Session{ID: "jti", KeyID: k.ID, SecretID: "sec", Address: "192.0.2.1", Issued: now, Expires: now.Add(time.Hour + time.Microsecond)}
+	rev := f.update(t, func(ctx context.Context, tx keystore.Tx) error { return tx.PutSession(ctx, s) })
+	require.Equal(t, before+1, rev)
+	s.Ended, s.EndReason = now.Add(time.Minute), "signout"
+	ended := f.update(t, func(ctx context.Context, tx keystore.Tx) error { return tx.PutSession(ctx, s) })
+	f.view(t, func(ctx context.Context, r keystore.Reader) error {
+		got, err := r.Session(ctx, "jti")
+		require.Equal(t, s, got)
+		return err
+	})
+	changes, err := f.Changes(t.Context(), rev)
+	require.NoError(t, err)
+	require.Len(t, changes, 1)
+	require.Equal(t, ended, changes[0].Revision)
+	require.Equal(t, keystore.KindSession, changes[0].Kind)
+	require.Equal(t, "jti", changes[0].ID)
+	require.Equal(t, before+1, changes[0].Revision-1)
+}
+
+func sessionKey(t *testing.T, f *fixture) {
+	_, err := f.try(t, func(ctx context.Context, tx keystore.Tx) error {
+		return tx.PutSession(ctx, &keystore.Session{ID: "jti", KeyID: "key_none"})
+	})
+	refused(t, err, keystore.ErrNotFound, "key_id")
+}
+
+func sessionList(t *testing.T, f *fixture) {
+	f.put(t, f.key(1), f.key(2))
+	now := f.clock.Now().Wall
+	f.update(t, func(ctx context.Context, tx keystore.Tx) error {
+		for _, s := range []keystore.Session{
+			{ID: "old", KeyID: "key_0001", Issued: now.Add(-time.Hour), Expires: now.Add(time.Hour)},
+			{ID: "new", KeyID: "key_0001", Issued: now, Expires: now.Add(2 * time.Hour)},
+			{ID: "ended", KeyID: "key_0001", Issued: now.Add(-2 * time.Hour), Expires: now.Add(time.Hour), Ended: now},
+			{ID: "expired", KeyID: "key_0001", Issued: now.Add(-time.Hour), Expires: now},
+			{ID: "other", KeyID: "key_0002", Issued: now, Expires: now.Add(time.Hour)},
+		} {
+			if err := tx.PutSession(ctx, &s); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	ids := func() (ids []string) {
+		f.view(t, func(ctx context.Context, r keystore.Reader) error {
+			sessions, err := r.Sessions(ctx, "key_0001")
+			for _, s := range sessions {
+				ids = append(ids, s.ID)
+			}
+			return err
+		})
+		return ids
+	}
+	require.Equal(t, []string{"new", "old", "ended"}, ids())
+	f.clock.Advance(time.Hour)
+	require.Equal(t, []string{"new"}, ids())
+}
+
+func auditEvents(t *testing.T, f *fixture) {
+	before := f.head(t)
+	event := &keystore.Audit{At: f.clock.Now().Wall.Add(123 * time.Nanosecond), CustomerID: acme, ActorKind: "key", ActorID: "key_1", ActorName: hostile[0],
+		Address: "192.0.2.1", RequestID: "req", Action: "key.update", TargetKind: "key", TargetID: "key_2", TargetName: hostile[5],
+		Before: json.RawMessage(`{"enabled": true}`), After: json.RawMessage(`{"enabled":false}`), Chain: []byte{0, 1, 255}}
+	bare := &keystore.Audit{At: f.clock.Now().Wall, CustomerID: globex, ActorKind: "local", Action: "key.create"}
+	rev := f.update(t, func(ctx context.Context, tx keystore.Tx) error {
+		if err := tx.AddAudit(ctx, event); err != nil {
+			return err
+		}
+		return tx.AddAudit(ctx, bare)
+	})
+	require.Equal(t, before, rev)
+	require.Positive(t, event.ID)
+	require.Greater(t, bare.ID, event.ID)
+	list := func(customerID string, limit int) (events []*keystore.Audit) {
+		f.view(t, func(ctx context.Context, r keystore.Reader) (err error) {
+			events, err = r.AuditEvents(ctx, customerID, limit)
+			return err
+		})
+		return events
+	}
+	require.Equal(t, []*keystore.Audit{bare, event}, list("", 10))
+	require.Equal(t, []*keystore.Audit{bare}, list("", 1))
+	require.Equal(t, []*keystore.Audit{event}, list(acme, 10))
+	require.Empty(t, list("", 0))
+	require.Empty(t, list("", -1))
+}
+
+func preferences(t *testing.T, f *fixture) {
+	put := func(p ...keystore.Preference) {
+		f.update(t, func(ctx context.Context, tx keystore.Tx) error {
+			for _, p := range p {
+				if err := tx.PutPreference(ctx, p); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	list := func(owner string) (all []keystore.Preference) {
+		f.view(t, func(ctx context.Context, r keystore.Reader) (err error) {
+			all, err = r.Preferences(ctx, owner)
+			return err
+		})
+		return all
+	}
+	columns := keystore.Preference{Owner: "key_1", Name: "columns", Value: json.RawMessage(`["name"]`)}
+	rows := keystore.Preference{Owner: "key_1", Name: "rows", Value: json.RawMessage(`50`)}
+	put(rows, columns, keystore.Preference{Owner: "key_2", Name: "rows", Value: json.RawMessage(`20`)})
+	require.Equal(t, []keystore.Preference{columns, rows}, list("key_1"))
+	rows.Value = json.RawMessage(`100`)
+	put(rows)
+	require.Equal(t, []keystore.Preference{columns, rows}, list("key_1"))
+	put(keystore.Preference{Owner: "key_1", Name: "rows"}, keystore.Preference{Owner: "key_1", Name: "none"})
+	require.Equal(t, []keystore.Preference{columns}, list("key_1"))
+	require.Len(t, list("key_2"), 1)
+}
