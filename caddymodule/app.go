@@ -86,6 +86,9 @@ type App struct {
 	identity string
 	running  atomic.Pointer[running]
 	opened   chan struct{}
+	// previous was active before this app, to be so again if the configuration
+	// does not come up as a whole.
+	previous *App
 }
 
 // running is what a started app offers to its handlers.
@@ -202,22 +205,21 @@ func (a *App) Start() error {
 	run.local = a.localAPI(run)
 	a.running.Store(run)
 	close(a.opened)
-	active.Store(a)
+	a.previous = active.Swap(a)
 	a.logger.Info("key store ready", zap.String("store", identity), zap.Int64("revision", int64(shared.keys.Position())))
 	return nil
 }
 
-// Stop leaves the admin endpoint to the next configuration.
+// Stop leaves the admin endpoint: to the next configuration, which has taken it
+// already, or back to the one before where this one did not come up.
 func (a *App) Stop() error {
-	active.CompareAndSwap(a, nil)
+	active.CompareAndSwap(a, a.previous)
+	a.previous = nil
 	return nil
 }
 
 // Cleanup gives up this configuration's share of the store.
-func (a *App) Cleanup() error {
-	active.CompareAndSwap(a, nil)
-	return a.release()
-}
+func (a *App) Cleanup() error { return a.release() }
 
 func (a *App) release() error {
 	if a.identity == "" {

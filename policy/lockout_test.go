@@ -332,6 +332,7 @@ func TestAFailureLeavesTheTalliesItWasGivenAlone(t *testing.T) {
 	c := newClient(t, Guard)
 	c.fail("net", 1)
 	before := c.source["net"]
+	before.Seen = append(make([]uint64, 0, 8), before.Seen...) // room to write into
 	seen := before.Seen
 	_, first, _ := c.policy.Fail(c.whole, before, c.clock.Instant, 2)
 	_, second, _ := c.policy.Fail(c.whole, before, c.clock.Instant, 3)
@@ -352,4 +353,21 @@ func TestElapsedTimeIsExactWithinABootAndNeverNegative(t *testing.T) {
 	require.Zero(t, c.Elapsed(start))
 	c.set(2 * time.Hour)
 	require.Equal(t, time.Hour+time.Minute, c.Elapsed(start))
+}
+
+func TestTheShownCountIsWhatStillCounts(t *testing.T) {
+	t.Parallel()
+	c := newClient(t, Strict)
+	c.fail("", 1)
+	c.fail("", 1)
+	require.Equal(t, 2, c.policy.Count(c.whole, c.clock.Instant))
+	c.clock.pass(30 * time.Minute)
+	require.Zero(t, c.policy.Count(c.whole, c.clock.Instant))
+
+	g := newClient(t, Guard)
+	g.spray(90)
+	g.clock.pass(15*time.Minute + time.Second)
+	require.Equal(t, 39, g.policy.Count(g.whole, g.clock.Instant), "90 less half the ceiling, and a little")
+	g.spray(61)
+	require.Equal(t, 100, g.policy.Count(g.whole, g.clock.Instant), "locked")
 }

@@ -158,6 +158,7 @@ func TestTheTenantIsExaminedBeforeTheRole(t *testing.T) {
 	require.Equal(t, TenantMismatch, s.Decide(m, "/c/c2/apps", "", Subject{CustomerID: customer}).Reason)
 	require.Equal(t, PermissionDenied, s.Decide(m, "/c/c1/apps", "", Subject{CustomerID: customer}).Reason)
 	require.Equal(t, TenantMismatch, s.Decide(m, "/c/c1/apps", "", Subject{}).Reason, "a caller of no customer")
+	require.Equal(t, TenantMismatch, s.Decide(m, "/c", "", Subject{}).Reason, "nor does a path without one make it so")
 	require.Equal(t, TenantMismatch, s.Decide(m, "/c/c1/apps", "microtenantId=m1", Subject{CustomerID: customer}).Reason, "no microtenants known")
 }
 
