@@ -36,9 +36,13 @@ func CLIEnv(program string) cli.Env {
 	return cli.Env{Program: program, Offline: openOffline, Exit: exitCode}
 }
 
-// exitCode makes the error from which Caddy's main takes its exit code.
+// exitCode makes the error from which Caddy's main takes its exit code. The
+// command has reported err itself; passed on, it would be reported again.
 func exitCode(code int, err error) error {
-	return caddycmd.WrapCommandFuncForCobra(func(caddycmd.Flags) (int, error) { return code, err })(&cobra.Command{}, nil)
+	if code == cli.ExitError {
+		return err
+	}
+	return caddycmd.WrapCommandFuncForCobra(func(caddycmd.Flags) (int, error) { return code, nil })(&cobra.Command{}, nil)
 }
 
 // openOffline opens the store that a configuration names, without running it.

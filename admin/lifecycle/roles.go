@@ -22,7 +22,8 @@ const (
 
 type rolePermissions = map[string]policy.Mask
 
-// NewRole is what a role is made from. Name and Permissions are required.
+// NewRole is what a role is made from. Name is required; a role without
+// permissions grants nothing.
 type NewRole struct {
 	Name        string
 	Description string

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	_ "github.com/caddyserver/caddy/v2/modules/standard" // all of Caddy
 	"github.com/spf13/cobra"
@@ -13,6 +14,8 @@ import (
 )
 
 func main() {
+	caddy.CustomBinaryName = "keyreeve"
+	caddy.CustomLongDescription = "Keyreeve is an API-key gateway: Caddy with key administration in it. Try it with `keyreeve demo`."
 	env := caddymodule.CLIEnv("keyreeve")
 	for _, g := range cli.Groups() {
 		caddycmd.RegisterCommand(caddycmd.Command{

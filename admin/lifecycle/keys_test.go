@@ -1,0 +1,202 @@
+package lifecycle
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/keyreeve/keyreeve/credential"
+	"github.com/keyreeve/keyreeve/keystore"
+	"github.com/keyreeve/keyreeve/policy"
+)
+
+func TestEveryChangeIsAuditedInItsTransactionAndWithoutSecrets(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	a := h.actor("auditor", keystore.RoleOperator)
+	made, _, err := h.CreateKey(h.ctx, a, NewKey{Name: "k", RoleID: keystore.RoleReadOnly, Labels: map[string]string{"team": "a"}})
+	require.NoError(t, err)
+	_, _, err = h.UpdateKey(h.ctx, a, made.ID, KeyPatch{Name: Some("k2"), Enabled: Some(false)}, nil)
+	require.NoError(t, err)
+	_, _, err = h.UpdateKey(h.ctx, a, made.ID, KeyPatch{Name: Some("k2")}, nil)
+	require.NoError(t, err)
+	_, err = h.Unlock(h.ctx, a, made.ID)
+	require.NoError(t, err)
+	_, err = h.DeleteKey(h.ctx, a, made.ID, nil)
+	require.NoError(t, err)
+	_, _, err = h.UpdateKey(h.ctx, a, made.ID, KeyPatch{Name: Some("k3")}, nil)
+	requireRefused(t, err, NotFound, CodeNotFound, "")
+
+	var events []*keystore.Audit
+	require.NoError(t, h.store.View(h.ctx, func(r keystore.Reader) (err error) {
+		events, err = r.AuditEvents(h.ctx, "acme", 4)
+		return err
+	}))
+	var actions []string
+	for _, e := range events {
+		actions = append(actions, e.Action)
+		require.Equal(t, []string{"key", a.ID, "auditor", "192.0.2.1", "req-1", "key", made.ID},
+			[]string{e.ActorKind, e.ActorID, e.ActorName, e.Address, e.RequestID, e.TargetKind, e.TargetID})
+		for _, text := range []string{string(e.Before), string(e.After)} {
+			require.NotContains(t, text, made.ClientSecret)
+			require.NotContains(t, text, made.ClientSecret[len(made.ClientSecret)-4:], "not even its hint")
+			require.NotContains(t, strings.ToLower(text), "verifier")
+		}
+	}
+	require.Equal(t, []string{"key.delete", "key.unlock", "key.update", "key.create"}, actions, "and a patch that changes nothing is no event")
+	var before, after map[string]any
+	require.NoError(t, json.Unmarshal(events[2].Before, &before))
+	require.NoError(t, json.Unmarshal(events[2].After, &after))
+	require.Equal(t, []any{"k", true, "k2", false}, []any{before["name"], before["enabled"], after["name"], after["enabled"]})
+	require.Nil(t, events[3].Before)
+	require.Nil(t, events[0].After)
+}
+
+func TestARefusedChangeLeavesNoTrace(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.key("k", keystore.RoleReadOnly)
+	count := func() (n int) {
+		require.NoError(t, h.store.View(h.ctx, func(r keystore.Reader) error {
+			events, err := r.AuditEvents(h.ctx, "", 1000)
+			n = len(events)
+			return err
+		}))
+		return n
+	}
+	before := count()
+	_, _, err := h.CreateKey(h.ctx, local, NewKey{Name: "k", RoleID: keystore.RoleReadOnly, CustomerID: "acme"})
+	requireRefused(t, err, Conflict, CodeNameTaken, "name")
+	_, _, err = h.CreateKey(h.ctx, local, NewKey{Name: "new", RoleID: keystore.RoleReadOnly, CustomerID: "acme", MicrotenantID: Some("none")})
+	requireInvalid(t, err, "microtenant_id", FieldNotFound)
+	_, _, err = h.CreateKey(h.ctx, local, NewKey{Name: "new", RoleID: keystore.RoleReadOnly, CustomerID: "none"})
+	requireInvalid(t, err, "customer_id", FieldNotFound)
+	require.Equal(t, before, count())
+}
+
+func TestANameIsUniqueInItsCustomerAndMicrotenantAlone(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	create := func(name, customer, microtenant string) (CreatedKey, error) {
+		in := NewKey{Name: name, RoleID: keystore.RoleReadOnly, CustomerID: customer}
+		if microtenant != "" {
+			in.MicrotenantID = Some(microtenant)
+		}
+		k, _, err := h.CreateKey(h.ctx, local, in)
+		return k, err
+	}
+	for _, place := range [][2]string{{"acme", ""}, {"acme", "emea"}, {"acme", "apac"}, {"umbrella", ""}} {
+		_, err := create("same", place[0], place[1])
+		require.NoError(t, err, place)
+		_, err = create("same", place[0], place[1])
+		requireRefused(t, err, Conflict, CodeNameTaken, "name")
+	}
+	other, err := create("other", "acme", "emea")
+	require.NoError(t, err)
+	_, _, err = h.UpdateKey(h.ctx, local, other.ID, KeyPatch{Name: Some("same")}, nil)
+	requireRefused(t, err, Conflict, CodeNameTaken, "name")
+}
+
+func TestKeysOfAnExternalSourceAreChangedThereAndUnlockedHere(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	k := h.key("theirs", keystore.RoleReadOnly)
+	_, err := h.store.Update(h.ctx, func(tx keystore.Tx) error {
+		stored, err := tx.Key(h.ctx, k.ID)
+		if err != nil {
+			return err
+		}
+		stored.Source = "identity"
+		return tx.PutKey(h.ctx, stored)
+	})
+	require.NoError(t, err)
+	shown, err := h.GetKey(h.ctx, local, k.ID)
+	require.NoError(t, err)
+	require.Equal(t, []any{"identity", "identity", false, false}, []any{*shown.Source, shown.ManagedBy, shown.Editable, shown.Deletable})
+	_, _, err = h.UpdateKey(h.ctx, local, k.ID, KeyPatch{Name: Some("ours")}, nil)
+	requireRefused(t, err, Conflict, CodeManaged, "")
+	require.ErrorContains(t, err, "identity")
+	_, err = h.DeleteKey(h.ctx, local, k.ID, nil)
+	requireRefused(t, err, Conflict, CodeManaged, "")
+	_, err = h.Unlock(h.ctx, local, k.ID)
+	require.NoError(t, err)
+}
+
+func TestAStateNamesWhatToMendFirst(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	k := h.key("k", keystore.RoleReadOnly)
+	state := func() string {
+		v, err := h.GetKey(h.ctx, local, k.ID)
+		require.NoError(t, err)
+		listed, err := h.ListKeys(h.ctx, local, KeyFilter{State: v.State, CustomerID: "acme"})
+		require.NoError(t, err)
+		require.Len(t, listed.Items, 1, "listed under the state it shows: %s", v.State)
+		return v.State
+	}
+	require.Equal(t, "active", state())
+	for range 3 {
+		_, err := h.store.Fail(h.ctx, policy.DefaultLockout(), []keystore.Failure{{KeyID: k.ID}})
+		require.NoError(t, err)
+	}
+	require.Equal(t, "locked", state())
+	_, _, err := h.UpdateKey(h.ctx, local, k.ID, KeyPatch{ExpiresAt: Some(h.clock.Now().Wall.Add(time.Minute))}, nil)
+	require.NoError(t, err)
+	h.clock.Advance(time.Minute)
+	require.Equal(t, "expired", state())
+	same, _, err := h.UpdateKey(h.ctx, local, k.ID, KeyPatch{ExpiresAt: Some(h.clock.Now().Wall), Enabled: Some(false)}, nil)
+	require.NoError(t, err, "an expiry sent back as it is may lie in the past")
+	require.Equal(t, "disabled", same.State)
+	require.Equal(t, "disabled", state())
+}
+
+func TestASessionValidityIsBoundedByTheConfiguration(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.Service = New(Config{Store: h.store, Keyring: h.cfg.Keyring, MaxValidity: 2 * time.Hour})
+	for seconds, fine := range map[int64]bool{59: false, 60: true, 7200: true, 7201: false, -1: false, 0: false, 1 << 62: false} {
+		_, _, err := h.CreateKey(h.ctx, local, NewKey{Name: "k" + time.Duration(seconds).String(), RoleID: keystore.RoleReadOnly, CustomerID: "acme", SessionValiditySeconds: Some(seconds)})
+		if fine {
+			require.NoError(t, err, seconds)
+		} else {
+			requireInvalid(t, err, "session_validity_seconds", FieldRange)
+		}
+	}
+}
+
+func TestACommitCarriesItsRevisionAndPropagation(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	var asked keystore.Revision
+	h.Service = New(Config{Store: h.store, Keyring: h.cfg.Keyring, Propagation: func(_ context.Context, r keystore.Revision) Propagation {
+		asked = r
+		return Propagation{Confirmed: 2, Pending: 1}
+	}})
+	made, commit, err := h.CreateKey(h.ctx, local, NewKey{Name: "k", RoleID: keystore.RoleReadOnly, CustomerID: "acme"})
+	require.NoError(t, err)
+	head, err := h.store.Head(h.ctx)
+	require.NoError(t, err)
+	require.Equal(t, Commit{Revision: head, Propagation: Propagation{Confirmed: 2, Pending: 1}}, commit)
+	require.Equal(t, []keystore.Revision{head, head}, []keystore.Revision{asked, made.Revision})
+}
+
+func TestAnImportedSecretIsKeptAsItsVerifierAlone(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	digest := h.cfg.Keyring.Digest("legacy")
+	made, _, err := h.CreateKey(h.ctx, local, NewKey{Name: "k", RoleID: keystore.RoleReadOnly, CustomerID: "acme", ClientID: "legacy-1",
+		SecretSHA256: strings.ToUpper(hexText(digest))})
+	require.NoError(t, err)
+	require.Empty(t, made.ClientSecret)
+	require.Empty(t, made.Secrets[0].Hint)
+	stored, err := h.store.KeyByClientID(h.ctx, "legacy-1")
+	require.NoError(t, err)
+	want, ok := h.cfg.Keyring.Verifier(stored.Secrets[0].MasterKeyID, digest)
+	require.True(t, ok)
+	require.True(t, credential.Equal(want, stored.Secrets[0].Verifier))
+	require.NotEqual(t, digest, stored.Secrets[0].Verifier, "a leaked digest is no credential")
+}
