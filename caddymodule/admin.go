@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -103,7 +104,7 @@ func (run *running) authenticate(r *http.Request) (lifecycle.Actor, *api.AuthPro
 		return lifecycle.Actor{}, authProblem(policy.Deny(policy.InvalidToken))
 	}
 	from := clientAddress(r)
-	res := run.auth.Secret(r.Context(), cred.ClientID, cred.Secret, from, now)
+	res := run.auth.Secret(r.Context(), cred.ClientID, cred.Secret, func() netip.Addr { return from }, now)
 	if !res.Allow {
 		return lifecycle.Actor{}, authProblem(res.Decision)
 	}

@@ -5,7 +5,6 @@ package caddymodule
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"sync/atomic"
@@ -145,8 +144,8 @@ func (a *App) Provision(ctx caddy.Context) error {
 	default:
 		return fmt.Errorf("local_admin %q: expected full, read or off", a.LocalAdmin)
 	}
-	if len(a.MasterKey) > 0 && len(a.MasterKeyFile) > 0 {
-		return errors.New("master_key and master_key_file: expected only one of them")
+	if err := a.checkMasterKeys(); err != nil {
+		return err
 	}
 	return a.loadPolicy()
 }
@@ -199,6 +198,7 @@ func (a *App) Start() error {
 		keys: lifecycle.New(lifecycle.Config{
 			Store: shared.keys, Keyring: ring, GroupOf: a.groupOf,
 			DefaultValidity: a.validity.standard, MaxValidity: a.validity.longest,
+			Lockout: func() policy.Lockout { return a.settings.Lockout },
 		}),
 	}
 	run.api = a.newAPI(run, run.authenticate)

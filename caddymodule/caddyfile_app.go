@@ -1,8 +1,7 @@
 package caddymodule
 
 import (
-	"strconv"
-	"strings"
+	"slices"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
@@ -29,7 +28,8 @@ func init() {
 //	}
 func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 	if existing != nil {
-		return nil, d.Err("keyreeve is configured twice: expected one block")
+		d.Next() // onto the word, for its line
+		return nil, d.Err("keyreeve stands twice in the global options: expected one block")
 	}
 	app := new(App)
 	if err := app.UnmarshalCaddyfile(d); err != nil {
@@ -46,23 +46,35 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	}
 	return eachOption(d, "keyreeve", options{
 		"store":           func() error { return a.parseStore(d) },
-		"master_key_file": func() error { return someArgs(d, &a.MasterKeyFile, "a file") },
-		"master_key":      func() error { return someArgs(d, &a.MasterKey, "a placeholder such as {env.KEYREEVE_MASTER_KEY}") },
-		"lockout":         func() error { a.Lockout = new(LockoutConfig); return a.Lockout.parse(d) },
-		"sessions":        func() error { a.Sessions = new(SessionsConfig); return a.Sessions.parse(d) },
-		"cache":           func() error { a.Cache = new(CacheConfig); return a.Cache.parse(d) },
-		"max_stale":       func() error { a.MaxStale = new(caddy.Duration); return durationArg(d, a.MaxStale) },
-		"local_admin":     func() error { return wordArg(d, &a.LocalAdmin, localAdminFull, localAdminRead, localAdminOff) },
-		"policy":          func() error { return someArgs(d, &a.Policy, "a policy file") },
+		"master_key_file": func() error { return a.parseMasterKey(d, &a.MasterKeyFile, "a file") },
+		"master_key": func() error {
+			return a.parseMasterKey(d, &a.MasterKey, "a placeholder such as {env.KEYREEVE_MASTER_KEY}")
+		},
+		"lockout":     func() error { a.Lockout = new(LockoutConfig); return a.Lockout.parse(d) },
+		"sessions":    func() error { a.Sessions = new(SessionsConfig); return a.Sessions.parse(d) },
+		"cache":       func() error { a.Cache = new(CacheConfig); return a.Cache.parse(d) },
+		"max_stale":   func() error { a.MaxStale = new(caddy.Duration); return durationArg(d, a.MaxStale) },
+		"local_admin": func() error { return wordArg(d, &a.LocalAdmin, localAdminFull, localAdminRead, localAdminOff) },
+		"policy":      func() error { return someArgs(d, &a.Policy, "a policy file") },
 	})
 }
 
+// storeNamespace is where the modules are that `store` names.
+const storeNamespace = "keyreeve.stores"
+
 func (a *App) parseStore(d *caddyfile.Dispenser) error {
+	var known []string
+	for _, mod := range caddy.GetModules(storeNamespace) {
+		known = append(known, mod.ID.Name())
+	}
 	if !d.NextArg() {
-		return d.Err("store: expected sqlite [<path>]")
+		return d.Errf("store: expected %s", oneOf(known))
 	}
 	name := d.Val()
-	mod, err := caddyfile.UnmarshalModule(d, "keyreeve.stores."+name)
+	if !slices.Contains(known, name) {
+		return d.Errf("store %q: expected %s", name, oneOf(known))
+	}
+	mod, err := caddyfile.UnmarshalModule(d, storeNamespace+"."+name)
 	if err != nil {
 		return err
 	}
@@ -76,38 +88,63 @@ func (s *SQLiteStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		s.Path = d.Val()
 	}
-	return noMore(d, "store sqlite [<path>]")
+	if err := noMore(d, "store sqlite [<path>]"); err != nil {
+		return err
+	}
+	if d.NextBlock(0) {
+		return d.Errf("unexpected block with %q: expected store sqlite [<path>] alone", d.Val())
+	}
+	return nil
+}
+
+func (a *App) parseMasterKey(d *caddyfile.Dispenser, into *[]string, what string) error {
+	if err := someArgs(d, into, what); err != nil {
+		return err
+	}
+	if err := a.checkMasterKeys(); err != nil {
+		return d.WrapErr(err)
+	}
+	return nil
 }
 
 func (c *LockoutConfig) parse(d *caddyfile.Dispenser) error {
+	at := d.Token()
 	if err := noArgs(d, "lockout"); err != nil {
 		return err
 	}
-	return eachOption(d, "lockout", options{
+	err := eachOption(d, "lockout", options{
 		"mode":        func() error { return wordArg(d, &c.Mode, "strict", "guard") },
 		"attempts":    func() error { return intArg(d, &c.Attempts) },
-		"duration":    func() error { return durationArg(d, &c.Duration) },
-		"reset_after": func() error { return durationArg(d, &c.ResetAfter) },
+		"duration":    func() error { return spanArg(d, &c.Duration) },
+		"reset_after": func() error { return spanArg(d, &c.ResetAfter) },
 		"source_prefix": func() error {
 			c.SourcePrefix = make([]int, 2)
-			if err := nextInt(d, &c.SourcePrefix[0]); err != nil {
-				return err
-			}
-			return intArg(d, &c.SourcePrefix[1])
+			return intArgs(d, "two prefix lengths in bits, IPv4 then IPv6, such as 32 64", &c.SourcePrefix[0], &c.SourcePrefix[1])
 		},
 		"ceiling":       func() error { return intArg(d, &c.Ceiling) },
 		"failure_floor": func() error { c.FailureFloor = new(caddy.Duration); return durationArg(d, c.FailureFloor) },
 	})
+	if err != nil {
+		return err
+	}
+	_, err = c.settings()
+	return wrapAt(at, err)
 }
 
 func (c *SessionsConfig) parse(d *caddyfile.Dispenser) error {
+	at := d.Token()
 	if err := noArgs(d, "sessions"); err != nil {
 		return err
 	}
-	return eachOption(d, "sessions", options{
-		"default_validity": func() error { return durationArg(d, &c.DefaultValidity) },
-		"max_validity":     func() error { return durationArg(d, &c.MaxValidity) },
+	err := eachOption(d, "sessions", options{
+		"default_validity": func() error { return spanArg(d, &c.DefaultValidity) },
+		"max_validity":     func() error { return spanArg(d, &c.MaxValidity) },
 	})
+	if err != nil {
+		return err
+	}
+	_, _, err = c.validity()
+	return wrapAt(at, err)
 }
 
 func (c *CacheConfig) parse(d *caddyfile.Dispenser) error {
@@ -117,124 +154,8 @@ func (c *CacheConfig) parse(d *caddyfile.Dispenser) error {
 	return eachOption(d, "cache", options{
 		"keys":        func() error { return intArg(d, &c.Keys) },
 		"unknown":     func() error { return intArg(d, &c.Unknown) },
-		"unknown_ttl": func() error { return durationArg(d, &c.UnknownTTL) },
+		"unknown_ttl": func() error { return spanArg(d, &c.UnknownTTL) },
 	})
-}
-
-// options maps the words of a block to what reads the rest of their line.
-type options map[string]func() error
-
-// eachOption reads a block whose words may each stand once.
-func eachOption(d *caddyfile.Dispenser, block string, known options) error {
-	seen := make(map[string]bool, len(known))
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		word := d.Val()
-		parse, ok := known[word]
-		if !ok {
-			return d.Errf("unknown word %q in %s: expected %s", word, block, oneOf(sortedKeys(known)))
-		}
-		if seen[word] && !repeatable[word] {
-			return d.Errf("%s stands twice in %s: expected once", word, block)
-		}
-		seen[word] = true
-		if err := parse(); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// repeatable words add to a list each time.
-var repeatable = map[string]bool{"policy": true, "route": true, "public": true}
-
-func noArgs(d *caddyfile.Dispenser, block string) error {
-	if d.NextArg() {
-		return d.Errf("unexpected argument %q after %s: expected a block", d.Val(), block)
-	}
-	return nil
-}
-
-func noMore(d *caddyfile.Dispenser, syntax string) error {
-	if d.NextArg() {
-		return d.Errf("unexpected argument %q: expected %s", d.Val(), syntax)
-	}
-	return nil
-}
-
-func someArgs(d *caddyfile.Dispenser, into *[]string, what string) error {
-	word := d.Val()
-	args := d.RemainingArgs()
-	if len(args) == 0 {
-		return d.Errf("%s: expected %s", word, what)
-	}
-	*into = append(*into, args...)
-	return nil
-}
-
-func oneArg(d *caddyfile.Dispenser, what string) (string, error) {
-	word := d.Val()
-	if !d.NextArg() {
-		return "", d.Errf("%s: expected %s", word, what)
-	}
-	value := d.Val()
-	return value, noMore(d, word+" with one value: "+what)
-}
-
-func wordArg(d *caddyfile.Dispenser, into *string, words ...string) error {
-	name := d.Val()
-	value, err := oneArg(d, oneOf(words))
-	if err != nil {
-		return err
-	}
-	for _, w := range words {
-		if value == w {
-			*into = value
-			return nil
-		}
-	}
-	return d.Errf("%s %q: expected %s", name, value, oneOf(words))
-}
-
-func durationArg(d *caddyfile.Dispenser, into *caddy.Duration) error {
-	name := d.Val()
-	value, err := oneArg(d, "a duration such as 30m")
-	if err != nil {
-		return err
-	}
-	parsed, err := caddy.ParseDuration(value)
-	if err != nil || parsed < 0 {
-		return d.Errf("%s %q: expected a duration such as 30m", name, value)
-	}
-	*into = caddy.Duration(parsed)
-	return nil
-}
-
-func intArg(d *caddyfile.Dispenser, into *int) error {
-	if err := nextInt(d, into); err != nil {
-		return err
-	}
-	return noMore(d, "one whole number")
-}
-
-func nextInt(d *caddyfile.Dispenser, into *int) error {
-	name := d.Val()
-	if !d.NextArg() {
-		return d.Errf("%s: expected a whole number", name)
-	}
-	n, err := strconv.Atoi(d.Val())
-	if err != nil || n < 0 {
-		return d.Errf("%s %q: expected a whole number, 0 or more", name, d.Val())
-	}
-	*into = n
-	return nil
-}
-
-// oneOf lists words as a sentence does: a, b or c.
-func oneOf(words []string) string {
-	if len(words) < 2 {
-		return strings.Join(words, "")
-	}
-	return strings.Join(words[:len(words)-1], ", ") + " or " + words[len(words)-1]
 }
 
 // Interface guards

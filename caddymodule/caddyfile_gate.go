@@ -56,7 +56,7 @@ func (g *Gate) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"policy":              func() error { return someArgs(d, &g.Policy, "a policy file") },
 		"route":               func() error { return g.parseRoute(d) },
 		"public":              func() error { return g.parsePublic(d) },
-		"cors":                func() error { return someArgs(d, &g.CORS, "an origin such as https://app.example.com") },
+		"cors":                func() error { return g.parseCORS(d) },
 		"identity":            func() error { return wordArg(d, &g.Identity, identityHeaders, identityOff) },
 		"error_format":        func() error { return wordArg(d, &g.ErrorFormat, formatProblem, formatZPA, formatCaddy) },
 		"forward_credentials": func() error { g.ForwardCredentials = true; return noMore(d, "forward_credentials alone") },
@@ -83,15 +83,28 @@ func (g *Gate) parseCredentials(d *caddyfile.Dispenser) error {
 	}
 	g.UnsafeLogsFiltered = seen[logsFiltered]
 	g.Credentials = slices.DeleteFunc(g.Credentials, func(w string) bool { return w == logsFiltered })
+	if len(g.Credentials) == 0 {
+		return d.Errf("credentials %s: expected bearer, basic, header or apikey before it", logsFiltered)
+	}
 	if !g.UnsafeLogsFiltered && (seen["header"] || seen["apikey"]) {
 		return d.Errf("credentials header and apikey: Caddy logs these headers before any handler runs; filter them in every access log, then add %s", logsFiltered)
 	}
 	return nil
 }
 
+func (g *Gate) parseCORS(d *caddyfile.Dispenser) error {
+	if err := someArgs(d, &g.CORS, "an origin such as https://app.example.com"); err != nil {
+		return err
+	}
+	if _, err := newCORSPolicy(g.CORS); err != nil {
+		return d.WrapErr(err)
+	}
+	return nil
+}
+
 func (g *Gate) parseRoute(d *caddyfile.Dispenser) error {
 	const syntax = "route <METHOD,...|*> <pattern> <resource>[:<action>]"
-	origin := origin(d)
+	at := d.Token()
 	args := d.RemainingArgs()
 	if len(args) != 3 {
 		return d.Errf("route has %d arguments: expected %s", len(args), syntax)
@@ -100,7 +113,7 @@ func (g *Gate) parseRoute(d *caddyfile.Dispenser) error {
 	if named && action == "" {
 		return d.Errf("route %s: an empty action after %q: expected read, create, update or delete", args[1], ":")
 	}
-	spec := policy.RouteSpec{Methods: methods(args[0]), Path: args[1], Resource: resource, Action: action, Origin: origin}
+	spec := policy.RouteSpec{Methods: methods(args[0]), Path: args[1], Resource: resource, Action: action, Origin: origin(at)}
 	err := eachOption(d, "route", options{
 		"tenant":      func() (err error) { spec.Tenant, err = oneArg(d, "a path parameter or off"); return err },
 		"microtenant": func() (err error) { spec.Microtenant, err = oneArg(d, "a query parameter or off"); return err },
@@ -110,30 +123,33 @@ func (g *Gate) parseRoute(d *caddyfile.Dispenser) error {
 			return wordArg(d, &word, "allow")
 		},
 	})
-	return g.addRoute(d, spec, err)
+	if err != nil {
+		return err
+	}
+	return g.addRoute(at, spec)
 }
 
 func (g *Gate) parsePublic(d *caddyfile.Dispenser) error {
 	const syntax = "public <METHOD,...|*> <pattern>"
-	origin := origin(d)
+	at := d.Token()
 	args := d.RemainingArgs()
 	if len(args) != 2 {
 		return d.Errf("public has %d arguments: expected %s", len(args), syntax)
 	}
-	spec := policy.RouteSpec{Methods: methods(args[0]), Path: args[1], Public: true, Origin: origin}
+	spec := policy.RouteSpec{Methods: methods(args[0]), Path: args[1], Public: true, Origin: origin(at)}
 	err := eachOption(d, "public", options{
 		"forward_credentials": func() error { spec.ForwardCredentials = true; return noMore(d, "forward_credentials alone") },
 	})
-	return g.addRoute(d, spec, err)
-}
-
-// addRoute checks a route while its line is still known.
-func (g *Gate) addRoute(d *caddyfile.Dispenser, spec policy.RouteSpec, err error) error {
 	if err != nil {
 		return err
 	}
+	return g.addRoute(at, spec)
+}
+
+// addRoute checks a route while its line is still known.
+func (g *Gate) addRoute(at caddyfile.Token, spec policy.RouteSpec) error {
 	if err := spec.Check(); err != nil {
-		return d.WrapErr(fmt.Errorf("%s: %w", spec.Origin, err))
+		return wrapAt(at, err)
 	}
 	g.Routes = append(g.Routes, spec)
 	return nil
@@ -141,8 +157,8 @@ func (g *Gate) addRoute(d *caddyfile.Dispenser, spec policy.RouteSpec, err error
 
 func methods(list string) []string { return strings.Split(list, ",") }
 
-// origin is where the dispenser stands, for messages that come later.
-func origin(d *caddyfile.Dispenser) string { return fmt.Sprintf("%s:%d", d.File(), d.Line()) }
+// origin is where a word stands, for messages that come later.
+func origin(at caddyfile.Token) string { return fmt.Sprintf("%s:%d", at.File, at.Line) }
 
 func parseAdmin(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	a := new(Admin)

@@ -7,7 +7,6 @@ import (
 
 	"github.com/keyreeve/keyreeve/credential"
 	"github.com/keyreeve/keyreeve/policy"
-	"github.com/keyreeve/keyreeve/session/authn"
 )
 
 // The identity headers. Everything a client sends under the prefix is removed.
@@ -44,9 +43,18 @@ var overrideHeaders = map[string]bool{
 // looks like an identity, credentials, overrides, protocol switches other than
 // to WebSocket.
 func (g *Gate) fence(r *http.Request, v *verdict) {
-	for name := range r.Header {
-		if g.fenced(name) {
+	var cookies, connection []string
+	upgrades := false
+	for name, values := range r.Header {
+		switch {
+		case g.fenced(name):
 			delete(r.Header, name)
+		case name == "Cookie":
+			cookies = values
+		case name == "Connection":
+			connection = values
+		case name == "Upgrade":
+			upgrades = true
 		}
 	}
 	forward := g.ForwardCredentials
@@ -56,11 +64,13 @@ func (g *Gate) fence(r *http.Request, v *verdict) {
 	if !forward {
 		credential.Strip(r.Header, g.forms)
 	}
-	if cookies := r.Header["Cookie"]; len(cookies) > 0 {
+	if len(cookies) > 0 {
 		fenceCookies(r.Header, cookies)
 	}
-	fenceUpgrade(r.Header)
-	if connection := r.Header["Connection"]; len(connection) > 0 {
+	if upgrades {
+		fenceUpgrade(r.Header)
+	}
+	if len(connection) > 0 {
 		fenceConnection(r.Header, connection)
 	}
 	if r.Trailer != nil && r.Body != nil {
@@ -217,29 +227,24 @@ func (t *trailerFence) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// setIdentity tells the upstream who calls. One array backs the values.
-func setIdentity(h http.Header, id authn.Identity) {
-	values := [...]string{id.Key.ClientID, id.Key.ID, escapeName(id.Key.Name), id.Key.CustomerID, id.Role.ID, id.Key.MicrotenantID}
-	backing := make([]string, len(values))
-	copy(backing, values[:])
-	h[headerClientID] = backing[0:1:1]
-	h[headerKeyID] = backing[1:2:2]
-	h[headerKeyName] = backing[2:3:3]
-	h[headerCustomerID] = backing[3:4:4]
-	h[headerRole] = backing[4:5:5]
-	if id.Key.MicrotenantID != "" {
-		h[headerMicrotenantID] = backing[5:6:6]
+// setIdentity tells the upstream who calls.
+func (v *verdict) setIdentity(h http.Header) {
+	key, values := v.Key, &v.headers
+	values[0], h[headerClientID] = key.ClientID, values[0:1:1]
+	values[1], h[headerKeyID] = key.ID, values[1:2:2]
+	values[2], h[headerKeyName] = escapeName(key.Name), values[2:3:3]
+	values[3], h[headerCustomerID] = key.CustomerID, values[3:4:4]
+	values[4], h[headerRole] = v.Role.ID, values[4:5:5]
+	if key.MicrotenantID != "" {
+		values[5], h[headerMicrotenantID] = key.MicrotenantID, values[5:6:6]
 	}
 }
 
 // escapeName percent-encodes all but the unreserved characters (RFC 3986 section
 // 2.3), so that any decoder gives the name back.
 func escapeName(name string) string {
-	plain := func(c byte) bool {
-		return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("-._~", c) >= 0
-	}
 	i := 0
-	for i < len(name) && plain(name[i]) {
+	for i < len(name) && isUnreserved(name[i]) {
 		i++
 	}
 	if i == len(name) {
@@ -251,7 +256,7 @@ func escapeName(name string) string {
 	b.WriteString(name[:i])
 	for ; i < len(name); i++ {
 		c := name[i]
-		if plain(c) {
+		if isUnreserved(c) {
 			b.WriteByte(c)
 			continue
 		}
@@ -260,4 +265,8 @@ func escapeName(name string) string {
 		b.WriteByte(hex[c&15])
 	}
 	return b.String()
+}
+
+func isUnreserved(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '.' || c == '_' || c == '~'
 }

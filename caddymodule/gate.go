@@ -1,8 +1,11 @@
 package caddymodule
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -160,6 +163,13 @@ func loadPolicyFiles(names []string) ([]*policy.File, error) {
 			return nil, fmt.Errorf("policy %s: %w", name, err)
 		}
 		f, err := policy.LoadFile(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			// A relative path begins at the working directory, so say where that led.
+			if abs, err := filepath.Abs(path); err == nil {
+				path = abs
+			}
+			return nil, fmt.Errorf("policy %s: no such file: %s", name, path)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("policy: %w", err)
 		}

@@ -45,6 +45,20 @@ func (a *App) keyring(store keystore.Store) (*credential.Keyring, error) {
 	return ring, nil
 }
 
+// checkMasterKeys finds what is wrong with the words alone. The message must not
+// repeat a key that was written where its placeholder belongs.
+func (a *App) checkMasterKeys() error {
+	if len(a.MasterKey) > 0 && len(a.MasterKeyFile) > 0 {
+		return errors.New("master_key and master_key_file: expected only one of them")
+	}
+	for i, v := range a.MasterKey {
+		if !strings.HasPrefix(v, "{") || !strings.HasSuffix(v, "}") {
+			return fmt.Errorf("master_key %d: expected a placeholder such as {env.KEYREEVE_MASTER_KEY}, so that the key is in no configuration", i+1)
+		}
+	}
+	return nil
+}
+
 // readMasterKeys reads what is configured. A default key file is made once, and
 // only for a store that depends on none yet.
 func (a *App) readMasterKeys(fresh bool) ([]credential.MasterKey, string, error) {
@@ -92,10 +106,7 @@ func (a *App) createMasterKey(path string) (credential.MasterKey, error) {
 
 func parseMasterKeys(repl *caddy.Replacer, values []string) ([]credential.MasterKey, error) {
 	keys := make([]credential.MasterKey, 0, len(values))
-	for i, v := range values {
-		if !strings.HasPrefix(v, "{") {
-			return nil, fmt.Errorf("master_key %d: expected a placeholder such as {env.KEYREEVE_MASTER_KEY}, so that the key is in no configuration", i+1)
-		}
+	for _, v := range values {
 		text, err := repl.ReplaceOrErr(v, true, true)
 		if err != nil {
 			return nil, fmt.Errorf("master_key %s: %w", v, err)

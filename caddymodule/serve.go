@@ -16,7 +16,7 @@ import (
 
 // ServeHTTP examines the request and lets it through or refuses it.
 func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	v := &verdict{}
+	v := new(verdict)
 	preflight := g.examine(r, v)
 	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		repl.Map(v.placeholder)
@@ -35,7 +35,7 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 	}
 	g.fence(r, v)
 	if v.Reason == policy.Allowed && g.Identity == identityHeaders && !g.Shadow {
-		setIdentity(r.Header, v.Identity)
+		v.setIdentity(r.Header)
 	}
 	return next.ServeHTTP(w, r)
 }
@@ -99,6 +99,7 @@ func (g *Gate) prove(r *http.Request, v *verdict) {
 	slot := run.store.enter()
 	defer run.store.leave(slot)
 	now := run.store.clock.Now()
+	from := func() netip.Addr { return clientAddress(r) }
 	switch {
 	case problem == credential.MalformedClient:
 		v.Result = run.auth.Malformed(r.Context(), now)
@@ -106,9 +107,9 @@ func (g *Gate) prove(r *http.Request, v *verdict) {
 		// No token is issued by this version, so none is good.
 		v.Decision = policy.Deny(policy.InvalidToken)
 	case g.Shadow:
-		v.Result = run.auth.Peek(r.Context(), cred.ClientID, cred.Secret, clientAddress(r), now)
+		v.Result = run.auth.Peek(r.Context(), cred.ClientID, cred.Secret, from, now)
 	default:
-		v.Result = run.auth.Secret(r.Context(), cred.ClientID, cred.Secret, clientAddress(r), now)
+		v.Result = run.auth.Secret(r.Context(), cred.ClientID, cred.Secret, from, now)
 	}
 	v.clientID = cred.ClientID
 }
@@ -159,6 +160,9 @@ type verdict struct {
 	authn.Result
 	// clientID is what was claimed, proven or not. For logs.
 	clientID string
+	// headers holds the values of the identity headers, which would be an
+	// allocation of their own.
+	headers [6]string
 }
 
 // proven reports whether the caller is known, whatever was decided then.

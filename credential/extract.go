@@ -2,6 +2,7 @@ package credential
 
 import (
 	"encoding/base64"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"net/http"
@@ -229,14 +230,25 @@ func validSecret(s string) bool {
 	if s == "" || len(s) > MaxSecret {
 		return false
 	}
-	var seen byte
-	for i := range len(s) {
-		if s[i] < ' ' || s[i] == 0x7f {
+	rest := s
+	for len(rest) >= 8 && printableASCII(binary.LittleEndian.Uint64([]byte(rest[:8]))) {
+		rest = rest[8:]
+	}
+	for i := range len(rest) {
+		if rest[i] < ' ' || rest[i] == 0x7f {
 			return false
 		}
-		seen |= s[i]
 	}
-	return seen < utf8.RuneSelf || utf8.ValidString(s)
+	return utf8.ValidString(rest) // what was taken off is whole characters
+}
+
+// printableASCII reports whether none of eight bytes is a control character or
+// beyond ASCII: the top bit of each byte tells, at or above 0x80, below 0x20, or
+// equal to 0x7f.
+func printableASCII(eight uint64) bool {
+	const each = 0x0101010101010101
+	del := eight ^ 0x7f*each
+	return (eight|(eight-0x20*each)|(del-each)&^del)&(0x80*each) == 0
 }
 
 // validBearer is a b64token of RFC 6750 section 2.1, and within bounds that make

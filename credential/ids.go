@@ -81,12 +81,11 @@ func ValidClientID(id string) bool {
 	if id == "" || len(id) > MaxClientID {
 		return false
 	}
+	every := uint8(unreserved)
 	for i := range len(id) {
-		if byteClass[id[i]]&unreserved == 0 {
-			return false
-		}
+		every &= byteClass[id[i]]
 	}
-	return true
+	return every != 0
 }
 
 func checksum(s string) string {
@@ -122,13 +121,14 @@ const (
 	b64token                // RFC 6750 section 2.1, without the closing "="
 	pathPlain               // RFC 3986 pchar that needs no second look in a path
 	pathSpecial             // allowed in a path, but meaning depends on what is around it
+	pathLiteral             // stands for itself in a path, and net/url leaves it as it is
 )
 
 // byteClass says what each byte may be part of.
 var byteClass = func() (class [256]uint8) {
 	for c := range class {
 		if isAlphanumeric(byte(c)) {
-			class[c] = unreserved | b64token | pathPlain
+			class[c] = unreserved | b64token | pathPlain | pathLiteral
 		}
 	}
 	add := func(bytes string, bits uint8) {
@@ -136,10 +136,11 @@ var byteClass = func() (class [256]uint8) {
 			class[bytes[i]] |= bits
 		}
 	}
-	add("-._~", unreserved|b64token|pathPlain)
+	add("-._~", unreserved|b64token|pathPlain|pathLiteral)
 	add("+/", b64token)
 	add("!$&'()*+,=:@", pathPlain)
 	add("/%;", pathSpecial)
+	add("/$&+,:;=@", pathLiteral) // the others of pchar are percent-encoded by net/url
 	return class
 }()
 

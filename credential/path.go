@@ -43,19 +43,28 @@ const (
 // with %2F taken for a slash; a path that can be decoded once more is refused.
 // What is left is PathPlain or PathOdd.
 func CheckPath(escaped string) (PathClass, bool) {
+	class, _, ok := checkPath(escaped)
+	return class, ok
+}
+
+// checkPath is CheckPath. literal reports further that every byte stands for
+// itself and net/url would not write it otherwise.
+func checkPath(escaped string) (class PathClass, literal, ok bool) {
 	if escaped == "" || escaped[0] != '/' || len(escaped) > maxPath {
-		return 0, false
+		return 0, false, false
 	}
-	class := PathPlain
+	class = PathPlain
 	decode := false
+	every := uint8(pathLiteral)
 	for i := 0; i < len(escaped); i++ {
 		c := escaped[i]
 		bits := byteClass[c]
+		every &= bits
 		if bits&pathPlain != 0 {
 			continue
 		}
 		if bits&pathSpecial == 0 {
-			return 0, false
+			return 0, false, false
 		}
 		switch c {
 		case '/':
@@ -71,11 +80,11 @@ func CheckPath(escaped string) (PathClass, bool) {
 			class = PathOdd
 		case '%':
 			if i+2 >= len(escaped) {
-				return 0, false
+				return 0, false, false
 			}
 			v, ok := unhex(escaped[i+1], escaped[i+2])
 			if !ok {
-				return 0, false
+				return 0, false, false
 			}
 			if v == '/' || v == '%' || v == ';' {
 				class = PathOdd
@@ -85,9 +94,9 @@ func CheckPath(escaped string) (PathClass, bool) {
 		}
 	}
 	if decode && !decodesSafely(escaped) {
-		return 0, false
+		return 0, false, false
 	}
-	return class, true
+	return class, every != 0, true
 }
 
 // decodesSafely applies the rules that hold for a path after decoding to each
@@ -155,6 +164,12 @@ func DecidablePath(u *url.URL, requestURI string) (path string, class PathClass,
 	received, ok := targetPath(requestURI)
 	if !ok {
 		return "", 0, false
+	}
+	if u.RawPath == "" && u.Path == received {
+		// The usual case. EscapedPath would find the same, in a pass of its own.
+		if class, literal, ok := checkPath(received); ok && literal {
+			return received, class, true
+		}
 	}
 	path = u.EscapedPath()
 	if u.RawPath != "" && u.RawPath != path {

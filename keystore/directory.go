@@ -13,6 +13,14 @@ type Directory struct {
 	roles        map[string]*Role
 	customers    map[string]*Customer
 	microtenants map[tenant]*Microtenant
+	// microtenant is the method Microtenant, bound once and not by each request.
+	microtenant func(customerID, id string) (enabled, known bool)
+}
+
+func newDirectory(roles map[string]*Role, customers map[string]*Customer, microtenants map[tenant]*Microtenant) *Directory {
+	d := &Directory{roles: roles, customers: customers, microtenants: microtenants}
+	d.microtenant = d.Microtenant
+	return d
 }
 
 type tenant struct{ customer, id string }
@@ -27,6 +35,11 @@ func (d *Directory) Customer(id string) *Customer { return d.customers[id] }
 func (d *Directory) Microtenant(customerID, id string) (enabled, known bool) {
 	m := d.microtenants[tenant{customerID, id}]
 	return m != nil && m.Enabled, m != nil
+}
+
+// Microtenants is Microtenant as a function value, for a policy.Subject.
+func (d *Directory) Microtenants() func(customerID, id string) (enabled, known bool) {
+	return d.microtenant
 }
 
 // TenantEnabled reports whether a key of this customer and microtenant ("" for
@@ -44,7 +57,7 @@ func (d *Directory) TenantEnabled(customerID, microtenantID string) bool {
 }
 
 func loadDirectory(ctx context.Context, r Reader) (*Directory, error) {
-	d := &Directory{roles: map[string]*Role{}, customers: map[string]*Customer{}, microtenants: map[tenant]*Microtenant{}}
+	d := newDirectory(map[string]*Role{}, map[string]*Customer{}, map[tenant]*Microtenant{})
 	roles, err := r.Roles(ctx, "")
 	if err != nil {
 		return nil, fmt.Errorf("roles: %w", err)
@@ -72,7 +85,7 @@ func loadDirectory(ctx context.Context, r Reader) (*Directory, error) {
 // with is d after the given changes, reading only what changed. Maps that no
 // change touches are shared with d.
 func (d *Directory) with(ctx context.Context, r Reader, changes []Change) (*Directory, error) {
-	next := &Directory{roles: d.roles, customers: d.customers, microtenants: d.microtenants}
+	next := newDirectory(d.roles, d.customers, d.microtenants)
 	var copied struct{ roles, customers, microtenants bool }
 	for _, ch := range changes {
 		var err error

@@ -17,6 +17,9 @@ const (
 	// markBuckets is how many counters the marks have: a change makes at most one
 	// cached key in this many be read again needlessly.
 	markBuckets = 1 << 16
+	// hotSlots is how many keys are found without asking the cache proper, which
+	// writes to memory that all cores share to learn what is used often.
+	hotSlots = 1 << 14
 	// unknownShards spreads the lock of the cache of unknown client IDs.
 	unknownShards = 16
 	// fillTries bounds how often a lookup starts over because its key changed
@@ -41,6 +44,9 @@ type keyCache struct {
 	marks [markBuckets]atomic.Int64
 	floor atomic.Int64 // the mark of every client ID
 
+	// hot holds the keys used last, one for each slot of the hash. Marks guard it
+	// as they guard known, in which every one of them was.
+	hot     [hotSlots]atomic.Pointer[cachedKey]
 	known   *ristretto.Cache[string, *cachedKey]
 	unknown [unknownShards]*lru.Cache[string, unknownClient]
 	ttl     atomic.Int64 // of an unknown client, ns
@@ -137,8 +143,13 @@ func raise(mark *atomic.Int64, tick int64) {
 // ErrNotFound if there is none; any other error means it cannot be known now.
 func (c *keyCache) get(ctx context.Context, clientID string, now time.Time) (*Key, error) {
 	hash := c.hash(clientID)
-	// The full ID is compared: two IDs may share ristretto's hashes.
+	slot := &c.hot[hash/markBuckets%hotSlots]
+	// The full ID is compared: two IDs may share a slot, and ristretto's hashes.
+	if v := slot.Load(); v != nil && v.key.ClientID == clientID && c.current(hash, v.tick) {
+		return v.key, nil
+	}
 	if v, ok := c.known.Get(clientID); ok && v.key.ClientID == clientID && c.current(hash, v.tick) {
+		slot.Store(v)
 		return v.key, nil
 	}
 	if u, ok := c.unknown[hash%unknownShards].Get(clientID); ok && now.Before(u.expires) && c.current(hash, u.tick) {

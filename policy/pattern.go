@@ -54,6 +54,19 @@ func parsePattern(text string) (pattern, error) {
 	return p, nil
 }
 
+// literalPrefix is the byte at which segment n begins in every path that
+// matches, -1 where what stands before it is not all literal.
+func (p pattern) literalPrefix(n int) int {
+	at := len("/")
+	for _, s := range p[:n] {
+		if s.kind != literal {
+			return -1
+		}
+		at += len(s.text) + len("/")
+	}
+	return at
+}
+
 func parseSegment(part string, last bool) (segment, error) {
 	switch {
 	case part == "" && !last:

@@ -165,6 +165,9 @@ type Route struct {
 	segments pattern
 	// customerAt is the segment that holds the customer, -1 for none.
 	customerAt int
+	// customerFrom is the byte at which that segment begins in every path that
+	// matches, -1 where a parameter before it makes that differ.
+	customerFrom int
 	// folded is the route's place among the normal forms.
 	folded *leaf
 	// guarded: some route is more specific once both are in normal form, so a
@@ -221,6 +224,7 @@ func newRoute(s RouteSpec, t Tenancy) (*Route, error) {
 			return nil, err
 		}
 		r.customerAt = p.index(r.CustomerParam)
+		r.customerFrom = p.literalPrefix(r.customerAt)
 	}
 	if r.MicrotenantQuery = s.Microtenant; s.Microtenant == "" {
 		r.MicrotenantQuery = t.MicrotenantQuery

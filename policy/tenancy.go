@@ -51,7 +51,7 @@ func (s *Set) Decide(m Match, path, rawQuery string, who Subject) Decision {
 // checkTenant compares the customer and microtenant that a request names with
 // the caller's. detail is for logs.
 func (r *Route) checkTenant(action Mask, path, rawQuery string, who Subject) (reason Reason, detail string) {
-	if r.customerAt >= 0 && (who.CustomerID == "" || pathSegment(path, r.customerAt) != who.CustomerID) {
+	if r.customerAt >= 0 && (who.CustomerID == "" || r.customerIn(path) != who.CustomerID) {
 		return TenantMismatch, "the customer in the path is not the key's"
 	}
 	if r.MicrotenantQuery == "" {
@@ -94,6 +94,18 @@ func confined(id, own string) (Reason, string) {
 		return Allowed, ""
 	}
 	return TenantMismatch, "the microtenant is not the key's"
+}
+
+// customerIn is the customer in a path that matched.
+func (r *Route) customerIn(path string) string {
+	if r.customerFrom < 0 || r.customerFrom > len(path) {
+		return pathSegment(path, r.customerAt)
+	}
+	path = path[r.customerFrom:]
+	if end := strings.IndexByte(path, '/'); end >= 0 {
+		return path[:end]
+	}
+	return path
 }
 
 // pathSegment is the nth part of path between slashes, from 0, escaped as it is.

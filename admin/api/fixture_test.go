@@ -37,7 +37,7 @@ type world struct {
 
 	adminRole, viewerRole string
 	operator, admin       lifecycle.CreatedKey // customer "acme"
-	viewer, bystander     lifecycle.CreatedKey // acme; reads admin resources, holds no admin resource
+	viewer, bystander     lifecycle.CreatedKey // acme; may read keys; may do nothing here
 	tenant                lifecycle.CreatedKey // acme, microtenant "emea", admin there
 	foreign               lifecycle.CreatedKey // customer "umbrella", admin there
 }

@@ -78,6 +78,7 @@ func TestListsAreOrderedCountedAndFiltered(t *testing.T) {
 	require.Nil(t, ascending.body["next_cursor"])
 
 	require.Equal(t, ascending.names()[2:4], w.do(w.admin, "GET", "/v1/keys?page_size=2&page=2", "").names(), "page jumps")
+	require.Len(t, w.do(w.admin, "GET", "/v1/keys?q&page_size=2", "").names(), 2, "a parameter without a value hides none behind it")
 	beyond := w.do(w.admin, "GET", "/v1/keys?page=1000000&page_size=500", "")
 	require.Empty(t, beyond.names())
 	require.NotNil(t, beyond.body["items"])

@@ -152,7 +152,7 @@ func TestAKeyIsNeverMadeWiderOrLongerLivedThanItsMaker(t *testing.T) {
 func TestARoleOfAnotherCustomerCannotBeUsedOrTold(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	role, _, err := w.svc.CreateRole(t.Context(), local, lifecycle.NewRole{Name: "theirs", CustomerID: lifecycle.Some("umbrella"), Permissions: policy.Permissions{"*": policy.View}})
+	role, _, err := w.svc.CreateRole(t.Context(), local, lifecycle.NewRole{Name: "theirs", CustomerID: lifecycle.Some("umbrella"), Permissions: policy.Permissions{"*": policy.Full}})
 	require.NoError(t, err)
 	for _, id := range []string{role.ID, "role_none"} {
 		a := w.do(w.admin, "POST", "/v1/keys", `{"name":"a","role_id":"`+id+`"}`)

@@ -29,14 +29,7 @@ var local = Local("test", false)
 
 func newHouse(t *testing.T) *house {
 	t.Helper()
-	h := &house{T: t, ctx: t.Context(), clock: storetest.NewClock()}
-	ring, err := credential.NewKeyring(credential.NewMasterKey())
-	require.NoError(t, err)
-	h.store, err = sqlite.Open(h.ctx, sqlite.Options{Path: filepath.Join(t.TempDir(), "keys.db"), Clock: h.clock})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, h.store.Close()) })
-	groups := map[string]string{"segments": "configuration", "servers": "configuration"}
-	h.Service = New(Config{Store: h.store, Keyring: ring, GroupOf: func(r string) string { return groups[r] }})
+	h := newEmptyHouse(t)
 	for _, id := range []string{"acme", "umbrella"} {
 		_, _, err := h.CreateCustomer(h.ctx, local, NewCustomer{ID: id, Name: id})
 		require.NoError(t, err)
@@ -45,6 +38,20 @@ func newHouse(t *testing.T) *house {
 		_, _, err := h.CreateMicrotenant(h.ctx, local, NewMicrotenant{ID: id, CustomerID: "acme", Name: id})
 		require.NoError(t, err)
 	}
+	return h
+}
+
+// newEmptyHouse is a service over a fresh store.
+func newEmptyHouse(t *testing.T) *house {
+	t.Helper()
+	h := &house{T: t, ctx: t.Context(), clock: storetest.NewClock()}
+	ring, err := credential.NewKeyring(credential.NewMasterKey())
+	require.NoError(t, err)
+	h.store, err = sqlite.Open(h.ctx, sqlite.Options{Path: filepath.Join(t.TempDir(), "keys.db"), Clock: h.clock})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, h.store.Close()) })
+	groups := map[string]string{"segments": "configuration", "servers": "configuration"}
+	h.Service = New(Config{Store: h.store, Keyring: ring, GroupOf: func(r string) string { return groups[r] }})
 	return h
 }
 

@@ -17,7 +17,8 @@ type NewKey struct {
 	Name        string
 	Description string
 	RoleID      string
-	// CustomerID left empty is the actor's own customer; an actor that has none must name one.
+	// CustomerID left empty is the actor's own customer. For an actor that has
+	// none it is the only one there is, made as `default` if there is none yet.
 	CustomerID string
 	// MicrotenantID left out is the actor's own; null is the customer level.
 	MicrotenantID Optional[string]
@@ -103,6 +104,11 @@ func (o *op) newKey(in NewKey) (k *keystore.Key, secret string, err error) {
 	if k.CustomerID == "" {
 		k.CustomerID = o.actor.CustomerID
 	}
+	if k.CustomerID == "" && o.actor.AllCustomers {
+		if k.CustomerID, err = o.onlyCustomer(); err != nil {
+			return nil, "", err
+		}
+	}
 	if !in.MicrotenantID.Set && k.CustomerID == o.actor.CustomerID {
 		k.MicrotenantID = o.actor.MicrotenantID
 	}
@@ -110,7 +116,7 @@ func (o *op) newKey(in NewKey) (k *keystore.Key, secret string, err error) {
 		bad.Add("microtenant_id", FieldFormat, "is empty; leave it out, or give null for the customer level")
 	}
 	if k.CustomerID == "" {
-		bad.Add("customer_id", FieldRequired, "is required, the acting party belongs to no customer")
+		bad.Add("customer_id", FieldRequired, "is required, there are several customers")
 	}
 	if k.RoleID == "" {
 		bad.Add("role_id", FieldRequired, "is required")

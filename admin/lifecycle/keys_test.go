@@ -200,3 +200,28 @@ func TestAnImportedSecretIsKeptAsItsVerifierAlone(t *testing.T) {
 	require.True(t, credential.Equal(want, stored.Secrets[0].Verifier))
 	require.NotEqual(t, digest, stored.Secrets[0].Verifier, "a leaked digest is no credential")
 }
+
+func TestTheFirstKeyOfAFreshStoreNeedsNoCustomer(t *testing.T) {
+	h := newEmptyHouse(t)
+	first, _, err := h.CreateKey(h.ctx, local, NewKey{Name: "first", RoleID: keystore.RoleOperator})
+	require.NoError(t, err)
+	require.Equal(t, defaultCustomer, first.CustomerID)
+	second, _, err := h.CreateKey(h.ctx, local, NewKey{Name: "second", RoleID: keystore.RoleReadOnly})
+	require.NoError(t, err)
+	require.Equal(t, defaultCustomer, second.CustomerID, "the only customer is meant")
+	_, _, err = h.CreateCustomer(h.ctx, local, NewCustomer{ID: "acme", Name: "Acme"})
+	require.NoError(t, err)
+	_, _, err = h.CreateKey(h.ctx, local, NewKey{Name: "third", RoleID: keystore.RoleReadOnly})
+	require.ErrorContains(t, err, "customer", "with two, one must be named")
+}
+
+func TestAFirstKeyThatIsRefusedLeavesNoCustomerBehind(t *testing.T) {
+	h := newEmptyHouse(t)
+	_, _, err := h.CreateKey(h.ctx, local, NewKey{Name: "first", RoleID: "no-such-role"})
+	require.Error(t, err)
+	require.NoError(t, h.store.View(h.ctx, func(r keystore.Reader) error {
+		all, err := r.Customers(h.ctx)
+		require.Empty(t, all)
+		return err
+	}))
+}

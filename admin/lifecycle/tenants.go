@@ -17,6 +17,9 @@ const (
 	microtenantAll     = "null"
 )
 
+// defaultCustomer is the id of the customer of whoever needs but one.
+const defaultCustomer = "default"
+
 // NewCustomer is what a customer is made from. Name is required and unique.
 type NewCustomer struct {
 	// ID of one's own, to equal the upstream's; "" makes one.
@@ -80,21 +83,49 @@ func (s *Service) CreateCustomer(ctx context.Context, a Actor, in NewCustomer) (
 		if err := unusedID("customer", err); err != nil {
 			return err
 		}
-		if err := o.tx.PutCustomer(ctx, c); err != nil {
-			return refusal(err, "customer")
-		}
-		stored, err := o.r.Customer(ctx, c.ID)
-		if err != nil {
-			return err
-		}
-		out = Customer{ID: stored.ID, Name: stored.Name, Enabled: stored.Enabled,
-			CreatedAt: stored.Created, ModifiedAt: stored.Modified, Revision: stored.Revision}
-		return o.audit("customer.create", target{string(keystore.KindCustomer), c.ID, c.Name, c.ID}, nil, out)
+		out, err = o.addCustomer(c)
+		return err
 	})
 	if err != nil {
 		return Customer{}, Commit{}, err
 	}
 	return out, commit, nil
+}
+
+// addCustomer stores a valid customer.
+func (o *op) addCustomer(c *keystore.Customer) (Customer, error) {
+	if err := o.tx.PutCustomer(o.ctx, c); err != nil {
+		return Customer{}, refusal(err, "customer")
+	}
+	stored, err := o.r.Customer(o.ctx, c.ID)
+	if err != nil {
+		return Customer{}, err
+	}
+	out := Customer{ID: stored.ID, Name: stored.Name, Enabled: stored.Enabled,
+		CreatedAt: stored.Created, ModifiedAt: stored.Modified, Revision: stored.Revision}
+	return out, o.audit("customer.create", target{string(keystore.KindCustomer), c.ID, c.Name, c.ID}, nil, out)
+}
+
+// onlyCustomer is the customer that is meant where an actor of all customers
+// names none: the only one there is, made as `default` on a store that has none
+// yet, so that the first key needs nothing else. "" where there are several.
+func (o *op) onlyCustomer() (string, error) {
+	all, err := o.r.Customers(o.ctx)
+	if err != nil {
+		return "", err
+	}
+	switch len(all) {
+	case 0:
+		if err := o.need(ResourceTenants, policy.Create); err != nil {
+			return "", err
+		}
+		now := o.stamp()
+		made, err := o.addCustomer(&keystore.Customer{ID: defaultCustomer, Name: "Default", Enabled: true, Created: now, Modified: now})
+		return made.ID, err
+	case 1:
+		return all[0].ID, nil
+	}
+	return "", nil
 }
 
 // CreateMicrotenant makes a microtenant of a customer.

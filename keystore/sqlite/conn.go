@@ -67,6 +67,7 @@ type conn struct {
 	c     *sql.Conn
 	stmts map[string]*sql.Stmt
 	head  headReading
+	row   *lookupRow
 }
 
 // headReading is the newest revision as of a data version, which means

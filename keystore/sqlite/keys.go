@@ -111,12 +111,10 @@ func (r *reader) KeyByClientID(ctx context.Context, clientID string) (*keystore.
 }
 
 func (r *reader) oneKey(ctx context.Context, text, arg string) (*keystore.Key, error) {
-	var k keyRow
-	var s secretRow
-	dest := slices.Concat(k.into(), s.into())
+	row := r.conn.lookup()
 	secrets, err := list(ctx, r, func(scan scanner) (keystore.Secret, error) {
-		err := scan(dest...)
-		return s.read(), err
+		err := scan(row.dest...)
+		return row.secret.read(), err
 	}, text, arg)
 	if err != nil {
 		return nil, err
@@ -124,14 +122,31 @@ func (r *reader) oneKey(ctx context.Context, text, arg string) (*keystore.Key, e
 	if len(secrets) == 0 {
 		return nil, keystore.ErrNotFound
 	}
-	key, err := k.read()
+	key, err := row.key.read()
 	if err != nil {
 		return nil, r.failed(ctx, err)
 	}
-	if s.keyID != "" { // a row without a secret is a key without one
+	if row.secret.keyID != "" { // a row without a secret is a key without one
 		key.Secrets = inOrder(secrets, r.now.Wall)
 	}
 	return key, nil
+}
+
+// lookupRow receives a key and one of its secrets.
+type lookupRow struct {
+	key    keyRow
+	secret secretRow
+	dest   []any
+}
+
+// lookup is the connection's place to receive a key in, made once: a lookup
+// then allocates little but the key itself.
+func (c *conn) lookup() *lookupRow {
+	if c.row == nil {
+		c.row = new(lookupRow)
+		c.row.dest = slices.Concat(c.row.key.into(), c.row.secret.into())
+	}
+	return c.row
 }
 
 // addSecrets reads the secrets of many keys at once.

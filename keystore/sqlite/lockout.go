@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"time"
 
 	"github.com/keyreeve/keyreeve/keystore"
@@ -46,13 +47,6 @@ func (s *Store) Succeed(ctx context.Context, l policy.Lockout, keyID, source str
 	var result keystore.FailResult
 	_, err := s.update(ctx, func(t *tx) error {
 		b := newBatch(t, l)
-		known, err := b.key(ctx, keyID)
-		if err != nil {
-			return err
-		}
-		if !known.found {
-			return keystore.ErrNotFound
-		}
 		whole, src, err := b.pair(ctx, keyID, source)
 		if err != nil {
 			return err
@@ -94,52 +88,42 @@ func (s *Store) peekSuccess(ctx context.Context, l policy.Lockout, keyID string)
 type batch struct {
 	t       *tx
 	l       policy.Lockout
-	keys    map[string]keyFacts
 	entries map[[2]string]*entry // by key and source
 	order   []*entry
-}
-
-// keyFacts is what a lock's change and audit event say of a key.
-type keyFacts struct {
-	found                      bool
-	clientID, name, customerID string
+	unknown map[string]bool // keys that are not there
 }
 
 // entry is one count of the batch.
 type entry struct {
 	tally  keystore.Tally
 	stored bool // it has a row
+	known  bool // its key is there
 	dirty  bool
 }
 
 func newBatch(t *tx, l policy.Lockout) *batch {
-	return &batch{t: t, l: l, keys: make(map[string]keyFacts), entries: make(map[[2]string]*entry)}
+	return &batch{t: t, l: l, entries: make(map[[2]string]*entry), unknown: make(map[string]bool)}
 }
 
-func (b *batch) key(ctx context.Context, keyID string) (keyFacts, error) {
-	if k, ok := b.keys[keyID]; ok {
-		return k, nil
-	}
-	found, err := list(ctx, &b.t.reader, func(scan scanner) (k keyFacts, err error) {
-		k.found = true
-		return k, scan(&k.clientID, &k.name, &k.customerID)
-	}, "SELECT client_id, name, customer_id FROM keys WHERE id = ?", keyID)
-	if err != nil {
-		return keyFacts{}, err
-	}
-	var k keyFacts
-	if len(found) > 0 {
-		k = found[0]
-	}
-	b.keys[keyID] = k
-	return k, nil
-}
-
-// pair is the counts of a key and of one of its sources. In strict mode there
-// are no sources: the second is an entry that is never stored.
+// pair is the counts of a key and of one of its sources; ErrNotFound if there is
+// no such key. In strict mode there are no sources: the second is an entry that
+// is never stored.
 func (b *batch) pair(ctx context.Context, keyID, source string) (whole, src *entry, err error) {
+	if b.unknown[keyID] {
+		return nil, nil, keystore.ErrNotFound
+	}
 	if whole, err = b.entry(ctx, keyID, ""); err != nil {
 		return nil, nil, err
+	}
+	if !whole.known {
+		// A count has a key; only where there is none yet must the key be looked for.
+		if whole.known, err = b.t.exists(ctx, "SELECT 1 FROM keys WHERE id = ?", keyID); err != nil {
+			return nil, nil, err
+		}
+		if !whole.known {
+			b.unknown[keyID] = true
+			return nil, nil, keystore.ErrNotFound
+		}
 	}
 	if b.l.Mode == policy.Strict {
 		return whole, &entry{}, nil
@@ -160,7 +144,7 @@ func (b *batch) entry(ctx context.Context, keyID, source string) (*entry, error)
 	if err != nil {
 		return nil, err
 	}
-	e := &entry{tally: c, stored: c.Seq > 0}
+	e := &entry{tally: c, stored: c.Seq > 0, known: c.Seq > 0}
 	b.entries[id] = e
 	b.order = append(b.order, e)
 	return e, nil
@@ -176,11 +160,10 @@ func (b *batch) set(e *entry, to policy.Tally) {
 }
 
 func (b *batch) fail(ctx context.Context, f keystore.Failure) (keystore.FailResult, error) {
-	key, err := b.key(ctx, f.KeyID)
-	if err != nil || !key.found {
-		return keystore.FailResult{}, err
-	}
 	whole, src, err := b.pair(ctx, f.KeyID, f.Source)
+	if errors.Is(err, keystore.ErrNotFound) {
+		return keystore.FailResult{}, nil
+	}
 	if err != nil {
 		return keystore.FailResult{}, err
 	}
@@ -188,17 +171,22 @@ func (b *batch) fail(ctx context.Context, f keystore.Failure) (keystore.FailResu
 	b.set(whole, w)
 	b.set(src, c)
 	if out.Locked {
-		err = b.locked(ctx, key, f, "client", whole.tally)
+		err = b.locked(ctx, f, "client", whole.tally)
 	}
 	if err == nil && out.SourceLocked {
-		err = b.locked(ctx, key, f, "source", src.tally)
+		err = b.locked(ctx, f, "source", src.tally)
 	}
 	return keystore.FailResult{Outcome: out, Whole: whole.tally, Source: src.tally}, err
 }
 
 // locked records that a lock began: in the change log, so that caches hear of
 // it, and in the audit trail.
-func (b *batch) locked(ctx context.Context, key keyFacts, f keystore.Failure, scope string, c keystore.Tally) error {
+func (b *batch) locked(ctx context.Context, f keystore.Failure, scope string, c keystore.Tally) error {
+	var clientID, name, customerID string
+	err := b.t.row(ctx, []any{&clientID, &name, &customerID}, "SELECT client_id, name, customer_id FROM keys WHERE id = ?", f.KeyID)
+	if err != nil {
+		return err
+	}
 	after, err := json.Marshal(struct {
 		Scope    string    `json:"scope"`
 		Source   string    `json:"source,omitempty"`
@@ -209,10 +197,10 @@ func (b *batch) locked(ctx context.Context, key keyFacts, f keystore.Failure, sc
 	if err != nil {
 		return err
 	}
-	b.t.log(keystore.Change{Kind: keystore.KindLock, ID: f.KeyID, ClientID: key.clientID})
+	b.t.log(keystore.Change{Kind: keystore.KindLock, ID: f.KeyID, ClientID: clientID})
 	return b.t.AddAudit(ctx, &keystore.Audit{
-		At: b.t.now.Wall, CustomerID: key.customerID, ActorKind: "system", Action: "key.lock",
-		TargetKind: "key", TargetID: f.KeyID, TargetName: key.name, After: after,
+		At: b.t.now.Wall, CustomerID: customerID, ActorKind: "system", Action: "key.lock",
+		TargetKind: "key", TargetID: f.KeyID, TargetName: name, After: after,
 	})
 }
 

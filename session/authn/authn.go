@@ -14,6 +14,10 @@ import (
 	"github.com/keyreeve/keyreeve/policy"
 )
 
+// Address tells where a caller is. It is asked only where something depends on
+// it: a key with allowed networks, guard mode, a failure to be counted.
+type Address func() netip.Addr
+
 // Settings are the parts of the configuration that proving depends on.
 type Settings struct {
 	Lockout policy.Lockout
@@ -53,7 +57,7 @@ func (id Identity) Subject() policy.Subject {
 		CustomerID:    id.Key.CustomerID,
 		MicrotenantID: id.Key.MicrotenantID,
 		Permissions:   id.Role.Permissions,
-		Microtenant:   id.Directory.Microtenant,
+		Microtenant:   id.Directory.Microtenants(),
 	}
 }
 
@@ -84,7 +88,7 @@ func (a *Authenticator) Fresh(now policy.Instant) bool { return a.keys.Fresh(now
 
 // Secret proves a client ID and secret. Every refusal with InvalidClient leaves
 // no earlier than the failure floor after now, the same for each cause.
-func (a *Authenticator) Secret(ctx context.Context, clientID, secret string, from netip.Addr, now policy.Instant) Result {
+func (a *Authenticator) Secret(ctx context.Context, clientID, secret string, from Address, now policy.Instant) Result {
 	r := a.proveSecret(ctx, clientID, secret, from, now, true)
 	if r.Reason == policy.InvalidClient {
 		a.Floor(ctx, now)
@@ -94,7 +98,7 @@ func (a *Authenticator) Secret(ctx context.Context, clientID, secret string, fro
 
 // Peek proves like Secret but leaves no trace: nothing is counted or cleared,
 // and no time is lost. For a gate that only watches.
-func (a *Authenticator) Peek(ctx context.Context, clientID, secret string, from netip.Addr, now policy.Instant) Result {
+func (a *Authenticator) Peek(ctx context.Context, clientID, secret string, from Address, now policy.Instant) Result {
 	return a.proveSecret(ctx, clientID, secret, from, now, false)
 }
 
@@ -133,7 +137,7 @@ func refused(cause string) Result {
 	return Result{Decision: d}
 }
 
-func (a *Authenticator) proveSecret(ctx context.Context, clientID, secret string, from netip.Addr, now policy.Instant, count bool) Result {
+func (a *Authenticator) proveSecret(ctx context.Context, clientID, secret string, from Address, now policy.Instant, count bool) Result {
 	digest := a.keyring.Digest(secret)
 	key, err := a.keys.ByClientID(ctx, clientID, now)
 	switch {
@@ -170,13 +174,13 @@ func (a *Authenticator) proveSecret(ctx context.Context, clientID, secret string
 	r := refused(causeWrong)
 	r.Key = key
 	r.Outcome = a.keys.Fail(a.settings.Lockout, keystore.Attempt{
-		KeyID: key.ID, Source: source, Address: from, Fingerprint: a.keyring.Fingerprint(secret),
+		KeyID: key.ID, Source: source, Address: from(), Fingerprint: a.keyring.Fingerprint(secret),
 	})
 	return r
 }
 
 // unusable says why a key may not even be tried, "" if it may.
-func (a *Authenticator) unusable(id Identity, from netip.Addr, source netip.Prefix, now policy.Instant) string {
+func (a *Authenticator) unusable(id Identity, from Address, source netip.Prefix, now policy.Instant) string {
 	switch {
 	case !id.Key.Enabled || id.Role == nil:
 		return causeDisabled
@@ -184,7 +188,7 @@ func (a *Authenticator) unusable(id Identity, from netip.Addr, source netip.Pref
 		return causeTenant
 	case !id.Key.ExpiresAt.IsZero() && !now.Wall.Before(id.Key.ExpiresAt):
 		return causeExpired
-	case !id.Key.AllowsAddress(from):
+	case len(id.Key.AllowedCIDRs) > 0 && !id.Key.AllowsAddress(from()):
 		return causeNetwork
 	case a.keys.Locked(a.settings.Lockout, id.Key.ID, source, now) > 0:
 		return causeLocked
@@ -225,15 +229,15 @@ func (a *Authenticator) spend(digest [32]byte) {
 }
 
 // source is the network a failure from this address counts for; none in strict mode.
-func (a *Authenticator) source(from netip.Addr) netip.Prefix {
+func (a *Authenticator) source(from Address) netip.Prefix {
 	if a.settings.Lockout.Mode == policy.Strict {
 		return netip.Prefix{}
 	}
-	bits := a.settings.SourcePrefix6
-	if from.Is4() {
+	address, bits := from(), a.settings.SourcePrefix6
+	if address.Is4() {
 		bits = a.settings.SourcePrefix4
 	}
-	p, err := from.WithZone("").Prefix(bits)
+	p, err := address.WithZone("").Prefix(bits)
 	if err != nil { // no address at all, as over a unix socket: one source of its own
 		return netip.PrefixFrom(netip.IPv6Unspecified(), 128)
 	}

@@ -82,9 +82,12 @@ CREATE TABLE keys (
 	UNIQUE (customer_id, microtenant_id, name)
 ) STRICT;
 CREATE INDEX keys_by_role ON keys (role_id);
+-- Lists of one customer, and of all.
+CREATE INDEX keys_of_customer_by_name ON keys (customer_id, name, id);
+CREATE INDEX keys_of_customer_by_created ON keys (customer_id, created, id);
+CREATE INDEX keys_of_customer_by_modified ON keys (customer_id, modified, id);
 CREATE INDEX keys_by_name ON keys (name, id);
 CREATE INDEX keys_by_created ON keys (created, id);
-CREATE INDEX keys_by_modified ON keys (modified, id);
 
 CREATE TABLE secrets (
 	key_id        TEXT    NOT NULL REFERENCES keys (id) ON DELETE CASCADE,

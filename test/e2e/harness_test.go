@@ -1,0 +1,438 @@
+// Package e2e drives the real binary over sockets: what it answers, and what an
+// upstream behind it receives. Nothing of the program is linked in but the
+// parser of policy files.
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// patience bounds every wait for something that should have happened long before.
+const patience = 30 * time.Second
+
+// binary is the program under test.
+var binary string
+
+func TestMain(m *testing.M) { os.Exit(runAll(m)) }
+
+func runAll(m *testing.M) int {
+	scratch, err := os.MkdirTemp("", "kr-bin-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(scratch)
+	if binary = os.Getenv("KEYREEVE_BIN"); binary == "" {
+		binary = filepath.Join(scratch, "keyreeve")
+		build := exec.Command("go", "build", "-o", binary, "github.com/keyreeve/keyreeve/cmd/keyreeve")
+		if out, err := build.CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "building the program under test: %v\n%s", err, out)
+			return 1
+		}
+	}
+	if seeded.dir, err = os.MkdirTemp("", "kr-seed-"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(seeded.dir)
+	return m.Run()
+}
+
+// process is a run of the program.
+type process struct {
+	cmd    *exec.Cmd
+	stdout *bufio.Reader
+	stderr lockedBuffer
+	done   chan struct{} // closed when it has ended
+	err    error         // how it ended; read after done
+}
+
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+// launch starts the program with its own Caddy directories under dir.
+func launch(dir string, args ...string) (*process, error) {
+	p := &process{cmd: exec.Command(binary, args...), done: make(chan struct{})}
+	p.cmd.Env = append(os.Environ(), "XDG_CONFIG_HOME="+filepath.Join(dir, "config"), "XDG_DATA_HOME="+filepath.Join(dir, "data"), "HOME="+dir)
+	p.cmd.Dir = dir
+	p.cmd.Stderr = &p.stderr
+	out, in, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	p.cmd.Stdout = in
+	p.stdout = bufio.NewReader(out)
+	err = p.cmd.Start()
+	_ = in.Close() // the program has its own
+	if err != nil {
+		_ = out.Close()
+		return nil, err
+	}
+	go func() {
+		p.err = p.cmd.Wait()
+		close(p.done)
+	}()
+	return p, nil
+}
+
+// stop ends the program as an operator does and waits for it.
+func (p *process) stop() error {
+	select {
+	case <-p.done:
+		return p.err
+	default:
+	}
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	select {
+	case <-p.done:
+		return p.err
+	case <-time.After(patience):
+		_ = p.cmd.Process.Kill()
+		return errors.New("did not end on SIGTERM")
+	}
+}
+
+// finish waits for a program that ends by itself and returns its exit code.
+func (p *process) finish(t *testing.T) int {
+	t.Helper()
+	select {
+	case <-p.done:
+	case <-time.After(patience):
+		_ = p.cmd.Process.Kill()
+		t.Fatalf("did not end; it said:\n%s", p.stderr.String())
+	}
+	return p.cmd.ProcessState.ExitCode()
+}
+
+// demoOutput is what `demo -o json` prints.
+type demoOutput struct {
+	GateURL       string  `json:"gate_url"`
+	AdminURL      string  `json:"admin_url"`
+	LoginURL      *string `json:"login_url"`
+	CustomerID    string  `json:"customer_id"`
+	MicrotenantID string  `json:"microtenant_id"`
+	Keys          []struct {
+		Name     string  `json:"name"`
+		ClientID string  `json:"client_id"`
+		Secret   *string `json:"client_secret"`
+		Role     string  `json:"role"`
+	} `json:"keys"`
+}
+
+func launchDemo(dir string, args ...string) (*process, *demoOutput, error) {
+	p, err := launch(dir, append([]string{"demo", "--dir", dir, "-o", "json"}, args...)...)
+	if err != nil {
+		return nil, nil, err
+	}
+	line, err := p.stdout.ReadBytes('\n')
+	if err != nil {
+		return nil, nil, fmt.Errorf("the demo printed nothing: %w\n%s", errors.Join(err, p.stop()), p.stderr.String())
+	}
+	out := new(demoOutput)
+	if err := json.Unmarshal(line, out); err != nil {
+		return nil, nil, fmt.Errorf("the demo printed %q: %w", line, errors.Join(err, p.stop()))
+	}
+	return p, out, nil
+}
+
+// seeded is the store of a demo that ran once, to be copied.
+var seeded struct {
+	dir  string
+	once sync.Once
+	out  *demoOutput
+	err  error
+}
+
+func seedOnce() (*demoOutput, error) {
+	seeded.once.Do(func() {
+		p, out, err := launchDemo(seeded.dir, "--listen", freeAddress(), "--admin-listen", freeAddress())
+		if err == nil {
+			err = p.stop()
+		}
+		seeded.out, seeded.err = out, err
+	})
+	return seeded.out, seeded.err
+}
+
+// freeAddress is a loopback address nobody listens on, below the ports that
+// systems give to outgoing connections.
+func freeAddress() string {
+	for {
+		address := fmt.Sprintf("127.0.0.1:%d", 10000+rand.IntN(20000))
+		if l, err := net.Listen("tcp", address); err == nil {
+			_ = l.Close()
+			return address
+		}
+	}
+}
+
+// key is a credential and what it stands for.
+type key struct{ id, name, clientID, secret, role string }
+
+// house is a directory with a store of its own: the demo's customer,
+// microtenant, roles and keys.
+type house struct {
+	dir, db, masterKey    string
+	customer, microtenant string
+	operator, full        key
+	readonly, policyOnly  key
+	application, tenant   key
+	secrets               []string // that must be in no log
+}
+
+func newHouse(t *testing.T) *house {
+	t.Helper()
+	out, err := seedOnce()
+	require.NoError(t, err)
+	// A unix socket's path is bounded, so t.TempDir with the test's name is too long.
+	dir, err := os.MkdirTemp("", "kr-")
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
+	h := &house{
+		dir: dir, db: filepath.Join(dir, "keyreeve.db"), masterKey: filepath.Join(dir, "config", "caddy", "keyreeve", "master.key"),
+		customer: out.CustomerID, microtenant: out.MicrotenantID,
+	}
+	for _, name := range []string{"keyreeve.db", filepath.Join("config", "caddy", "keyreeve", "master.key")} {
+		data, err := os.ReadFile(filepath.Join(seeded.dir, name))
+		require.NoError(t, err)
+		require.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o700))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), data, 0o600))
+	}
+	into := map[string]*key{"operator": &h.operator, "full": &h.full, "readonly": &h.readonly,
+		"policy-only": &h.policyOnly, "application-only": &h.application, "tenant": &h.tenant}
+	require.Len(t, out.Keys, len(into), "seeded keys")
+	for _, k := range out.Keys {
+		require.NotNil(t, k.Secret, k.Name)
+		require.NotNil(t, into[k.Name], k.Name)
+		*into[k.Name] = key{name: k.Name, clientID: k.ClientID, secret: *k.Secret, role: k.Role}
+		h.secrets = append(h.secrets, *k.Secret)
+	}
+	return h
+}
+
+func (h *house) keys() []key {
+	return []key{h.operator, h.full, h.readonly, h.policyOnly, h.application, h.tenant}
+}
+
+func (h *house) path(name string) string { return filepath.Join(h.dir, name) }
+
+func (h *house) socket() string { return h.path("admin.sock") }
+
+// gate is a running program with a gate and an admin API.
+type gate struct {
+	*process
+	house          *house
+	address, admin string // host:port
+}
+
+// demo runs the demo on the house, in front of its own echo when upstream is "".
+func (h *house) demo(t *testing.T, upstream string) *gate {
+	t.Helper()
+	args := []string{"--listen", freeAddress(), "--admin-listen", freeAddress()}
+	if upstream != "" {
+		args = append(args, "--upstream", upstream)
+	}
+	p, out, err := launchDemo(h.dir, args...)
+	require.NoError(t, err)
+	g := &gate{process: p, house: h, address: strings.TrimPrefix(out.GateURL, "http://"), admin: strings.TrimPrefix(out.AdminURL, "http://")}
+	g.endWith(t)
+	return g
+}
+
+// endWith stops the program at the end of the test; what it logged must hold no secret.
+func (g *gate) endWith(t *testing.T) {
+	t.Cleanup(func() {
+		require.NoError(t, g.stop(), "the program's end; it said:\n%s", g.stderr.String())
+		rest, err := io.ReadAll(g.stdout)
+		require.NoError(t, err)
+		for _, s := range g.house.secrets {
+			require.NotContains(t, g.stderr.String()+string(rest), s, "a secret was logged")
+		}
+		if t.Failed() {
+			t.Logf("the program said:\n%s", g.stderr.String())
+		}
+	})
+}
+
+// restart stops the program and runs the demo again on the same directory.
+func (g *gate) restart(t *testing.T, upstream string) *gate {
+	t.Helper()
+	require.NoError(t, g.stop())
+	return g.house.demo(t, upstream)
+}
+
+// site is a configuration as a Caddyfile, in pieces.
+type site struct {
+	app      string // lines of the keyreeve block
+	servers  string // lines of the servers block
+	global   string // other global options
+	gate     string // lines of the gate
+	handlers string // directives around it
+	upstream string
+	proxy    string // lines of reverse_proxy
+	sites    string // further sites
+	config   string // instead of all the above, with ports replaced
+
+	gateAddress, adminAddress string // chosen when empty
+}
+
+// caddyfile writes the configuration out.
+func (h *house) caddyfile(s *site) string {
+	if s.gateAddress == "" {
+		s.gateAddress, s.adminAddress = freeAddress(), freeAddress()
+	}
+	_, gatePort, _ := net.SplitHostPort(s.gateAddress)
+	_, adminPort, _ := net.SplitHostPort(s.adminAddress)
+	if s.config != "" {
+		return strings.NewReplacer("GATE_PORT", gatePort, "ADMIN_PORT", adminPort, "DIR", h.dir).Replace(s.config)
+	}
+	return fmt.Sprintf(`{
+	admin unix/%s
+	%s
+	servers {
+		%s
+	}
+	keyreeve {
+		store sqlite %s
+		master_key_file %s
+		%s
+	}
+}
+http://:%s {
+	bind 127.0.0.1
+	%s
+	keyreeve {
+		%s
+	}
+	reverse_proxy %s {
+		%s
+	}
+}
+http://:%s {
+	bind 127.0.0.1
+	keyreeve_admin
+}
+%s
+`, h.socket(), s.global, s.servers, h.db, h.masterKey, s.app, gatePort, s.handlers, s.gate, s.upstream, s.proxy, adminPort,
+		strings.ReplaceAll(s.sites, "GATE_PORT", gatePort))
+}
+
+func (h *house) write(t *testing.T, name, text string) string {
+	t.Helper()
+	require.NoError(t, os.WriteFile(h.path(name), []byte(text), 0o600))
+	return h.path(name)
+}
+
+// run runs a configuration on the house.
+func (h *house) run(t *testing.T, s *site) *gate {
+	t.Helper()
+	text := h.caddyfile(s)
+	name := "Caddyfile"
+	if strings.HasPrefix(text, "{\"") {
+		name = "caddy.json"
+	}
+	p, err := launch(h.dir, "run", "--config", h.write(t, name, text))
+	require.NoError(t, err)
+	g := &gate{process: p, house: h, address: s.gateAddress, admin: s.adminAddress}
+	g.endWith(t)
+	require.Eventually(t, func() bool {
+		conn, err := net.DialTimeout("tcp", g.address, time.Second)
+		if err == nil {
+			_ = conn.Close()
+			return true
+		}
+		select {
+		case <-p.done:
+			return true
+		default:
+			return false
+		}
+	}, patience, 10*time.Millisecond)
+	select {
+	case <-p.done:
+		t.Fatalf("the program ended: %v\n%s", p.err, p.stderr.String())
+	default:
+	}
+	return g
+}
+
+// result is what one command did.
+type result struct {
+	stdout, stderr string
+	code           int
+}
+
+// command runs the program to its end.
+func (h *house) command(t *testing.T, args ...string) result {
+	t.Helper()
+	p, err := launch(h.dir, args...)
+	require.NoError(t, err)
+	out, err := io.ReadAll(p.stdout)
+	require.NoError(t, err)
+	code := p.finish(t)
+	return result{stdout: string(out), stderr: p.stderr.String(), code: code}
+}
+
+// cli runs a command over the admin socket of the running program and returns
+// what it printed.
+func (g *gate) cli(t *testing.T, args ...string) string {
+	t.Helper()
+	r := g.house.command(t, append(args, "--address", "unix/"+g.house.socket())...)
+	require.Zero(t, r.code, "%v: %s", args, r.stderr)
+	return r.stdout
+}
+
+// create makes a key of the demo's customer over the admin socket.
+func (g *gate) create(t *testing.T, name, role string, flags ...string) key {
+	t.Helper()
+	args := append([]string{"key", "create", name, "--role", role, "--customer", g.house.customer, "-o", "json"}, flags...)
+	return g.house.parseKey(t, g.cli(t, args...))
+}
+
+func (h *house) parseKey(t *testing.T, text string) key {
+	t.Helper()
+	var made struct {
+		ID       string `json:"id"`
+		Name     string `json:"name"`
+		ClientID string `json:"client_id"`
+		Secret   string `json:"client_secret"`
+		RoleID   string `json:"role_id"`
+	}
+	require.NoError(t, json.Unmarshal([]byte(text), &made), text)
+	require.NotEmpty(t, made.Secret)
+	h.secrets = append(h.secrets, made.Secret)
+	return key{id: made.ID, name: made.Name, clientID: made.ClientID, secret: made.Secret, role: made.RoleID}
+}
