@@ -132,7 +132,7 @@ func TestWrongCaddyfileIsAnErrorThatNamesLineAndFix(t *testing.T) {
 	}
 }
 
-func TestEveryBlockRefusesWhatItDoesNotKnow(t *testing.T) {
+func TestEveryOptionRefusesSurplusArgumentsAndBlocks(t *testing.T) {
 	for block, around := range blocks {
 		for _, word := range wordsOf(t, block) {
 			t.Run(block+"/"+word, func(t *testing.T) {

@@ -137,18 +137,14 @@ func (*adminEndpoint) Routes() []caddy.AdminRoute {
 const localPrefix = "/keyreeve"
 
 // serveLocal answers on behalf of the app in force. Who reaches Caddy's admin
-// endpoint can change the whole configuration, so no credential is asked for;
-// but that holds for this machine only.
+// endpoint can change the whole configuration, so no credential is asked for.
 func serveLocal(w http.ResponseWriter, r *http.Request) error {
 	app := active.Load()
 	if app == nil {
 		return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: errors.New("no configuration with keyreeve is running")}
 	}
-	switch {
-	case app.LocalAdmin == localAdminOff:
+	if app.LocalAdmin == localAdminOff {
 		return caddy.APIError{HTTPStatus: http.StatusForbidden, Err: errors.New("local_admin is off")}
-	case !isLocal(r):
-		return caddy.APIError{HTTPStatus: http.StatusForbidden, Err: errors.New("only over loopback or a unix socket")}
 	}
 	run := app.ready(r.Context())
 	if run == nil {
@@ -158,10 +154,12 @@ func serveLocal(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// localAPI is the admin API acting as `local`.
+// localAPI is the admin API acting as `local`: with full rights only for who is
+// on this machine.
 func (a *App) localAPI(run *running) http.Handler {
-	actor := lifecycle.Local("admin endpoint", a.LocalAdmin != localAdminFull)
-	return a.newAPI(run, func(*http.Request) (lifecycle.Actor, *api.AuthProblem) { return actor, nil })
+	return a.newAPI(run, func(r *http.Request) (lifecycle.Actor, *api.AuthProblem) {
+		return lifecycle.Local("admin endpoint", a.LocalAdmin != localAdminFull || !isLocal(r)), nil
+	})
 }
 
 func (a *App) newAPI(run *running, auth api.Authenticate) *api.API {

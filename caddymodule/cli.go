@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -80,7 +79,7 @@ func offlineApp(configPath string) (*App, error) {
 		if adapter == nil {
 			return nil, fmt.Errorf("this build has no Caddyfile adapter: name a JSON configuration")
 		}
-		if data, _, err = adapter.Adapt(data, map[string]any{"filename": filepath.Base(configPath)}); err != nil {
+		if data, _, err = adapter.Adapt(data, map[string]any{"filename": configPath}); err != nil {
 			return nil, fmt.Errorf("%s: %w", configPath, err)
 		}
 	}

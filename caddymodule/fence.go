@@ -43,18 +43,19 @@ var overrideHeaders = map[string]bool{
 // looks like an identity, credentials, overrides, protocol switches other than
 // to WebSocket.
 func (g *Gate) fence(r *http.Request, v *verdict) {
-	var cookies, connection []string
-	upgrades := false
-	for name, values := range r.Header {
-		switch {
-		case g.fenced(name):
-			delete(r.Header, name)
-		case name == "Cookie":
-			cookies = values
-		case name == "Connection":
-			connection = values
-		case name == "Upgrade":
-			upgrades = true
+	cookies, connection, upgrade := false, false, false
+	for name := range r.Header { // every name has to be looked at: see fenced
+		switch name {
+		case "Cookie":
+			cookies = true
+		case "Connection":
+			connection = true
+		case "Upgrade":
+			upgrade = true
+		default:
+			if g.fenced(name) {
+				delete(r.Header, name)
+			}
 		}
 	}
 	forward := g.ForwardCredentials
@@ -64,14 +65,14 @@ func (g *Gate) fence(r *http.Request, v *verdict) {
 	if !forward {
 		credential.Strip(r.Header, g.forms)
 	}
-	if len(cookies) > 0 {
-		fenceCookies(r.Header, cookies)
+	if cookies {
+		fenceCookies(r.Header, r.Header["Cookie"])
 	}
-	if upgrades {
+	if upgrade {
 		fenceUpgrade(r.Header)
 	}
-	if len(connection) > 0 {
-		fenceConnection(r.Header, connection)
+	if connection {
+		fenceConnection(r.Header, r.Header["Connection"])
 	}
 	if r.Trailer != nil && r.Body != nil {
 		// Trailers arrive after this handler: the declared names are taken away now,

@@ -50,6 +50,12 @@ func (s *SQLiteStore) file() (string, error) {
 	return path, nil
 }
 
+// Validate finds a path that cannot be resolved. It looks at no file.
+func (s *SQLiteStore) Validate() error {
+	_, err := s.file()
+	return err
+}
+
 // Identity is the database file's path.
 func (s *SQLiteStore) Identity() (string, error) {
 	path, err := s.file()
@@ -72,4 +78,7 @@ func (s *SQLiteStore) Open(ctx context.Context, clock keystore.Clock) (keystore.
 func (*SQLiteStore) Embedded() bool { return true }
 
 // Interface guards
-var _ StoreOpener = (*SQLiteStore)(nil)
+var (
+	_ StoreOpener     = (*SQLiteStore)(nil)
+	_ caddy.Validator = (*SQLiteStore)(nil)
+)

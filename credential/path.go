@@ -161,12 +161,18 @@ func DecidablePath(u *url.URL, requestURI string) (path string, class PathClass,
 	if u.Opaque != "" {
 		return "", 0, false
 	}
+	if u.RawPath == "" && u.Path == requestURI {
+		// The usual case, in one pass: a literal path has no query and no fragment,
+		// and EscapedPath would leave it as it is.
+		if class, literal, ok := checkPath(requestURI); ok && literal {
+			return requestURI, class, true
+		}
+	}
 	received, ok := targetPath(requestURI)
 	if !ok {
 		return "", 0, false
 	}
 	if u.RawPath == "" && u.Path == received {
-		// The usual case. EscapedPath would find the same, in a pass of its own.
 		if class, literal, ok := checkPath(received); ok && literal {
 			return received, class, true
 		}

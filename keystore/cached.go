@@ -24,6 +24,9 @@ const (
 	noticeWithin = pollEvery + pollTimeout
 	// sweepEvery is how often counts without meaning are forgotten and the store trimmed.
 	sweepEvery = time.Minute
+	// endedMemory is how long past its expiry an ended session is remembered, for
+	// clocks that were set.
+	endedMemory = 2 * time.Hour
 	// changesKept is how long the change log reaches back.
 	changesKept = 24 * time.Hour
 )
@@ -39,6 +42,7 @@ type Cached struct {
 
 	keys      *keyCache
 	counter   *counter
+	ended     exactMap[time.Time] // when the session would have expired, by its id
 	directory atomic.Pointer[Directory]
 	lockout   atomic.Pointer[policy.Lockout] // for sweeping only; decisions bring their own
 
@@ -141,6 +145,13 @@ func (c *Cached) Succeed(ctx context.Context, l policy.Lockout, keyID string, so
 	return c.counter.succeed(ctx, l, keyID, source, now)
 }
 
+// SessionEnded reports whether a session was ended before it expired. It is
+// exact: an end is remembered as long as the session's token could be good.
+func (c *Cached) SessionEnded(id string) bool {
+	_, ended := c.ended.get(id)
+	return ended
+}
+
 // View reads one consistent snapshot of the store itself.
 func (c *Cached) View(ctx context.Context, fn func(Reader) error) error { return c.store.View(ctx, fn) }
 
@@ -200,7 +211,9 @@ func (c *Cached) Poll(ctx context.Context) {
 // Sweep forgets counts without meaning, here and in the store.
 func (c *Cached) Sweep(ctx context.Context) {
 	l := *c.lockout.Load()
-	c.counter.table.sweep(l, c.clock.Now())
+	now := c.clock.Now()
+	c.counter.table.sweep(func(ts *tallies) bool { return ts.forgettable(l, now) })
+	c.ended.sweep(func(expires time.Time) bool { return now.Wall.Sub(expires) > endedMemory })
 	ctx, cancel := context.WithTimeout(ctx, sweepEvery)
 	defer cancel()
 	if err := c.store.Trim(ctx, l, changesKept); err != nil && !errors.Is(err, context.Canceled) {

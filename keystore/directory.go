@@ -13,14 +13,15 @@ type Directory struct {
 	roles        map[string]*Role
 	customers    map[string]*Customer
 	microtenants map[tenant]*Microtenant
+	signingKeys  []*SigningKey
 	// microtenant is the method Microtenant, bound once and not by each request.
 	microtenant func(customerID, id string) (enabled, known bool)
 }
 
-func newDirectory(roles map[string]*Role, customers map[string]*Customer, microtenants map[tenant]*Microtenant) *Directory {
-	d := &Directory{roles: roles, customers: customers, microtenants: microtenants}
+// bound makes a directory of its parts.
+func (d Directory) bound() *Directory {
 	d.microtenant = d.Microtenant
-	return d
+	return &d
 }
 
 type tenant struct{ customer, id string }
@@ -42,6 +43,10 @@ func (d *Directory) Microtenants() func(customerID, id string) (enabled, known b
 	return d.microtenant
 }
 
+// SigningKeys lists the keys that tokens are signed with. The slice changes
+// whenever one of them does; do not modify it.
+func (d *Directory) SigningKeys() []*SigningKey { return d.signingKeys }
+
 // TenantEnabled reports whether a key of this customer and microtenant ("" for
 // none) may be used at all.
 func (d *Directory) TenantEnabled(customerID, microtenantID string) bool {
@@ -57,7 +62,7 @@ func (d *Directory) TenantEnabled(customerID, microtenantID string) bool {
 }
 
 func loadDirectory(ctx context.Context, r Reader) (*Directory, error) {
-	d := newDirectory(map[string]*Role{}, map[string]*Customer{}, map[tenant]*Microtenant{})
+	d := Directory{roles: map[string]*Role{}, customers: map[string]*Customer{}, microtenants: map[tenant]*Microtenant{}}
 	roles, err := r.Roles(ctx, "")
 	if err != nil {
 		return nil, fmt.Errorf("roles: %w", err)
@@ -79,13 +84,16 @@ func loadDirectory(ctx context.Context, r Reader) (*Directory, error) {
 	for _, m := range microtenants {
 		d.microtenants[tenant{m.CustomerID, m.ID}] = m
 	}
-	return d, nil
+	if d.signingKeys, err = r.SigningKeys(ctx); err != nil {
+		return nil, fmt.Errorf("signing keys: %w", err)
+	}
+	return d.bound(), nil
 }
 
 // with is d after the given changes, reading only what changed. Maps that no
 // change touches are shared with d.
 func (d *Directory) with(ctx context.Context, r Reader, changes []Change) (*Directory, error) {
-	next := newDirectory(d.roles, d.customers, d.microtenants)
+	next := *d
 	var copied struct{ roles, customers, microtenants bool }
 	for _, ch := range changes {
 		var err error
@@ -106,12 +114,14 @@ func (d *Directory) with(ctx context.Context, r Reader, changes []Change) (*Dire
 			}
 			id := tenant{ch.CustomerID, ch.ID}
 			err = refresh(next.microtenants, id, func() (*Microtenant, error) { return r.Microtenant(ctx, id.customer, id.id) })
+		case KindSigningKey:
+			next.signingKeys, err = r.SigningKeys(ctx)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("%s %s: %w", ch.Kind, ch.ID, err)
 		}
 	}
-	return next, nil
+	return next.bound(), nil
 }
 
 // refresh puts the record as it stands now under id, or takes it away.

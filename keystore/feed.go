@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"go.uber.org/zap"
 )
@@ -52,18 +53,23 @@ func (c *Cached) catchUp(ctx context.Context, until Revision) error {
 // apply makes changes visible. Keys are only marked as changed, to be read again
 // when they are asked for; the directory is replaced as one.
 func (c *Cached) apply(ctx context.Context, changes []Change) error {
-	var clients []string
+	var clients, sessions []string
 	var directory []Change
 	for _, ch := range changes {
 		switch ch.Kind {
 		case KindKey:
 			clients = append(clients, ch.ClientID)
-		case KindRole, KindCustomer, KindMicrotenant:
+		case KindSession:
+			sessions = append(sessions, ch.ID)
+		case KindRole, KindCustomer, KindMicrotenant, KindSigningKey:
 			directory = append(directory, ch)
 		}
 	}
-	if len(directory) > 0 {
+	if len(directory)+len(sessions) > 0 {
 		err := c.store.View(ctx, func(r Reader) error {
+			if err := c.applyEnded(ctx, r, sessions); err != nil || len(directory) == 0 {
+				return err
+			}
 			next, err := c.directory.Load().with(ctx, r, directory)
 			if err == nil {
 				c.directory.Store(next)
@@ -79,6 +85,25 @@ func (c *Cached) apply(ctx context.Context, changes []Change) error {
 	}
 	c.position = changes[len(changes)-1].Revision
 	return nil
+}
+
+// applyEnded remembers sessions that were ended early.
+func (c *Cached) applyEnded(ctx context.Context, r Reader, ids []string) error {
+	for _, id := range ids {
+		s, err := r.Session(ctx, id)
+		if errors.Is(err, ErrNotFound) {
+			continue // gone with its key, which is looked up on every request
+		}
+		if err != nil {
+			return fmt.Errorf("session: %w", err)
+		}
+		c.remember(s)
+	}
+	return nil
+}
+
+func (c *Cached) remember(s *Session) {
+	c.ended.change(s.ID, func(time.Time, bool) (time.Time, bool) { return s.Expires, !s.Ended.IsZero() })
 }
 
 // applyTallies fetches counts and locks that others changed. They are not in the
@@ -116,6 +141,13 @@ func (c *Cached) resyncLocked(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		ended, err := r.EndedSessions(ctx)
+		if err != nil {
+			return fmt.Errorf("ended sessions: %w", err)
+		}
+		for _, s := range ended {
+			c.remember(s)
+		}
 		c.directory.Store(d)
 		c.keys.invalidateAll()
 		c.position = head
@@ -128,9 +160,16 @@ func (c *Cached) resyncLocked(ctx context.Context) error {
 	if err := c.applyTallies(ctx); err != nil {
 		return err
 	}
+	if c.tallySeq == 0 {
+		c.tallySeq = allTallies
+	}
 	c.noteSynced(&syncState{at: sent})
 	return nil
 }
+
+// allTallies is the position before the first count. Not 0, which would leave
+// out a count that was cleared before this node saw the store's first one.
+const allTallies = -1
 
 func (c *Cached) noteSynced(s *syncState) {
 	if was := c.synced.Swap(s); was != nil && was.lost {

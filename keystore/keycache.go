@@ -44,8 +44,8 @@ type keyCache struct {
 	marks [markBuckets]atomic.Int64
 	floor atomic.Int64 // the mark of every client ID
 
-	// hot holds the keys used last, one for each slot of the hash. Marks guard it
-	// as they guard known, in which every one of them was.
+	// hot holds the keys used last, one for each slot of the hash: at once, while
+	// known takes what is set behind the request. Marks guard both alike.
 	hot     [hotSlots]atomic.Pointer[cachedKey]
 	known   *ristretto.Cache[string, *cachedKey]
 	unknown [unknownShards]*lru.Cache[string, unknownClient]
@@ -112,6 +112,12 @@ func (c *keyCache) resize(s CacheSizes) {
 
 func (c *keyCache) hash(clientID string) uint64 { return maphash.String(c.seed, clientID) }
 
+// slot is where the hot key of this hash is; by other bits than those of the
+// marks, so that both are spread.
+func (c *keyCache) slot(hash uint64) *atomic.Pointer[cachedKey] {
+	return &c.hot[hash/markBuckets%hotSlots]
+}
+
 // current reports whether a value read from tick on is not from before a change.
 func (c *keyCache) current(hash uint64, tick int64) bool {
 	return tick >= c.marks[hash%markBuckets].Load() && tick >= c.floor.Load()
@@ -143,7 +149,7 @@ func raise(mark *atomic.Int64, tick int64) {
 // ErrNotFound if there is none; any other error means it cannot be known now.
 func (c *keyCache) get(ctx context.Context, clientID string, now time.Time) (*Key, error) {
 	hash := c.hash(clientID)
-	slot := &c.hot[hash/markBuckets%hotSlots]
+	slot := c.slot(hash)
 	// The full ID is compared: two IDs may share a slot, and ristretto's hashes.
 	if v := slot.Load(); v != nil && v.key.ClientID == clientID && c.current(hash, v.tick) {
 		return v.key, nil
@@ -200,6 +206,7 @@ func (c *keyCache) read(clientID string, hash uint64, now time.Time) (cachedKey,
 	}
 	v.key = key
 	c.known.Set(clientID, &v, 1)
+	c.slot(hash).Store(&v)
 	return v, nil
 }
 

@@ -96,7 +96,7 @@ func newCounter(store Store, clock Clock, logger *zap.Logger) *counter {
 
 // locked is how much longer a caller is locked out.
 func (c *counter) locked(l policy.Lockout, keyID string, source netip.Prefix, now policy.Instant) time.Duration {
-	ts := c.table.get(keyID)
+	ts := c.table.of(keyID)
 	if ts == nil {
 		return 0
 	}
@@ -203,7 +203,7 @@ func (c *counter) countRun(run []*failRequest) {
 func (c *counter) failHere(l policy.Lockout, a Attempt) policy.Outcome {
 	var out policy.Outcome
 	now := c.clock.Now()
-	c.table.change(a.KeyID, func(old *tallies) *tallies {
+	c.table.update(a.KeyID, func(old *tallies) *tallies {
 		whole, src := old.pair(a.Source)
 		whole, src, out = l.Fail(whole, src, now, a.Fingerprint)
 		if !out.Counted {
@@ -248,7 +248,7 @@ func (c *counter) settle(ctx context.Context) error {
 		}
 		now := c.clock.Now()
 		for _, r := range results {
-			c.table.change(r.Whole.KeyID, func(old *tallies) *tallies { return old.stricter(r, now) })
+			c.table.update(r.Whole.KeyID, func(old *tallies) *tallies { return old.stricter(r, now) })
 		}
 		c.owed = c.owed[n:]
 	}
@@ -286,7 +286,7 @@ func (ts *tallies) stricter(r FailResult, now policy.Instant) *tallies {
 // now and the success came too late. It touches the store only where there is
 // something to clear (strict) or to remember (guard).
 func (c *counter) succeed(ctx context.Context, l policy.Lockout, keyID string, source netip.Prefix, now policy.Instant) bool {
-	ts := c.table.get(keyID)
+	ts := c.table.of(keyID)
 	if ts == nil && l.Mode == policy.Strict {
 		return true
 	}
@@ -328,7 +328,7 @@ func (c *counter) clear(ctx context.Context, l policy.Lockout, keyID string, sou
 
 func (c *counter) clearHere(l policy.Lockout, keyID string, source netip.Prefix, now policy.Instant) bool {
 	ok := true
-	c.table.change(keyID, func(old *tallies) *tallies {
+	c.table.update(keyID, func(old *tallies) *tallies {
 		whole, src := old.pair(source)
 		if whole, src, ok = l.Succeed(whole, src, now); !ok || old == nil {
 			return old

@@ -98,6 +98,8 @@ type Key struct {
 	Labels       map[string]string
 	// Source names the external system that owns the key; "" is Keyreeve itself.
 	Source string
+	// Generation is that of its sessions: raising it ends all of them at once.
+	Generation int64
 	// Secrets holds the live ones, newest first, then the retired ones still remembered.
 	Secrets []Secret
 
@@ -150,6 +152,25 @@ type Tally struct {
 	policy.Tally
 	// Seq orders changes of tallies among themselves; they are not in the change log.
 	Seq int64
+}
+
+// SigningKey is a key that access tokens are signed with.
+type SigningKey struct {
+	// ID is the `kid` of tokens and of the published key.
+	ID string
+	// Algorithm is a JWS algorithm such as EdDSA.
+	Algorithm string
+	// Public is the published half, a JWK.
+	Public []byte
+	// Sealed is the private half, encrypted under the master key MasterKeyID.
+	Sealed      []byte
+	MasterKeyID string
+	Created     time.Time
+	// SignFrom and SignUntil bound when it signs. It is published before, so that
+	// every node and upstream knows it by then.
+	SignFrom, SignUntil time.Time
+	// Expires is when the last token it signed is over; it is forgotten then.
+	Expires time.Time
 }
 
 // Session is an issued access token, by its jti.
@@ -208,7 +229,9 @@ const (
 	KindRole        Kind = "role"
 	KindCustomer    Kind = "customer"
 	KindMicrotenant Kind = "microtenant"
-	KindSession     Kind = "session"
+	// KindSession is a session that ended early; new ones are not in the log.
+	KindSession    Kind = "session"
+	KindSigningKey Kind = "signing_key"
 )
 
 // Change is one row of the change log: what to look at again, not how it looks.

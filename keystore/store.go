@@ -55,17 +55,19 @@ type Store interface {
 	// was trimmed, or lies behind `after`.
 	Changes(ctx context.Context, after Revision) ([]Change, error)
 	// Tallies lists failure counts and locks whose Seq is past after, oldest
-	// first; a cleared or expired one is listed as zero. after 0 lists all that are not empty.
+	// first; a cleared or expired one is listed as zero. after 0 lists all that are not
+	// empty, a negative one all there are.
 	Tallies(ctx context.Context, after int64) ([]Tally, error)
 
 	// Trim forgets what no longer matters: changes older than keep, retired
-	// secrets past RetiredSecretMemory, empty tallies, sessions long over.
+	// secrets past RetiredSecretMemory, empty tallies, sessions and signing keys
+	// long over.
 	Trim(ctx context.Context, l policy.Lockout, keep time.Duration) error
 
 	// Identity names the database: two stores with one identity share state.
 	Identity() string
-	// MasterKeyIDs lists the master keys that stored verifiers depend on, and
-	// the one the store was made with.
+	// MasterKeyIDs lists the master keys that stored verifiers and signing keys
+	// in use depend on, and the one the store was made with.
 	MasterKeyIDs(ctx context.Context) ([]string, error)
 	// Close ends all use; calls still under way finish, later ones get ErrClosed.
 	Close() error
@@ -143,6 +145,15 @@ type Reader interface {
 	Session(ctx context.Context, id string) (*Session, error)
 	// Sessions lists a key's sessions that have not expired, newest first.
 	Sessions(ctx context.Context, keyID string) ([]*Session, error)
+	// EndedSessions lists sessions that were ended early and have not expired yet.
+	EndedSessions(ctx context.Context) ([]*Session, error)
+	// SessionsBeyond lists the sessions of a key that are neither ended nor
+	// expired, but for the newest `keep`.
+	SessionsBeyond(ctx context.Context, keyID string, keep int) ([]*Session, error)
+	// SigningKeys lists all that have not expired, by id.
+	SigningKeys(ctx context.Context) ([]*SigningKey, error)
+	// StoreID is a random name that the store was given when it was made.
+	StoreID(ctx context.Context) (string, error)
 	// AuditEvents lists events, newest first; customerID "" lists all.
 	AuditEvents(ctx context.Context, customerID string, limit int) ([]*Audit, error)
 	Preferences(ctx context.Context, owner string) ([]Preference, error)
@@ -165,7 +176,10 @@ type Tx interface {
 	DeleteCustomer(ctx context.Context, id string) error
 	PutMicrotenant(ctx context.Context, m *Microtenant) error
 	DeleteMicrotenant(ctx context.Context, customerID, id string) error
+	// PutSession logs a change only for a session that has ended: a sign-in is no
+	// news to other nodes.
 	PutSession(ctx context.Context, s *Session) error
+	PutSigningKey(ctx context.Context, k *SigningKey) error
 	// AddAudit appends an event; its ID is set.
 	AddAudit(ctx context.Context, e *Audit) error
 	// PutPreference stores a value, or removes it when Value is nil.

@@ -135,6 +135,15 @@ func (p Permissions) On(resource, group string) Mask {
 	return m
 }
 
+// Allow reports whether On grants every action of want. A role over everything,
+// the usual kind, takes one look instead of three.
+func (p Permissions) Allow(resource, group string, want Mask) bool {
+	if p["*"].Has(want) && !strings.HasPrefix(resource, OwnPrefix) {
+		return true
+	}
+	return p.On(resource, group).Has(want)
+}
+
 // Within reports whether p grants nothing that holder does not, over any policy:
 // the subset rule for minting keys and editing roles. groupOf names the group a
 // resource belongs to in a loaded policy ("" if none or unknown). A group entry

@@ -36,11 +36,11 @@ func (s *Set) Decide(m Match, path, rawQuery string, who Subject) Decision {
 		d.Allow, d.Reason = true, Public
 		return d
 	}
-	if d.Reason, d.Detail = r.checkTenant(m.Action, path, rawQuery, who); d.Reason != Allowed {
+	if d.Reason, d.Detail = r.checkTenant(m.Action, path, rawQuery, &who); d.Reason != Allowed {
 		return d
 	}
 	// No action at all is no match of this Set, and held by everyone.
-	if m.Action == 0 || !who.Permissions.On(r.Resource, r.Group).Has(m.Action) {
+	if m.Action == 0 || !who.Permissions.Allow(r.Resource, r.Group, m.Action) {
 		d.Reason = PermissionDenied
 		return d
 	}
@@ -50,7 +50,7 @@ func (s *Set) Decide(m Match, path, rawQuery string, who Subject) Decision {
 
 // checkTenant compares the customer and microtenant that a request names with
 // the caller's. detail is for logs.
-func (r *Route) checkTenant(action Mask, path, rawQuery string, who Subject) (reason Reason, detail string) {
+func (r *Route) checkTenant(action Mask, path, rawQuery string, who *Subject) (reason Reason, detail string) {
 	if r.customerAt >= 0 && (who.CustomerID == "" || r.customerIn(path) != who.CustomerID) {
 		return TenantMismatch, "the customer in the path is not the key's"
 	}

@@ -22,7 +22,7 @@ const (
 	headerSize    = 100
 	headerMagic   = "SQLite format 3\x00"
 	// checkUpTo is the size up to which the whole file is checked at the start
-	// (some 10 ms a MiB); damage in a larger one shows where it is read.
+	// (some 5 ms a MiB); damage in a larger one shows where it is read.
 	checkUpTo = 8 << 20
 )
 

@@ -13,7 +13,7 @@ import (
 
 const (
 	keyColumns = `k.id, k.client_id, k.name, k.description, k.customer_id, k.microtenant_id, k.role_id, k.enabled,
-		k.session_validity_ns, k.expires_at, k.allowed_cidrs, k.labels, k.source, k.last_used,
+		k.session_validity_ns, k.expires_at, k.allowed_cidrs, k.labels, k.source, k.generation, k.last_used,
 		k.created, k.created_by, k.modified, k.modified_by, k.revision`
 	secretColumns = `s.key_id, s.id, s.verifier, s.master_key_id, s.hint, s.created, s.expires, s.retired, s.last_used`
 
@@ -32,12 +32,12 @@ type keyRow struct {
 	expires, used     int64
 	created, modified int64
 	cidrs, labels     string
-	dest              [19]any
+	dest              [20]any
 }
 
 func (k *keyRow) into() []any {
 	k.dest = [...]any{&k.key.ID, &k.key.ClientID, &k.key.Name, &k.key.Description, &k.key.CustomerID, &k.key.MicrotenantID, &k.key.RoleID,
-		&k.key.Enabled, &k.validity, &k.expires, &k.cidrs, &k.labels, &k.key.Source, &k.used,
+		&k.key.Enabled, &k.validity, &k.expires, &k.cidrs, &k.labels, &k.key.Source, &k.key.Generation, &k.used,
 		&k.created, &k.key.CreatedBy, &k.modified, &k.key.ModifiedBy, &k.key.Revision}
 	return k.dest[:]
 }

@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"time"
 
@@ -20,7 +19,8 @@ import (
 const (
 	// busyTimeout is how long a statement waits for another process's turn to write.
 	busyTimeout = 5 * time.Second
-	// maxReaders bounds the connections that read at one time.
+	// maxReaders bounds the connections that read at one time; each is opened when
+	// it is first needed.
 	maxReaders = 8
 )
 
@@ -102,7 +102,7 @@ func canonical(path string) (string, error) {
 
 // connect opens the connections and brings the database up to date.
 func (s *Store) connect(ctx context.Context) error {
-	writer := s.database("_txlock=immediate&_foreign_keys=on&_synchronous=FULL&_journal_mode=WAL&_pragma=fullfsync(1)")
+	writer := s.database("_foreign_keys=on&_synchronous=FULL&_journal_mode=WAL&_pragma=fullfsync(1)")
 	s.writes = newPool(writer, 1)
 	c, err := s.writes.get(ctx)
 	if err != nil {
@@ -117,11 +117,11 @@ func (s *Store) connect(ctx context.Context) error {
 	if !strings.EqualFold(mode, "wal") {
 		return fmt.Errorf("the file system does not support a write-ahead log (journal mode %q); use a local disk", mode)
 	}
-	if err := migrate(ctx, s.database("_foreign_keys=on&_synchronous=FULL")); err != nil {
+	if err := migrate(ctx, s.database("_txlock=immediate&_foreign_keys=on&_synchronous=FULL")); err != nil {
 		return err
 	}
 	// Prepared before the migration, the statement would know the old schema.
-	s.readers = newPool(s.database("_query_only=1"), min(maxReaders, max(2, runtime.GOMAXPROCS(0))))
+	s.readers = newPool(s.database("_query_only=1"), maxReaders)
 	s.feed = newPool(s.database("_query_only=1"), 1)
 	_, err = s.update(ctx, func(t *tx) error {
 		if err := t.predefine(ctx); err != nil {

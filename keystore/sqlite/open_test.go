@@ -92,11 +92,18 @@ func TestAFileThatCannotBeTheStoreIsRefusedAndLeftAsItWas(t *testing.T) {
 			path := made(t)
 			db, err := sql.Open("sqlite", dsn(path, ""))
 			require.NoError(t, err)
-			t.Cleanup(func() { db.Close() })
+			defer db.Close()
 			db.SetMaxOpenConns(1)
 			_, err = db.Exec("INSERT INTO goose_db_version (version_id, is_applied) VALUES (7, 1)")
 			require.NoError(t, err)
-			return path
+			// As a process that was killed leaves it: nobody has the files open.
+			killed := filepath.Join(t.TempDir(), "keyreeve.db")
+			for _, part := range []string{"", "-wal"} {
+				data, err := os.ReadFile(path + part)
+				require.NoError(t, err)
+				require.NoError(t, os.WriteFile(killed+part, data, 0o600))
+			}
+			return killed
 		}, "has schema 7", keystore.ErrNewer},
 		{"text file", func(t *testing.T) string {
 			path := filepath.Join(t.TempDir(), "notes.txt")
@@ -114,6 +121,17 @@ func TestAFileThatCannotBeTheStoreIsRefusedAndLeftAsItWas(t *testing.T) {
 		}, "is damaged or cut short", nil},
 		{"cut within a later page", func(t *testing.T) string {
 			return rewrite(t, func(data []byte) []byte { return data[:len(data)-5000] })
+		}, "is damaged or cut short", nil},
+		{"a page that does not add up", func(t *testing.T) string {
+			return rewrite(t, func(data []byte) []byte {
+				const page, fragments = 4096, 7 // of a b-tree page's header, where one is not empty
+				last := len(data) - page
+				for data[last] != 0x0d && data[last] != 0x0a {
+					last -= page
+				}
+				data[last+fragments] += 9
+				return data
+			})
 		}, "is damaged or cut short", nil},
 		{"garbage in a page", func(t *testing.T) string {
 			return rewrite(t, func(data []byte) []byte {

@@ -26,17 +26,17 @@ func (t *tx) PutKey(ctx context.Context, k *keystore.Key) error {
 	normaliseKey(k)
 	k.Revision = t.revision()
 	err = t.exec(ctx, `INSERT INTO keys (id, client_id, name, description, customer_id, microtenant_id, role_id, enabled,
-			session_validity_ns, expires_at, allowed_cidrs, labels, source, last_used,
+			session_validity_ns, expires_at, allowed_cidrs, labels, source, generation, last_used,
 			created, created_by, modified, modified_by, revision, search)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (id) DO UPDATE SET client_id = excluded.client_id, name = excluded.name, description = excluded.description,
 			customer_id = excluded.customer_id, microtenant_id = excluded.microtenant_id, role_id = excluded.role_id,
 			enabled = excluded.enabled, session_validity_ns = excluded.session_validity_ns, expires_at = excluded.expires_at,
 			allowed_cidrs = excluded.allowed_cidrs, labels = excluded.labels, source = excluded.source,
-			last_used = excluded.last_used, created = excluded.created, created_by = excluded.created_by,
+			generation = excluded.generation, last_used = excluded.last_used, created = excluded.created, created_by = excluded.created_by,
 			modified = excluded.modified, modified_by = excluded.modified_by, revision = excluded.revision, search = excluded.search`,
 		k.ID, k.ClientID, k.Name, k.Description, k.CustomerID, k.MicrotenantID, k.RoleID, k.Enabled,
-		int64(k.SessionValidity), millis(k.ExpiresAt), cidrs, labels, k.Source, millis(k.LastUsed),
+		int64(k.SessionValidity), millis(k.ExpiresAt), cidrs, labels, k.Source, k.Generation, millis(k.LastUsed),
 		millis(k.Created), k.CreatedBy, millis(k.Modified), k.ModifiedBy, k.Revision,
 		fold(k.Name)+"\n"+fold(k.Description)+"\n"+fold(k.ClientID))
 	if err != nil {

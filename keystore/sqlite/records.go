@@ -30,6 +30,17 @@ func (r *reader) Sessions(ctx context.Context, keyID string) ([]*keystore.Sessio
 	return list(ctx, r, scanSession, selectSession+"WHERE key_id = ? AND expires > ? ORDER BY issued DESC, id DESC", keyID, millis(r.now.Wall))
 }
 
+// EndedSessions lists what a token may not be accepted for although it has not expired.
+func (r *reader) EndedSessions(ctx context.Context) ([]*keystore.Session, error) {
+	return list(ctx, r, scanSession, selectSession+"WHERE ended > 0 AND expires > ? ORDER BY id", millis(r.now.Wall))
+}
+
+// SessionsBeyond lists a key's running sessions but for the newest ones.
+func (r *reader) SessionsBeyond(ctx context.Context, keyID string, keep int) ([]*keystore.Session, error) {
+	return list(ctx, r, scanSession, selectSession+"WHERE key_id = ? AND expires > ? AND ended = 0 ORDER BY issued DESC, id DESC LIMIT -1 OFFSET ?",
+		keyID, millis(r.now.Wall), max(0, keep))
+}
+
 func scanAudit(scan scanner) (*keystore.Audit, error) {
 	var e keystore.Audit
 	var at int64
@@ -83,7 +94,9 @@ func (t *tx) PutSession(ctx context.Context, s *keystore.Session) error {
 	if err != nil {
 		return err
 	}
-	t.log(keystore.Change{Kind: keystore.KindSession, ID: s.ID, ClientID: clientID})
+	if !s.Ended.IsZero() {
+		t.log(keystore.Change{Kind: keystore.KindSession, ID: s.ID, ClientID: clientID})
+	}
 	return nil
 }
 

@@ -99,7 +99,8 @@ func (s *Store) closeAll() error {
 }
 
 // View runs fn on one snapshot: everything committed before it began, nothing
-// of what is committed meanwhile.
+// of what is committed meanwhile. A call of the store from within fn is not part
+// of the snapshot.
 func (s *Store) View(ctx context.Context, fn func(keystore.Reader) error) error {
 	return s.view(ctx, s.readers, func(r *reader) error { return fn(r) })
 }
@@ -194,7 +195,8 @@ func (s *Store) MasterKeyIDs(ctx context.Context) ([]string, error) {
 			)
 			SELECT id FROM used WHERE id IS NOT NULL
 			UNION SELECT master_key_id FROM state WHERE master_key_id <> ''
-			ORDER BY 1`)
+			UNION SELECT master_key_id FROM signing_keys WHERE sign_until > ?
+			ORDER BY 1`, millis(r.now.Wall))
 		return err
 	})
 	if err != nil {

@@ -117,6 +117,10 @@ func TestAConnectionInDoubtIsReplaced(t *testing.T) {
 		return fmt.Errorf("own")
 	})
 	require.EqualError(t, err, "own")
+	c, err := s.writes.get(t.Context())
+	require.NoError(t, err)
+	s.writes.put(c)
+	require.Empty(t, c.stmts, "a connection of its own, nothing prepared on it yet")
 	putKeys(t, s, 1, 1)
 }
 

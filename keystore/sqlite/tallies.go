@@ -98,10 +98,10 @@ func (r *reader) tallies(ctx context.Context, leaveOutBlank bool, text string, a
 }
 
 // Tallies lists what changed after a seq: blank counts are news too, unless
-// everything is asked for.
+// by 0 only what is recorded is asked for.
 func (s *Store) Tallies(ctx context.Context, after int64) (all []keystore.Tally, err error) {
 	err = s.view(ctx, s.readers, func(r *reader) error {
-		all, err = r.tallies(ctx, after <= 0, "SELECT "+tallyColumns+" FROM tallies WHERE seq > ? ORDER BY seq", after)
+		all, err = r.tallies(ctx, after == 0, "SELECT "+tallyColumns+" FROM tallies WHERE seq > ? ORDER BY seq", after)
 		return err
 	})
 	return all, err

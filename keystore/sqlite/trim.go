@@ -12,7 +12,7 @@ import (
 
 // trimStep bounds how many revisions or counts one transaction forgets, so that
 // writers do not wait long for it.
-const trimStep = 2000
+const trimStep = 500
 
 // Trim forgets what no longer matters. What there is to forget is looked up on a
 // snapshot first: mostly there is nothing, and no write is disturbed.
@@ -48,13 +48,15 @@ type trimPlan struct {
 	// sessions is whether any session expired before sessionsBefore.
 	sessions       bool
 	sessionsBefore int64
-	tallies        []keystore.Tally
+	// signingKeys is whether any signing key expired before sessionsBefore.
+	signingKeys bool
+	tallies     []keystore.Tally
 	// more: steps were cut short.
 	more bool
 }
 
 func (p trimPlan) empty() bool {
-	return p.upTo == 0 && !p.secrets && !p.sessions && len(p.tallies) == 0
+	return p.upTo == 0 && !p.secrets && !p.sessions && !p.signingKeys && len(p.tallies) == 0
 }
 
 func (r *reader) planTrim(ctx context.Context, l policy.Lockout, keep time.Duration) (p trimPlan, err error) {
@@ -68,6 +70,9 @@ func (r *reader) planTrim(ctx context.Context, l policy.Lockout, keep time.Durat
 	}
 	p.sessionsBefore = before
 	if p.sessions, err = r.exists(ctx, "SELECT 1 FROM sessions WHERE expires < ? LIMIT 1", before); err != nil {
+		return p, err
+	}
+	if p.signingKeys, err = r.exists(ctx, "SELECT 1 FROM signing_keys WHERE expires < ? LIMIT 1", before); err != nil {
 		return p, err
 	}
 	old, err := list(ctx, r, scanTally, "SELECT "+tallyColumns+" FROM tallies WHERE at < ?", before)
@@ -124,6 +129,11 @@ func (t *tx) trim(ctx context.Context, p trimPlan) error {
 	}
 	if p.sessions {
 		if err := t.exec(ctx, "DELETE FROM sessions WHERE expires < ?", p.sessionsBefore); err != nil {
+			return err
+		}
+	}
+	if p.signingKeys {
+		if err := t.exec(ctx, "DELETE FROM signing_keys WHERE expires < ?", p.sessionsBefore); err != nil {
 			return err
 		}
 	}

@@ -239,7 +239,7 @@ func keyChangedClientID(t *testing.T, f *fixture) {
 // hostile are names that some layer may take for more than text.
 var hostile = []string{
 	`'; DROP TABLE keys; --`, `" OR 1=1 --`, `%`, `_`, `\`, `\'`, "a\r\nSet-Cookie: x=y", "{{.Secret}}", "${jndi:ldap://x}",
-	"{env.HOME}", "=cmd|'/c calc'!A0", "naïve ‮ tab\t", "日本語 🔑", "Ǆ ß İ ı", " leading and trailing ", `{"a":1}`, "?", "?1", ":name", "$1", "NULL",
+	"{env.HOME}", "=cmd|'/c calc'!A0", "naïve \u202e tab\t", "日本語 🔑", "Ǆ ß İ ı", " leading and trailing ", `{"a":1}`, "?", "?1", ":name", "$1", "NULL",
 }
 
 func keyHostileText(t *testing.T, f *fixture) {

@@ -85,6 +85,17 @@ func txCancelled(t *testing.T, f *fixture) {
 		return nil
 	})
 	require.ErrorIs(t, err, context.Canceled)
+	last, cancelLast := context.WithCancel(t.Context())
+	_, err = f.Update(last, func(tx keystore.Tx) error {
+		defer cancelLast() // after the last write, before the commit
+		return tx.PutPreference(last, keystore.Preference{Owner: "o", Name: "n", Value: []byte("1")})
+	})
+	require.ErrorIs(t, err, context.Canceled)
+	f.view(t, func(ctx context.Context, r keystore.Reader) error {
+		all, err := r.Preferences(ctx, "o")
+		require.Empty(t, all)
+		return err
+	})
 	f.unchanged(t, before)
 	_, err = f.KeyByClientID(t.Context(), f.key(3).ClientID)
 	require.ErrorIs(t, err, keystore.ErrNotFound)

@@ -62,10 +62,8 @@ func trimAll(t *testing.T, f *fixture) {
 func trimLong(t *testing.T, f *fixture) {
 	k := f.key(1)
 	var head keystore.Revision
-	for range 20 {
-		f.put(t, f.many(0, 300)...)
-	}
-	for range 50 {
+	f.put(t, f.many(0, 300)...)
+	for range 600 {
 		head = f.put(t, k)
 	}
 	f.clock.Advance(2 * keep)

@@ -89,7 +89,8 @@ func (a *Authenticator) Fresh(now policy.Instant) bool { return a.keys.Fresh(now
 // Secret proves a client ID and secret. Every refusal with InvalidClient leaves
 // no earlier than the failure floor after now, the same for each cause.
 func (a *Authenticator) Secret(ctx context.Context, clientID, secret string, from Address, now policy.Instant) Result {
-	r := a.proveSecret(ctx, clientID, secret, from, now, true)
+	var r Result
+	a.proveSecret(ctx, &r, clientID, secret, from, now, true)
 	if r.Reason == policy.InvalidClient {
 		a.Floor(ctx, now)
 	}
@@ -99,14 +100,18 @@ func (a *Authenticator) Secret(ctx context.Context, clientID, secret string, fro
 // Peek proves like Secret but leaves no trace: nothing is counted or cleared,
 // and no time is lost. For a gate that only watches.
 func (a *Authenticator) Peek(ctx context.Context, clientID, secret string, from Address, now policy.Instant) Result {
-	return a.proveSecret(ctx, clientID, secret, from, now, false)
+	var r Result
+	a.proveSecret(ctx, &r, clientID, secret, from, now, false)
+	return r
 }
 
 // Malformed is the refusal of a credential that could not even be read, by the
 // same floor as any other.
 func (a *Authenticator) Malformed(ctx context.Context, now policy.Instant) Result {
 	a.Floor(ctx, now)
-	return refused(causeMalformed)
+	var r Result
+	r.refuse(causeMalformed)
+	return r
 }
 
 // Floor waits until the failure floor after start. Where counting took longer
@@ -127,56 +132,63 @@ func (a *Authenticator) Floor(ctx context.Context, start policy.Instant) {
 	}
 }
 
-func proven(id Identity) Result {
-	return Result{Identity: id, Decision: policy.Decision{Allow: true, Reason: policy.Allowed}}
+func (r *Result) prove(id Identity) {
+	r.Identity = id
+	r.Allow, r.Reason = true, policy.Allowed
 }
 
-func refused(cause string) Result {
-	d := policy.Deny(policy.InvalidClient)
-	d.Detail = cause
-	return Result{Decision: d}
+func (r *Result) refuse(cause string) {
+	r.Decision = policy.Deny(policy.InvalidClient)
+	r.Detail = cause
 }
 
-func (a *Authenticator) proveSecret(ctx context.Context, clientID, secret string, from Address, now policy.Instant, count bool) Result {
+// proveSecret fills in r, which is large enough for copies of it to be felt.
+func (a *Authenticator) proveSecret(ctx context.Context, r *Result, clientID, secret string, from Address, now policy.Instant, count bool) {
 	digest := a.keyring.Digest(secret)
 	key, err := a.keys.ByClientID(ctx, clientID, now)
-	switch {
-	case errors.Is(err, keystore.ErrNotFound):
-		a.spend(digest)
-		return refused(causeUnknown)
-	case err != nil:
-		return unavailable(err)
-	case !a.Fresh(now):
-		return unavailable(errStale)
+	if err != nil {
+		if errors.Is(err, keystore.ErrNotFound) {
+			a.spend(digest)
+			r.refuse(causeUnknown)
+			return
+		}
+		r.Decision = unavailable(err)
+		return
+	}
+	if !a.Fresh(now) {
+		r.Decision = unavailable(errStale)
+		return
 	}
 	id := Identity{Key: key, Directory: a.keys.Directory()}
 	id.Role = id.Directory.Role(key.RoleID)
 	source := a.source(from)
 	if cause := a.unusable(id, from, source, now); cause != "" {
 		a.spend(digest) // nothing is compared, the work is the same
-		return refused(cause)
+		r.refuse(cause)
+		return
 	}
-	live, remembered := a.match(key, digest, now)
+	live, remembered := a.match(key, &digest, now)
 	switch {
 	case live != nil && !count:
-		return proven(id)
+		r.prove(id)
 	case live != nil:
 		if !a.keys.Succeed(ctx, a.settings.Lockout, key.ID, source, now) {
-			return refused(causeLocked)
+			r.refuse(causeLocked)
+			return
 		}
 		a.rewrap.note(live, digest)
-		return proven(id)
+		r.prove(id)
 	case remembered:
-		return refused(causeRetired)
+		r.refuse(causeRetired)
 	case !count:
-		return refused(causeWrong)
+		r.refuse(causeWrong)
+	default:
+		r.refuse(causeWrong)
+		r.Key = key
+		r.Outcome = a.keys.Fail(a.settings.Lockout, keystore.Attempt{
+			KeyID: key.ID, Source: source, Address: from(), Fingerprint: a.keyring.Fingerprint(secret),
+		})
 	}
-	r := refused(causeWrong)
-	r.Key = key
-	r.Outcome = a.keys.Fail(a.settings.Lockout, keystore.Attempt{
-		KeyID: key.ID, Source: source, Address: from(), Fingerprint: a.keyring.Fingerprint(secret),
-	})
-	return r
 }
 
 // unusable says why a key may not even be tried, "" if it may.
@@ -198,13 +210,13 @@ func (a *Authenticator) unusable(id Identity, from Address, source netip.Prefix,
 
 // match compares against every secret of the key, whichever matches. live is the
 // matching secret if it is good; remembered tells that a retired one matched.
-func (a *Authenticator) match(key *keystore.Key, digest [32]byte, now policy.Instant) (live *keystore.Secret, remembered bool) {
+func (a *Authenticator) match(key *keystore.Key, digest *[32]byte, now policy.Instant) (live *keystore.Secret, remembered bool) {
 	var verifier [32]byte
 	var verifierOf string
 	for i := range key.Secrets {
 		s := &key.Secrets[i]
 		if s.MasterKeyID != verifierOf {
-			v, ok := a.keyring.Verifier(s.MasterKeyID, digest)
+			v, ok := a.keyring.Verifier(s.MasterKeyID, *digest)
 			if !ok {
 				continue // a master key that is gone: refused at start unless retired since
 			}
@@ -246,11 +258,11 @@ func (a *Authenticator) source(from Address) netip.Prefix {
 
 var errStale = errors.New("what is cached is older than max_stale")
 
-func unavailable(err error) Result {
+func unavailable(err error) policy.Decision {
 	d := policy.Deny(policy.StoreUnavailable)
 	d.Detail = err.Error()
 	d.RetryAfter = retryAfter
-	return Result{Decision: d}
+	return d
 }
 
 // retryAfter is what a caller is told to wait while the store is out of reach.

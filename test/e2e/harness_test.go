@@ -304,7 +304,7 @@ type site struct {
 	upstream string
 	proxy    string // lines of reverse_proxy
 	sites    string // further sites
-	config   string // instead of all the above, with ports replaced
+	json     string // the whole configuration, instead of all the above
 
 	gateAddress, adminAddress string // chosen when empty
 }
@@ -316,9 +316,6 @@ func (h *house) caddyfile(s *site) string {
 	}
 	_, gatePort, _ := net.SplitHostPort(s.gateAddress)
 	_, adminPort, _ := net.SplitHostPort(s.adminAddress)
-	if s.config != "" {
-		return strings.NewReplacer("GATE_PORT", gatePort, "ADMIN_PORT", adminPort, "DIR", h.dir).Replace(s.config)
-	}
 	return fmt.Sprintf(`{
 	admin unix/%s
 	%s
@@ -359,34 +356,34 @@ func (h *house) write(t *testing.T, name, text string) string {
 // run runs a configuration on the house.
 func (h *house) run(t *testing.T, s *site) *gate {
 	t.Helper()
-	text := h.caddyfile(s)
-	name := "Caddyfile"
-	if strings.HasPrefix(text, "{\"") {
-		name = "caddy.json"
+	name, text := "caddy.json", s.json
+	if text == "" {
+		name, text = "Caddyfile", h.caddyfile(s)
 	}
 	p, err := launch(h.dir, "run", "--config", h.write(t, name, text))
 	require.NoError(t, err)
 	g := &gate{process: p, house: h, address: s.gateAddress, admin: s.adminAddress}
 	g.endWith(t)
-	require.Eventually(t, func() bool {
-		conn, err := net.DialTimeout("tcp", g.address, time.Second)
-		if err == nil {
-			_ = conn.Close()
-			return true
+	g.listens(t, g.address)
+	g.listens(t, g.admin)
+	return g
+}
+
+// listens waits until the program takes connections at an address.
+func (g *gate) listens(t *testing.T, address string) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
+		if conn, err := net.DialTimeout("tcp", address, time.Second); err == nil {
+			require.NoError(t, conn.Close())
+			return
 		}
 		select {
-		case <-p.done:
-			return true
-		default:
-			return false
+		case <-g.done:
+			t.Fatalf("the program ended: %v\n%s", g.err, g.stderr.String())
+		case <-time.After(10 * time.Millisecond):
 		}
-	}, patience, 10*time.Millisecond)
-	select {
-	case <-p.done:
-		t.Fatalf("the program ended: %v\n%s", p.err, p.stderr.String())
-	default:
 	}
-	return g
+	t.Fatalf("nothing listens at %s; the program said:\n%s", address, g.stderr.String())
 }
 
 // result is what one command did.

@@ -9,9 +9,10 @@ CREATE TABLE state (
 	head          INTEGER NOT NULL DEFAULT 0, -- newest revision
 	trimmed       INTEGER NOT NULL DEFAULT 0, -- newest revision no longer in changes
 	tally_seq     INTEGER NOT NULL DEFAULT 0, -- newest seq of a tally
-	master_key_id TEXT    NOT NULL DEFAULT '' -- of the first secret ever stored
+	master_key_id TEXT    NOT NULL DEFAULT '', -- of the first secret ever stored
+	store_id      TEXT    NOT NULL DEFAULT ''  -- random, made with the store
 ) STRICT;
-INSERT INTO state (id) VALUES (1);
+INSERT INTO state (id, store_id) VALUES (1, lower(hex(randomblob(16))));
 
 CREATE TABLE changes (
 	rev         INTEGER NOT NULL,
@@ -72,6 +73,7 @@ CREATE TABLE keys (
 	allowed_cidrs       TEXT    NOT NULL, -- separated by commas
 	labels              TEXT    NOT NULL, -- JSON object, '' for none
 	source              TEXT    NOT NULL,
+	generation          INTEGER NOT NULL, -- of its sessions
 	last_used           INTEGER NOT NULL,
 	created             INTEGER NOT NULL,
 	created_by          TEXT    NOT NULL,
@@ -137,6 +139,19 @@ CREATE TABLE sessions (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX sessions_by_key ON sessions (key_id, issued);
 CREATE INDEX sessions_by_expiry ON sessions (expires);
+CREATE INDEX sessions_ended ON sessions (expires) WHERE ended > 0;
+
+CREATE TABLE signing_keys (
+	id            TEXT    PRIMARY KEY,
+	algorithm     TEXT    NOT NULL,
+	public        TEXT    NOT NULL, -- JWK
+	sealed        BLOB    NOT NULL, -- private key, encrypted under the master key
+	master_key_id TEXT    NOT NULL,
+	created       INTEGER NOT NULL,
+	sign_from     INTEGER NOT NULL,
+	sign_until    INTEGER NOT NULL,
+	expires       INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE audit (
 	id          INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -1,0 +1,149 @@
+package session
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/json" // refuses duplicate members, unlike encoding/json
+
+	"github.com/keyreeve/keyreeve/credential"
+)
+
+const (
+	// tokenType is the header's typ (RFC 9068 section 2.1).
+	tokenType = "at+jwt"
+	// maxToken bounds a token, in bytes.
+	maxToken = 16 << 10
+	// leeway is how far a token's nbf and iat may lie ahead of this node's clock.
+	leeway = 60 * time.Second
+	// maxTime bounds the times in a token: the year 9999, far from any overflow.
+	maxTime = 253402300799
+)
+
+// ErrInvalid is what every token that is not good is refused with; the error
+// that wraps it says why, for logs.
+var ErrInvalid = errors.New("invalid token")
+
+func invalid(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ErrInvalid, fmt.Sprintf(format, args...))
+}
+
+// Claims is what a token says (RFC 9068 section 2.2).
+type Claims struct {
+	Issuer   string `json:"iss"`
+	Audience string `json:"aud"`
+	// Subject is the client itself, the resource owner of its own grant.
+	Subject  string `json:"sub"`
+	ClientID string `json:"client_id"`
+	// ID is the jti: the session's id, see sessionID.
+	ID string `json:"jti"`
+	// The times are seconds since the epoch.
+	IssuedAt  int64 `json:"iat"`
+	NotBefore int64 `json:"nbf"`
+	Expires   int64 `json:"exp"`
+
+	Customer    string `json:"customer"`
+	Microtenant string `json:"microtenant,omitempty"`
+}
+
+// newSessionID makes a jti. Beside its random part it names the key's session
+// generation and the secret that was shown, so that ending all sessions of a key
+// or of a secret is one write, however many there are.
+func newSessionID(generation int64, secretID string) string {
+	return credential.NewID("ses") + "." + strconv.FormatInt(generation, 36) + "." + secretID
+}
+
+// Origin is the key's generation and the secret that the session came from.
+func (c *Claims) Origin() (generation int64, secretID string) {
+	_, rest, _ := strings.Cut(c.ID, ".")
+	g, secretID, _ := strings.Cut(rest, ".")
+	generation, err := strconv.ParseInt(g, 36, 64)
+	if err != nil {
+		return -1, ""
+	}
+	return generation, secretID
+}
+
+// current checks the times against the clock.
+func (c *Claims) current(now time.Time) error {
+	at := now.Unix()
+	ahead := at + int64(leeway/time.Second)
+	switch {
+	case at >= c.Expires:
+		return invalid("expired")
+	case c.NotBefore > ahead:
+		return invalid("not yet valid")
+	case c.IssuedAt > ahead:
+		return invalid("issued in the future")
+	}
+	return nil
+}
+
+// check finds what no token of ours has.
+func (c *Claims) check() error {
+	for _, t := range []int64{c.IssuedAt, c.NotBefore, c.Expires} {
+		if t <= 0 || t > maxTime {
+			return invalid("a time is missing or out of range")
+		}
+	}
+	if c.ID == "" || c.ClientID == "" || c.Subject != c.ClientID {
+		return invalid("a claim is missing or contradicts another")
+	}
+	return nil
+}
+
+// unverified is a token taken apart, its signature not yet checked.
+type unverified struct {
+	jws       *jose.JSONWebSignature
+	keyID     string
+	algorithm string
+}
+
+// parse takes a compact JWS apart. Header members that point at keys elsewhere or
+// carry one are refused unread: nothing is fetched, ever.
+func parse(token, typ string) (unverified, error) {
+	if len(token) > maxToken {
+		return unverified{}, invalid("over %d bytes", maxToken)
+	}
+	jws, err := jose.ParseSignedCompact(token, accepted)
+	if err != nil {
+		return unverified{}, invalid("not a signed token: %v", err)
+	}
+	h := jws.Signatures[0].Protected
+	if h.JSONWebKey != nil || h.Nonce != "" {
+		return unverified{}, invalid("its header carries more than a key id")
+	}
+	for name := range h.ExtraHeaders {
+		if name != jose.HeaderType {
+			return unverified{}, invalid("its header has the member %q", name)
+		}
+	}
+	if t, _ := h.ExtraHeaders[jose.HeaderType].(string); !strings.EqualFold(t, typ) {
+		return unverified{}, invalid("its typ is not %s", typ)
+	}
+	if h.KeyID == "" {
+		return unverified{}, invalid("no key id")
+	}
+	return unverified{jws: jws, keyID: h.KeyID, algorithm: h.Algorithm}, nil
+}
+
+// verify checks the signature by the key that the header named, whose algorithm
+// must be the header's, and reads the claims.
+func (u unverified) verify(key *verifyingKey) (*Claims, error) {
+	if u.algorithm != key.algorithm {
+		return nil, invalid("signed with %s by a key for %s", u.algorithm, key.algorithm)
+	}
+	payload, err := u.jws.Verify(key.public)
+	if err != nil {
+		return nil, invalid("bad signature")
+	}
+	c := new(Claims)
+	if err := json.Unmarshal(payload, c); err != nil {
+		return nil, invalid("claims: %v", err)
+	}
+	return c, c.check()
+}

@@ -1,0 +1,119 @@
+package session
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+
+	"github.com/keyreeve/keyreeve/credential"
+	"github.com/keyreeve/keyreeve/keystore"
+	"github.com/keyreeve/keyreeve/policy"
+)
+
+const (
+	// signFor is how long a key signs.
+	signFor = 30 * 24 * time.Hour
+	// announceFor is how long before it signs a key is published, at least: longer
+	// than upstreams keep the JWKS (its Cache-Control says jwksMaxAge).
+	announceFor = 24 * time.Hour
+	// keepFor is how long a key is published after it signed last: the longest
+	// lifetime of a token, and some for clocks.
+	keepFor = 24*time.Hour + 10*time.Minute
+)
+
+// signer is the key to sign with, opened. The first one is made at first use;
+// when the one in use nears its end its successor is published.
+func (t *Tokens) signer(ctx context.Context, now policy.Instant) (*signingPair, error) {
+	set, err := t.keySet()
+	if err != nil {
+		return nil, err
+	}
+	key := set.signer(t.settings.Algorithm, now.Wall)
+	if key == nil || t.successorDue(set, key, now.Wall) {
+		if key, err = t.addKey(ctx, now); err != nil {
+			return nil, err
+		}
+	}
+	if p := t.private.Load(); p != nil && p.key.id == key.id {
+		return p, nil
+	}
+	private, err := t.seal.open(key.record.Sealed, key.record.MasterKeyID, key.id, key.algorithm)
+	if err != nil {
+		return nil, err
+	}
+	p := &signingPair{key: key, private: private}
+	t.private.Store(p)
+	return p, nil
+}
+
+func (t *Tokens) successorDue(set *keySet, key *verifyingKey, now time.Time) bool {
+	return now.After(key.record.SignUntil.Add(-t.announced())) && !set.successor(key)
+}
+
+// announced is how long a key is known before it signs: to every node, none of
+// which decides on a picture older than max_stale, and to upstreams.
+func (t *Tokens) announced() time.Duration { return announceFor + t.settings.MaxStale }
+
+// addKey makes the key that is missing, unless another node was first, and
+// returns the one to sign with now. A store's very first key signs at once: no
+// node can know an older one, and an unknown key id makes each look.
+func (t *Tokens) addKey(ctx context.Context, now policy.Instant) (*verifyingKey, error) {
+	_, err := t.keys.Update(ctx, func(tx keystore.Tx) error {
+		stored, err := tx.SigningKeys(ctx)
+		if err != nil {
+			return err
+		}
+		set, err := newKeySet(stored)
+		if err != nil {
+			return err
+		}
+		from := now.Wall
+		if current := set.signer(t.settings.Algorithm, now.Wall); current != nil {
+			if !t.successorDue(set, current, now.Wall) {
+				return nil
+			}
+			from = current.record.SignUntil.Add(-time.Hour) // an hour of both, so that no moment has none
+		}
+		key, err := t.newKey(from, now.Wall)
+		if err != nil {
+			return err
+		}
+		return tx.PutSigningKey(ctx, key)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("making a signing key: %w", err)
+	}
+	set, err := t.keySet()
+	if err != nil {
+		return nil, err
+	}
+	key := set.signer(t.settings.Algorithm, now.Wall)
+	if key == nil {
+		return nil, fmt.Errorf("no signing key for %s", t.settings.Algorithm)
+	}
+	return key, nil
+}
+
+func (t *Tokens) newKey(from, now time.Time) (*keystore.SigningKey, error) {
+	private, err := generate(t.settings.Algorithm)
+	if err != nil {
+		return nil, err
+	}
+	id := credential.NewID("sig")
+	public := jose.JSONWebKey{Key: private.Public(), KeyID: id, Algorithm: t.settings.Algorithm, Use: "sig"}
+	published, err := public.MarshalJSON()
+	if err != nil {
+		return nil, err
+	}
+	sealed, master, err := t.seal.seal(private, id, t.settings.Algorithm)
+	if err != nil {
+		return nil, err
+	}
+	until := from.Add(signFor)
+	return &keystore.SigningKey{
+		ID: id, Algorithm: t.settings.Algorithm, Public: published, Sealed: sealed, MasterKeyID: master,
+		Created: now, SignFrom: from, SignUntil: until, Expires: until.Add(keepFor),
+	}, nil
+}
