@@ -24,8 +24,8 @@ test: build ## install what the tests need and is missing, then run all of them
 	@./scripts/test-deps
 	KEYREEVE_BIN='$(abspath $(BIN))' $(GO) test -timeout 20m ./...
 
-bench: ## run the in-process benchmarks
-	$(GO) test -run '^$$' -bench . -benchmem -timeout 30m ./bench/...
+bench: ## run the in-process benchmarks and compare
+	$(GO) run ./bench/cmd/benchtable $(ARGS)
 
 lint: ## gofmt, go vet, staticcheck
 	@unformatted="$$(gofmt -l .)"; if [ -n "$$unformatted" ]; then \

@@ -16,6 +16,7 @@ import (
 	"github.com/keyreeve/keyreeve/admin/lifecycle"
 	"github.com/keyreeve/keyreeve/credential"
 	"github.com/keyreeve/keyreeve/policy"
+	"github.com/keyreeve/keyreeve/session/authn"
 )
 
 func init() {
@@ -100,19 +101,22 @@ func (run *running) authenticate(r *http.Request) (lifecycle.Actor, *api.AuthPro
 	if problem == credential.MalformedClient {
 		return lifecycle.Actor{}, authProblem(run.auth.Malformed(r.Context(), now).Decision)
 	}
-	if cred.Form == credential.FormBearer {
-		return lifecycle.Actor{}, authProblem(policy.Deny(policy.InvalidToken))
-	}
 	from := clientAddress(r)
-	res := run.auth.Secret(r.Context(), cred.ClientID, cred.Secret, func() netip.Addr { return from }, now)
+	address := func() netip.Addr { return from }
+	var res authn.Result
+	if cred.Form == credential.FormBearer {
+		res = run.auth.Bearer(r.Context(), cred.Token, address, now)
+	} else {
+		res = run.auth.Secret(r.Context(), cred.ClientID, cred.Secret, address, now)
+	}
 	if !res.Allow {
 		return lifecycle.Actor{}, authProblem(res.Decision)
 	}
-	address := ""
+	shown := ""
 	if from.IsValid() {
-		address = from.String()
+		shown = from.String()
 	}
-	return lifecycle.ForKey(res.Key, res.Role, address, requestID(r)), nil
+	return lifecycle.ForKey(res.Key, res.Role, shown, requestID(r)), nil
 }
 
 func authProblem(d policy.Decision) *api.AuthProblem {

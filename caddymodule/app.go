@@ -15,8 +15,8 @@ import (
 
 	"github.com/keyreeve/keyreeve/admin/api"
 	"github.com/keyreeve/keyreeve/admin/lifecycle"
-	"github.com/keyreeve/keyreeve/keystore"
 	"github.com/keyreeve/keyreeve/policy"
+	"github.com/keyreeve/keyreeve/session"
 	"github.com/keyreeve/keyreeve/session/authn"
 )
 
@@ -75,8 +75,8 @@ type App struct {
 
 	opener   StoreOpener
 	settings authn.Settings
-	sizes    keystore.CacheSizes
-	validity struct{ standard, longest time.Duration }
+	sizes    cacheSizes
+	sessions session.Settings
 	files    []*policy.File
 	sets     []*policy.Set // the app's own, then each gate's
 	logger   *zap.Logger
@@ -92,11 +92,12 @@ type App struct {
 
 // running is what a started app offers to its handlers.
 type running struct {
-	store *sharedStore
-	auth  *authn.Authenticator
-	keys  *lifecycle.Service
-	api   *api.API     // on a site
-	local http.Handler // on Caddy's own admin endpoint, acting as `local`
+	store  *sharedStore
+	tokens *session.Tokens
+	auth   *authn.Authenticator
+	keys   *lifecycle.Service
+	api    *api.API     // on a site
+	local  http.Handler // on Caddy's own admin endpoint, acting as `local`
 }
 
 // active is the app of the configuration in force, for Caddy's admin endpoint:
@@ -131,7 +132,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if a.settings.MaxStale < 0 {
 		return fmt.Errorf("max_stale %s: expected 0 or more", a.settings.MaxStale)
 	}
-	if a.validity.standard, a.validity.longest, err = a.Sessions.validity(); err != nil {
+	if a.sessions, err = a.Sessions.settings(); err != nil {
 		return err
 	}
 	if a.sizes, err = a.Cache.sizes(); err != nil {
@@ -190,14 +191,22 @@ func (a *App) Start() error {
 		a.release()
 		return err
 	}
-	shared.keys.Resize(a.sizes)
+	shared.keys.Resize(a.sizes.CacheSizes)
+	shared.tokens.Resize(a.sizes.tokens)
 	shared.keys.SetLockout(a.settings.Lockout)
+	sessions := a.sessions
+	sessions.MaxStale = a.settings.MaxStale
+	if sessions.Issuer == "" {
+		sessions.Issuer = "urn:keyreeve:" + shared.id
+	}
+	tokens := session.NewTokens(shared.keys, ring, shared.tokens, sessions)
 	run := &running{
-		store: shared,
-		auth:  authn.New(shared.keys, ring, a.settings),
+		store:  shared,
+		tokens: tokens,
+		auth:   authn.New(shared.keys, ring, tokens, a.settings),
 		keys: lifecycle.New(lifecycle.Config{
 			Store: shared.keys, Keyring: ring, GroupOf: a.groupOf,
-			DefaultValidity: a.validity.standard, MaxValidity: a.validity.longest,
+			DefaultValidity: a.sessions.DefaultValidity, MaxValidity: a.sessions.MaxValidity,
 			Lockout: func() policy.Lockout { return a.settings.Lockout },
 		}),
 	}

@@ -7,6 +7,8 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+
+	"github.com/keyreeve/keyreeve/session"
 )
 
 func init() {
@@ -121,8 +123,9 @@ func (c *LockoutConfig) parse(d *caddyfile.Dispenser) error {
 			c.SourcePrefix = make([]int, 2)
 			return intArgs(d, "two prefix lengths in bits, IPv4 then IPv6, such as 32 64", &c.SourcePrefix[0], &c.SourcePrefix[1])
 		},
-		"ceiling":       func() error { return intArg(d, &c.Ceiling) },
-		"failure_floor": func() error { c.FailureFloor = new(caddy.Duration); return durationArg(d, c.FailureFloor) },
+		"existing_tokens": func() error { return wordArg(d, &c.ExistingTokens, existingRefuse, existingAllow) },
+		"ceiling":         func() error { return intArg(d, &c.Ceiling) },
+		"failure_floor":   func() error { c.FailureFloor = new(caddy.Duration); return durationArg(d, c.FailureFloor) },
 	})
 	if err != nil {
 		return err
@@ -137,13 +140,20 @@ func (c *SessionsConfig) parse(d *caddyfile.Dispenser) error {
 		return err
 	}
 	err := eachOption(d, "sessions", options{
+		"issuer": func() (err error) {
+			c.Issuer, err = oneArg(d, "a URL such as https://api.example.com")
+			return err
+		},
+		"audience":         func() error { return someArgs(d, &c.Audience, "an audience") },
+		"max_per_key":      func() error { return intArg(d, &c.MaxPerKey) },
+		"algorithm":        func() error { return wordArg(d, &c.Algorithm, session.Algorithms()...) },
 		"default_validity": func() error { return spanArg(d, &c.DefaultValidity) },
 		"max_validity":     func() error { return spanArg(d, &c.MaxValidity) },
 	})
 	if err != nil {
 		return err
 	}
-	_, _, err = c.validity()
+	_, err = c.settings()
 	return wrapAt(at, err)
 }
 
@@ -153,6 +163,7 @@ func (c *CacheConfig) parse(d *caddyfile.Dispenser) error {
 	}
 	return eachOption(d, "cache", options{
 		"keys":        func() error { return intArg(d, &c.Keys) },
+		"tokens":      func() error { return intArg(d, &c.Tokens) },
 		"unknown":     func() error { return intArg(d, &c.Unknown) },
 		"unknown_ttl": func() error { return spanArg(d, &c.UnknownTTL) },
 	})

@@ -136,7 +136,7 @@ func effective(t *testing.T, config []byte) map[string]any {
 	identity, err := app.opener.Identity()
 	require.NoError(t, err)
 	found := map[string]any{
-		"settings": app.settings, "sizes": app.sizes, "validity": app.validity,
+		"settings": app.settings, "sizes": app.sizes, "sessions": app.sessions,
 		"local_admin": app.LocalAdmin, "store": identity,
 	}
 	for _, h := range handlers(t, config) {

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/keyreeve/keyreeve/keystore"
+	"github.com/keyreeve/keyreeve/session"
 )
 
 const (
@@ -32,7 +33,11 @@ var newClock = func() keystore.Clock { return keystore.NewSystemClock() }
 
 // sharedStore is a store in use by one or more configurations.
 type sharedStore struct {
-	keys   *keystore.Cached
+	keys *keystore.Cached
+	// tokens whose signature was checked.
+	tokens *session.Verified
+	// id is the store's own name, which tokens carry where no issuer is configured.
+	id     string
 	clock  keystore.Clock
 	logger *zap.Logger
 
@@ -47,23 +52,8 @@ type paddedCount struct {
 }
 
 // openShared opens the store, or joins those who have it open already.
-func openShared(identity string, open func(context.Context, keystore.Clock) (keystore.Store, error), sizes keystore.CacheSizes, logger *zap.Logger) (*sharedStore, error) {
-	value, loaded, err := runtimes.LoadOrNew(identity, func() (caddy.Destructor, error) {
-		ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
-		defer cancel()
-		// The logger must outlive the configuration that happens to come first.
-		logger := caddy.Log().Named("keyreeve")
-		clock := newClock()
-		store, err := open(ctx, clock)
-		if err != nil {
-			return nil, err
-		}
-		keys, err := keystore.OpenCached(ctx, store, clock, sizes, logger)
-		if err != nil {
-			return nil, closing(store, err)
-		}
-		return &sharedStore{keys: keys, clock: clock, logger: logger}, nil
-	})
+func openShared(identity string, open openStore, sizes cacheSizes, logger *zap.Logger) (*sharedStore, error) {
+	value, loaded, err := runtimes.LoadOrNew(identity, func() (caddy.Destructor, error) { return newShared(open, sizes) })
 	if err != nil {
 		return nil, fmt.Errorf("opening the key store: %w", err)
 	}
@@ -72,6 +62,34 @@ func openShared(identity string, open func(context.Context, keystore.Clock) (key
 		logger.Debug("key store kept open", zap.String("store", identity))
 	}
 	return shared, nil
+}
+
+type openStore func(context.Context, keystore.Clock) (keystore.Store, error)
+
+func newShared(open openStore, sizes cacheSizes) (*sharedStore, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
+	defer cancel()
+	// The logger must outlive the configuration that happens to come first.
+	s := &sharedStore{clock: newClock(), logger: caddy.Log().Named("keyreeve")}
+	store, err := open(ctx, s.clock)
+	if err != nil {
+		return nil, err
+	}
+	err = store.View(ctx, func(r keystore.Reader) error {
+		s.id, err = r.StoreID(ctx)
+		return err
+	})
+	if err != nil {
+		return nil, closing(store, err)
+	}
+	if s.tokens, err = session.NewVerified(sizes.tokens); err != nil {
+		return nil, closing(store, err)
+	}
+	if s.keys, err = keystore.OpenCached(ctx, store, s.clock, sizes.CacheSizes, s.logger); err != nil {
+		s.tokens.Close()
+		return nil, closing(store, err)
+	}
+	return s, nil
 }
 
 // closing closes the store after a failure, keeping the failure's error.
@@ -109,5 +127,6 @@ func (s *sharedStore) Destruct() error {
 	if n := s.underWay(); n > 0 {
 		s.logger.Warn("closing the key store although decisions are still under way", zap.Int64("decisions", n))
 	}
+	s.tokens.Close()
 	return s.keys.Close()
 }

@@ -104,8 +104,7 @@ func (g *Gate) prove(r *http.Request, v *verdict) {
 	case problem == credential.MalformedClient:
 		v.Result = run.auth.Malformed(r.Context(), now)
 	case cred.Form == credential.FormBearer:
-		// No token is issued by this version, so none is good.
-		v.Decision = policy.Deny(policy.InvalidToken)
+		v.Result = run.auth.Bearer(r.Context(), cred.Token, from, now)
 	case g.Shadow:
 		v.Result = run.auth.Peek(r.Context(), cred.ClientID, cred.Secret, from, now)
 	default:

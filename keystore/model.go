@@ -246,6 +246,16 @@ type Change struct {
 	CustomerID string
 }
 
+// SecretByID is the secret with that id, live or not, nil if there is none.
+func (k *Key) SecretByID(id string) *Secret {
+	for i := range k.Secrets {
+		if k.Secrets[i].ID == id {
+			return &k.Secrets[i]
+		}
+	}
+	return nil
+}
+
 // AllowsAddress reports whether the key may be used from this address. An
 // IPv4-mapped IPv6 address counts as the IPv4 address it is.
 func (k *Key) AllowsAddress(from netip.Addr) bool {

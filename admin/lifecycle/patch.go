@@ -30,6 +30,9 @@ func (o *op) patched(k *keystore.Key, p KeyPatch) (*keystore.Key, error) {
 	if p.Enabled.Has() {
 		next.Enabled = p.Enabled.Value
 	}
+	if k.Enabled && !next.Enabled {
+		next.Generation++ // its sessions are over for good, also once it is enabled again
+	}
 	o.patchTimes(&bad, &next, p)
 	if p.AllowedCIDRs.Set {
 		next.AllowedCIDRs = cleanCIDRs(&bad, p.AllowedCIDRs.Value)

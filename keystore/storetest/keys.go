@@ -37,6 +37,7 @@ func keyRoundTrip(t *testing.T, f *fixture) {
 	k.AllowedCIDRs = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/48")}
 	k.Labels = map[string]string{"team": "ops", "note": `<a href="x">&amp;'`}
 	k.Source = "directory"
+	k.Generation = 7
 	live := newSecret("sec_new", now)
 	live.LastUsed = now
 	phasedOut := newSecret("sec_old", now.Add(-time.Hour))

@@ -12,6 +12,7 @@ import (
 	"github.com/keyreeve/keyreeve/credential"
 	"github.com/keyreeve/keyreeve/keystore"
 	"github.com/keyreeve/keyreeve/policy"
+	"github.com/keyreeve/keyreeve/session"
 )
 
 // Address tells where a caller is. It is asked only where something depends on
@@ -29,19 +30,22 @@ type Settings struct {
 	FailureFloor time.Duration
 	// MaxStale is how old what is cached may be.
 	MaxStale time.Duration
+	// ExistingTokens lets the running sessions of a locked client go on.
+	ExistingTokens bool
 }
 
 // Authenticator proves credentials against a key store.
 type Authenticator struct {
 	keys     *keystore.Cached
 	keyring  *credential.Keyring
+	tokens   *session.Tokens
 	settings Settings
 	rewrap   *rewrapper
 }
 
 // New makes an authenticator. It starts nothing and needs no closing.
-func New(keys *keystore.Cached, keyring *credential.Keyring, settings Settings) *Authenticator {
-	return &Authenticator{keys: keys, keyring: keyring, settings: settings, rewrap: newRewrapper(keys, keyring)}
+func New(keys *keystore.Cached, keyring *credential.Keyring, tokens *session.Tokens, settings Settings) *Authenticator {
+	return &Authenticator{keys: keys, keyring: keyring, tokens: tokens, settings: settings, rewrap: newRewrapper(keys, keyring)}
 }
 
 // Identity is a proven caller: its key and one picture of everything around it.
@@ -68,6 +72,10 @@ type Result struct {
 	policy.Decision
 	// Outcome tells what a failure did to the count.
 	Outcome policy.Outcome
+	// SecretID is the secret that was shown, "" for a token.
+	SecretID string
+	// Claims is the token's, nil for a secret.
+	Claims *session.Claims
 }
 
 // Internal causes of InvalidClient, for logs.
@@ -145,6 +153,10 @@ func (r *Result) refuse(cause string) {
 // proveSecret fills in r, which is large enough for copies of it to be felt.
 func (a *Authenticator) proveSecret(ctx context.Context, r *Result, clientID, secret string, from Address, now policy.Instant, count bool) {
 	digest := a.keyring.Digest(secret)
+	if !a.Fresh(now) {
+		r.Decision = unavailable(errStale)
+		return
+	}
 	key, err := a.keys.ByClientID(ctx, clientID, now)
 	if err != nil {
 		if errors.Is(err, keystore.ErrNotFound) {
@@ -153,10 +165,6 @@ func (a *Authenticator) proveSecret(ctx context.Context, r *Result, clientID, se
 			return
 		}
 		r.Decision = unavailable(err)
-		return
-	}
-	if !a.Fresh(now) {
-		r.Decision = unavailable(errStale)
 		return
 	}
 	id := Identity{Key: key, Directory: a.keys.Directory()}
@@ -178,6 +186,7 @@ func (a *Authenticator) proveSecret(ctx context.Context, r *Result, clientID, se
 		}
 		a.rewrap.note(live, digest)
 		r.prove(id)
+		r.SecretID = live.ID
 	case remembered:
 		r.refuse(causeRetired)
 	case !count:

@@ -129,21 +129,22 @@ func TestAChangeIsInForceBeforeItsReply(t *testing.T) {
 			}, patience, time.Millisecond)
 			patch(c.change)
 			replied := time.Now()
-			after := func() (n int) {
+			after := func() (statuses []int) {
 				mu.Lock()
 				defer mu.Unlock()
 				for _, s := range samples {
 					if s.began.After(replied) {
-						require.Equal(t, c.status, s.status, "%s: a request that began after the reply", c.name)
-						n++
+						statuses = append(statuses, s.status)
 					}
 				}
-				return n
+				return statuses
 			}
-			require.Eventually(t, func() bool { return after() > 5 }, patience, time.Millisecond)
+			require.Eventually(t, func() bool { return len(after()) > 5 }, patience, time.Millisecond)
 			close(stop)
 			workers.Wait()
-			after()
+			for _, status := range after() {
+				require.Equal(t, c.status, status, "%s: a request that began after the reply", c.name)
+			}
 			patch(c.back)
 			g.works(t, k)
 		}

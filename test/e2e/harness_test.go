@@ -366,6 +366,12 @@ func (h *house) run(t *testing.T, s *site) *gate {
 	g.endWith(t)
 	g.listens(t, g.address)
 	g.listens(t, g.admin)
+	// Caddy starts its apps in no fixed order: the sites may be there before the
+	// store is, and requests wait for it; Caddy's own admin endpoint does not.
+	require.Eventually(t, func() bool {
+		a, err := trySendOn("unix", h.socket(), request("GET", "/keyreeve/v1/roles"))
+		return err == nil && a.status == 200
+	}, patience, 10*time.Millisecond, "the local admin endpoint")
 	return g
 }
 

@@ -1,0 +1,86 @@
+package authn
+
+import (
+	"context"
+	"errors"
+
+	"github.com/keyreeve/keyreeve/keystore"
+	"github.com/keyreeve/keyreeve/policy"
+	"github.com/keyreeve/keyreeve/session"
+)
+
+// Internal causes of a refused token, for logs.
+const (
+	causeGone        = "key deleted"
+	causeOldSessions = "sessions of this key ended"
+	causeSecretGone  = "the secret it was issued for is not good any more"
+	causeMoved       = "key of another customer or microtenant"
+)
+
+// Bearer proves an access token. What the key is now decides, not what it was
+// when the token was issued: a disabled, deleted, expired, locked or moved key
+// refuses its running sessions.
+func (a *Authenticator) Bearer(ctx context.Context, token string, from Address, now policy.Instant) Result {
+	var r Result
+	claims, err := a.tokens.Verify(ctx, token, now)
+	switch {
+	case errors.Is(err, session.ErrInvalid):
+		r.refuseToken(policy.InvalidToken, err.Error())
+		return r
+	case err != nil:
+		r.Decision = unavailable(err)
+		return r
+	case !a.Fresh(now):
+		r.Decision = unavailable(errStale)
+		return r
+	}
+	key, err := a.keys.ByClientID(ctx, claims.ClientID, now)
+	switch {
+	case errors.Is(err, keystore.ErrNotFound):
+		r.refuseToken(policy.ClientInactive, causeGone)
+		return r
+	case err != nil:
+		r.Decision = unavailable(err)
+		return r
+	}
+	id := Identity{Key: key, Directory: a.keys.Directory()}
+	id.Role = id.Directory.Role(key.RoleID)
+	r.Claims = claims
+	if reason, cause := a.unusableSession(id, claims, from, now); cause != "" {
+		r.Key = key
+		r.refuseToken(reason, cause)
+		return r
+	}
+	r.prove(id)
+	return r
+}
+
+func (r *Result) refuseToken(reason policy.Reason, cause string) {
+	r.Decision = policy.Deny(reason)
+	r.Detail = cause
+}
+
+// unusableSession says why a good token is refused all the same, "" if it is not.
+func (a *Authenticator) unusableSession(id Identity, claims *session.Claims, from Address, now policy.Instant) (policy.Reason, string) {
+	generation, secretID := claims.Origin()
+	secret := id.Key.SecretByID(secretID)
+	switch {
+	case !id.Key.Enabled || id.Role == nil:
+		return policy.ClientInactive, causeDisabled
+	case !id.Directory.TenantEnabled(id.Key.CustomerID, id.Key.MicrotenantID):
+		return policy.ClientInactive, causeTenant
+	case !id.Key.ExpiresAt.IsZero() && !now.Wall.Before(id.Key.ExpiresAt):
+		return policy.ClientInactive, causeExpired
+	case generation != id.Key.Generation:
+		return policy.ClientInactive, causeOldSessions
+	case secret == nil || !secret.Live(now.Wall):
+		return policy.ClientInactive, causeSecretGone
+	case claims.Customer != id.Key.CustomerID || claims.Microtenant != id.Key.MicrotenantID:
+		return policy.ClientInactive, causeMoved
+	case !a.settings.ExistingTokens && a.keys.Locked(a.settings.Lockout, id.Key.ID, a.source(from), now) > 0:
+		return policy.ClientLocked, causeLocked
+	case len(id.Key.AllowedCIDRs) > 0 && !id.Key.AllowsAddress(from()):
+		return policy.SourceNotAllowed, causeNetwork
+	}
+	return policy.Allowed, ""
+}
