@@ -5,6 +5,7 @@ package caddymodule
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"sync/atomic"
@@ -177,6 +178,15 @@ func (a *App) groupOf(resource string) string {
 
 // Start opens the store, or joins the configuration before this one in using it.
 func (a *App) Start() error {
+	// From here on, so that whoever comes to the admin endpoint meanwhile waits.
+	a.previous = active.Swap(a)
+	if err := a.start(); err != nil {
+		return errors.Join(err, a.Stop())
+	}
+	return nil
+}
+
+func (a *App) start() error {
 	identity, err := a.opener.Identity()
 	if err != nil {
 		return err
@@ -214,7 +224,6 @@ func (a *App) Start() error {
 	run.local = a.localAPI(run)
 	a.running.Store(run)
 	close(a.opened)
-	a.previous = active.Swap(a)
 	a.logger.Info("key store ready", zap.String("store", identity), zap.Int64("revision", int64(shared.keys.Position())))
 	return nil
 }

@@ -185,6 +185,7 @@ type Tx interface {
 	// PutPreference stores a value, or removes it when Value is nil.
 	PutPreference(ctx context.Context, p Preference) error
 	// Rewrap replaces a secret's verifier by the same under another master key.
-	// Not a change of the key: nothing is logged and its revision stays.
+	// No edit of the key: its revision stays. It is logged, so that caches read the
+	// key again and the older master key may be taken away.
 	Rewrap(ctx context.Context, secretID string, verifier [32]byte, masterKeyID string) error
 }

@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"crypto"
 	"fmt"
 	"time"
 
@@ -21,6 +22,9 @@ const (
 	// keepFor is how long a key is published after it signed last: the longest
 	// lifetime of a token, and some for clocks.
 	keepFor = 24*time.Hour + 10*time.Minute
+	// signTogether is how long a key and its successor may both sign, so that no
+	// moment is without a signer whatever clocks say.
+	signTogether = time.Hour
 )
 
 // signer is the key to sign with, opened. The first one is made at first use;
@@ -43,13 +47,33 @@ func (t *Tokens) signer(ctx context.Context, now policy.Instant) (*signingPair, 
 	if err != nil {
 		return nil, err
 	}
+	if key.record.MasterKeyID != t.seal.ring.CurrentID() {
+		if err := t.rewrap(ctx, key, private); err != nil {
+			return nil, err
+		}
+	}
 	p := &signingPair{key: key, private: private}
 	t.private.Store(p)
 	return p, nil
 }
 
+// rewrap seals a signing key anew under the current master key, so that an older
+// one can be taken away.
+func (t *Tokens) rewrap(ctx context.Context, key *verifyingKey, private crypto.Signer) error {
+	record := *key.record
+	var err error
+	if record.Sealed, record.MasterKeyID, err = t.seal.seal(private, key.id, key.algorithm); err != nil {
+		return err
+	}
+	_, err = t.keys.Update(ctx, func(tx keystore.Tx) error { return tx.PutSigningKey(ctx, &record) })
+	if err != nil {
+		return fmt.Errorf("sealing a signing key under another master key: %w", err)
+	}
+	return nil
+}
+
 func (t *Tokens) successorDue(set *keySet, key *verifyingKey, now time.Time) bool {
-	return now.After(key.record.SignUntil.Add(-t.announced())) && !set.successor(key)
+	return now.After(key.record.SignUntil.Add(-signTogether-t.announced())) && !set.successor(key)
 }
 
 // announced is how long a key is known before it signs: to every node, none of
@@ -74,7 +98,7 @@ func (t *Tokens) addKey(ctx context.Context, now policy.Instant) (*verifyingKey,
 			if !t.successorDue(set, current, now.Wall) {
 				return nil
 			}
-			from = current.record.SignUntil.Add(-time.Hour) // an hour of both, so that no moment has none
+			from = current.record.SignUntil.Add(-signTogether)
 		}
 		key, err := t.newKey(from, now.Wall)
 		if err != nil {

@@ -201,8 +201,8 @@ func (t *Tokens) askForKey(ctx context.Context, id string, now policy.Instant) (
 	last := t.asked.Load()
 	if last == 0 || now.Since-time.Duration(last) >= askAgainAfter {
 		read := t.flight.DoChan("keys", func() (any, error) {
-			t.asked.Store(int64(now.Since))
 			t.keys.Poll(context.WithoutCancel(ctx))
+			t.asked.Store(int64(now.Since)) // not before: who comes meanwhile must wait for it
 			return nil, nil
 		})
 		select {

@@ -182,5 +182,14 @@ func (t *tx) DeleteKey(ctx context.Context, id string) error {
 
 // Rewrap replaces a verifier by the same secret's under another master key.
 func (t *tx) Rewrap(ctx context.Context, secretID string, verifier [32]byte, masterKeyID string) error {
-	return t.remove(ctx, "UPDATE secrets SET verifier = ?, master_key_id = ? WHERE id = ?", verifier[:], masterKeyID, secretID)
+	var keyID, clientID string
+	err := t.row(ctx, []any{&keyID, &clientID}, "SELECT k.id, k.client_id FROM secrets s JOIN keys k ON k.id = s.key_id WHERE s.id = ?", secretID)
+	if err != nil {
+		return err
+	}
+	if err := t.exec(ctx, "UPDATE secrets SET verifier = ?, master_key_id = ? WHERE id = ?", verifier[:], masterKeyID, secretID); err != nil {
+		return err
+	}
+	t.log(keystore.Change{Kind: keystore.KindKey, ID: keyID, ClientID: clientID})
+	return nil
 }

@@ -80,7 +80,10 @@ func secretRewrap(t *testing.T, f *fixture) {
 	rev := f.update(t, func(ctx context.Context, tx keystore.Tx) error {
 		return tx.Rewrap(ctx, k.Secrets[0].ID, verifier, "mk2")
 	})
-	require.Equal(t, before, rev, "nothing a decision depends on changed")
+	changes, err := f.Changes(t.Context(), before)
+	require.NoError(t, err)
+	require.Equal(t, []keystore.Change{{Revision: rev, Kind: keystore.KindKey, ID: k.ID, ClientID: k.ClientID}}, changes,
+		"caches read it again, so that the old master key may go")
 	got := f.get(t, k.ID)
 	k.Secrets[0].Verifier, k.Secrets[0].MasterKeyID = verifier, "mk2"
 	require.Equal(t, k, got)
