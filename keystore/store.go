@@ -67,7 +67,7 @@ type Store interface {
 	// Identity names the database: two stores with one identity share state.
 	Identity() string
 	// MasterKeyIDs lists the master keys that stored verifiers and signing keys
-	// in use depend on, and the one the store was made with.
+	// in use depend on, and the one used last.
 	MasterKeyIDs(ctx context.Context) ([]string, error)
 	// Close ends all use; calls still under way finish, later ones get ErrClosed.
 	Close() error
@@ -134,6 +134,8 @@ type Reader interface {
 	Keys(ctx context.Context, q KeyQuery) (keys []*Key, total int, err error)
 	// Tallies lists the failure counts of one key, the whole client's first.
 	Tallies(ctx context.Context, keyID string) ([]Tally, error)
+	// Locks lists the locks in force, and how many there are in all.
+	Locks(ctx context.Context, q LockQuery) (locks []Lock, total int, err error)
 	Role(ctx context.Context, id string) (*Role, error)
 	// Roles lists a customer's roles and the global ones; customerID "" lists all. By name.
 	Roles(ctx context.Context, customerID string) ([]*Role, error)
@@ -145,6 +147,8 @@ type Reader interface {
 	Session(ctx context.Context, id string) (*Session, error)
 	// Sessions lists a key's sessions that have not expired, newest first.
 	Sessions(ctx context.Context, keyID string) ([]*Session, error)
+	// ListSessions lists matching sessions of any key, and how many match in all.
+	ListSessions(ctx context.Context, q SessionQuery) (sessions []*Session, total int, err error)
 	// EndedSessions lists sessions that were ended early and have not expired yet.
 	EndedSessions(ctx context.Context) ([]*Session, error)
 	// SessionsBeyond lists the sessions of a key that are neither ended nor

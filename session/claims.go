@@ -3,7 +3,6 @@ package session
 import (
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
@@ -11,6 +10,7 @@ import (
 	"github.com/go-jose/go-jose/v4/json" // refuses duplicate members, unlike encoding/json
 
 	"github.com/keyreeve/keyreeve/credential"
+	"github.com/keyreeve/keyreeve/keystore"
 )
 
 const (
@@ -50,23 +50,13 @@ type Claims struct {
 	Microtenant string `json:"microtenant,omitempty"`
 }
 
-// newSessionID makes a jti. Beside its random part it names the key's session
-// generation and the secret that was shown, so that ending all sessions of a key
-// or of a secret is one write, however many there are.
+// newSessionID makes a jti.
 func newSessionID(generation int64, secretID string) string {
-	return credential.NewID("ses") + "." + strconv.FormatInt(generation, 36) + "." + secretID
+	return keystore.SessionID(credential.NewID("ses"), generation, secretID)
 }
 
 // Origin is the key's generation and the secret that the session came from.
-func (c *Claims) Origin() (generation int64, secretID string) {
-	_, rest, _ := strings.Cut(c.ID, ".")
-	g, secretID, _ := strings.Cut(rest, ".")
-	generation, err := strconv.ParseInt(g, 36, 64)
-	if err != nil {
-		return -1, ""
-	}
-	return generation, secretID
-}
+func (c *Claims) Origin() (generation int64, secretID string) { return keystore.SessionOrigin(c.ID) }
 
 // current checks the times against the clock.
 func (c *Claims) current(now time.Time) error {

@@ -132,9 +132,9 @@ func (t *tx) putSecrets(ctx context.Context, k *keystore.Key) error {
 		if err != nil {
 			return err
 		}
-		if err := t.noteMasterKey(ctx, s.MasterKeyID); err != nil {
-			return err
-		}
+	}
+	if len(k.Secrets) > 0 {
+		return t.noteMasterKey(ctx, k.Secrets[0].MasterKeyID) // the newest
 	}
 	return nil
 }
@@ -147,10 +147,10 @@ func secretEnd(s keystore.Secret) time.Time {
 	return s.Retired
 }
 
-// noteMasterKey remembers the master key of the first secret: opening the store
-// without it is a mistake even when no secret of it is left.
+// noteMasterKey remembers the master key used last: opening the store without it
+// is a mistake even when no secret of it is left.
 func (t *tx) noteMasterKey(ctx context.Context, id string) error {
-	if t.masterKeyID != "" || id == "" {
+	if t.masterKeyID == id || id == "" {
 		return nil
 	}
 	if err := t.exec(ctx, "UPDATE state SET master_key_id = ?", id); err != nil {
@@ -191,5 +191,5 @@ func (t *tx) Rewrap(ctx context.Context, secretID string, verifier [32]byte, mas
 		return err
 	}
 	t.log(keystore.Change{Kind: keystore.KindKey, ID: keyID, ClientID: clientID})
-	return nil
+	return t.noteMasterKey(ctx, masterKeyID)
 }

@@ -86,11 +86,12 @@ func (t *tx) PutSession(ctx context.Context, s *keystore.Session) error {
 		return field("key_id", err)
 	}
 	round(&s.Issued, &s.Expires, &s.Ended)
-	err = t.exec(ctx, `INSERT INTO sessions (id, key_id, secret_id, address, issued, expires, ended, end_reason)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+	generation, _ := keystore.SessionOrigin(s.ID)
+	err = t.exec(ctx, `INSERT INTO sessions (id, key_id, secret_id, generation, address, issued, expires, ended, end_reason)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (id) DO UPDATE SET key_id = excluded.key_id, secret_id = excluded.secret_id, address = excluded.address,
 			issued = excluded.issued, expires = excluded.expires, ended = excluded.ended, end_reason = excluded.end_reason`,
-		s.ID, s.KeyID, s.SecretID, s.Address, millis(s.Issued), millis(s.Expires), millis(s.Ended), s.EndReason)
+		s.ID, s.KeyID, s.SecretID, generation, s.Address, millis(s.Issued), millis(s.Expires), millis(s.Ended), s.EndReason)
 	if err != nil {
 		return err
 	}

@@ -18,7 +18,7 @@ type tx struct {
 	head keystore.Revision
 	// seq is the newest seq of a tally, advanced as tallies are written.
 	seq, seqBefore int64
-	// masterKeyID is that of the first secret ever stored, "" if there was none.
+	// masterKeyID is that used last, "" if there was none.
 	masterKeyID string
 	changes     []keystore.Change
 }

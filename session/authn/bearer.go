@@ -3,6 +3,7 @@ package authn
 import (
 	"context"
 	"errors"
+	"net/netip"
 
 	"github.com/keyreeve/keyreeve/keystore"
 	"github.com/keyreeve/keyreeve/policy"
@@ -21,6 +22,18 @@ const (
 // when the token was issued: a disabled, deleted, expired, locked or moved key
 // refuses its running sessions.
 func (a *Authenticator) Bearer(ctx context.Context, token string, from Address, now policy.Instant) Result {
+	return a.judge(ctx, token, from, now)
+}
+
+// Judge tells whether a token is good that nobody presents: whether Bearer would
+// take it from a caller at an address that its key may be used from, and that
+// guard mode has not locked out. For introspection (RFC 7662).
+func (a *Authenticator) Judge(ctx context.Context, token string, now policy.Instant) Result {
+	return a.judge(ctx, token, nil, now)
+}
+
+// judge decides on a token; from is nil where it is not known who will use it.
+func (a *Authenticator) judge(ctx context.Context, token string, from Address, now policy.Instant) Result {
 	var r Result
 	claims, err := a.tokens.Verify(ctx, token, now)
 	switch {
@@ -64,6 +77,10 @@ func (r *Result) refuseToken(reason policy.Reason, cause string) {
 func (a *Authenticator) unusableSession(id Identity, claims *session.Claims, from Address, now policy.Instant) (policy.Reason, string) {
 	generation, secretID := claims.Origin()
 	secret := id.Key.SecretByID(secretID)
+	var source netip.Prefix // none: only a lock of the whole client counts
+	if from != nil {
+		source = a.source(from)
+	}
 	switch {
 	case !id.Key.Enabled || id.Role == nil:
 		return policy.ClientInactive, causeDisabled
@@ -77,9 +94,9 @@ func (a *Authenticator) unusableSession(id Identity, claims *session.Claims, fro
 		return policy.ClientInactive, causeSecretGone
 	case claims.Customer != id.Key.CustomerID || claims.Microtenant != id.Key.MicrotenantID:
 		return policy.ClientInactive, causeMoved
-	case !a.settings.ExistingTokens && a.keys.Locked(a.settings.Lockout, id.Key.ID, a.source(from), now) > 0:
+	case !a.settings.ExistingTokens && a.keys.Locked(a.settings.Lockout, id.Key.ID, source, now) > 0:
 		return policy.ClientLocked, causeLocked
-	case len(id.Key.AllowedCIDRs) > 0 && !id.Key.AllowsAddress(from()):
+	case from != nil && len(id.Key.AllowedCIDRs) > 0 && !id.Key.AllowsAddress(from()):
 		return policy.SourceNotAllowed, causeNetwork
 	}
 	return policy.Allowed, ""

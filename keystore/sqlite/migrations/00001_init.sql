@@ -9,7 +9,7 @@ CREATE TABLE state (
 	head          INTEGER NOT NULL DEFAULT 0, -- newest revision
 	trimmed       INTEGER NOT NULL DEFAULT 0, -- newest revision no longer in changes
 	tally_seq     INTEGER NOT NULL DEFAULT 0, -- newest seq of a tally
-	master_key_id TEXT    NOT NULL DEFAULT '', -- of the first secret ever stored
+	master_key_id TEXT    NOT NULL DEFAULT '', -- used last
 	store_id      TEXT    NOT NULL DEFAULT ''  -- random, made with the store
 ) STRICT;
 INSERT INTO state (id, store_id) VALUES (1, lower(hex(randomblob(16))));
@@ -131,6 +131,7 @@ CREATE TABLE sessions (
 	id         TEXT    PRIMARY KEY,
 	key_id     TEXT    NOT NULL REFERENCES keys (id) ON DELETE CASCADE,
 	secret_id  TEXT    NOT NULL,
+	generation INTEGER NOT NULL, -- of the key's sessions, as the id names it
 	address    TEXT    NOT NULL,
 	issued     INTEGER NOT NULL,
 	expires    INTEGER NOT NULL,
@@ -138,6 +139,7 @@ CREATE TABLE sessions (
 	end_reason TEXT    NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX sessions_by_key ON sessions (key_id, issued);
+CREATE INDEX sessions_by_issue ON sessions (issued, id);
 CREATE INDEX sessions_by_expiry ON sessions (expires);
 CREATE INDEX sessions_ended ON sessions (expires) WHERE ended > 0;
 

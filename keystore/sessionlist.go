@@ -1,0 +1,122 @@
+package keystore
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// The states a session is listed under, by SessionQuery.State. A session has
+// exactly one.
+const (
+	SessionActive  = "active"
+	SessionEnded   = "ended"
+	SessionExpired = "expired"
+)
+
+// SessionID is the id of a session: its random part, the key's generation of
+// sessions and the secret that was shown, so that ending all sessions of a key or
+// of a secret is one write, however many there are.
+func SessionID(random string, generation int64, secretID string) string {
+	return random + "." + strconv.FormatInt(generation, 36) + "." + secretID
+}
+
+// SessionOrigin is the generation and the secret that a session's id names; -1,
+// which no key has, for what is no id of ours.
+func SessionOrigin(id string) (generation int64, secretID string) {
+	_, rest, _ := strings.Cut(id, ".")
+	g, secretID, found := strings.Cut(rest, ".")
+	generation, err := strconv.ParseInt(g, 36, 64)
+	if err != nil || !found || generation < 0 {
+		return -1, ""
+	}
+	return generation, secretID
+}
+
+// State is the state a session of key k is listed under. What the key is else
+// (disabled, locked, expired) can be undone and then the session goes on, so it
+// is not the session's state.
+func (s *Session) State(k *Key, now time.Time) string {
+	switch {
+	case !s.Ended.IsZero():
+		return SessionEnded
+	case !now.Before(s.Expires):
+		return SessionExpired
+	case !s.Current(k, now):
+		return SessionEnded
+	}
+	return SessionActive
+}
+
+// Current reports whether the session is of the key's present generation and of
+// a secret that is still good.
+func (s *Session) Current(k *Key, now time.Time) bool {
+	generation, _ := SessionOrigin(s.ID)
+	secret := k.SecretByID(s.SecretID)
+	return generation == k.Generation && secret != nil && secret.Live(now)
+}
+
+// SessionQuery selects sessions, newest first. Zero fields do not filter.
+type SessionQuery struct {
+	CustomerID    string
+	MicrotenantID string
+	// AllCustomers must be set for a query that names no customer.
+	AllCustomers bool
+	KeyID        string
+	// State is SessionActive, SessionEnded or SessionExpired.
+	State string
+	// After continues behind this place; nil starts at the newest.
+	After *KeyCursor
+	// Offset skips; used instead of After.
+	Offset int
+	// Limit is the most sessions to list; 0 only counts.
+	Limit int
+}
+
+// Cursor is the place of a session in the list.
+func (s *Session) Cursor() KeyCursor { return KeyCursor{Value: cursorTime(s.Issued), ID: s.ID} }
+
+// CheckSessionState refuses a state that no session has.
+func CheckSessionState(state string) error {
+	switch state {
+	case "", SessionActive, SessionEnded, SessionExpired:
+		return nil
+	}
+	return fmt.Errorf("unknown session state %q, expected %s, %s or %s", state, SessionActive, SessionEnded, SessionExpired)
+}
+
+// Lock is a lock in force, of a whole client or of one source of it, and the
+// key that it locks.
+type Lock struct {
+	Tally
+	KeyName       string
+	ClientID      string
+	CustomerID    string
+	MicrotenantID string
+}
+
+// LockQuery selects locks in force, by name of the key; the whole client's goes
+// before those of its sources. Zero fields do not filter.
+type LockQuery struct {
+	CustomerID    string
+	MicrotenantID string
+	// AllCustomers must be set for a query that names no customer.
+	AllCustomers bool
+	// After continues behind this place; nil starts at the beginning.
+	After *KeyCursor
+	// Offset skips; used instead of After.
+	Offset int
+	// Limit is the most locks to list; 0 only counts.
+	Limit int
+}
+
+// Cursor is the place of a lock in the list. No id holds a space, so sources
+// sort within their key.
+func (l *Lock) Cursor() KeyCursor { return KeyCursor{Value: l.KeyName, ID: l.KeyID + " " + l.Source} }
+
+// Behind reports whether the lock stands behind a place in the list.
+func (l *Lock) Behind(at KeyCursor) bool {
+	c := l.Cursor()
+	return c.Value > at.Value || c.Value == at.Value && c.ID > at.ID
+}
