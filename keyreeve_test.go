@@ -21,7 +21,7 @@ const childEnv = "KEYREEVE_TEST_VALIDATES_EXAMPLE"
 // unset is every variable that the example reads; its defaults are to be tested.
 var unset = []string{
 	"KEYREEVE_CADDY_ADMIN", "KEYREEVE_DB", "KEYREEVE_POLICY", "KEYREEVE_GATE_PORT", "KEYREEVE_GATE_HOST",
-	"KEYREEVE_UPSTREAM", "KEYREEVE_ADMIN_PORT", "KEYREEVE_ADMIN_HOST",
+	"KEYREEVE_UPSTREAM", "KEYREEVE_ISSUER", "KEYREEVE_ADMIN_PORT", "KEYREEVE_ADMIN_HOST",
 }
 
 // Caddy fixes its directories when the process starts, so the validation is done

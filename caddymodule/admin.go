@@ -110,6 +110,7 @@ func (run *running) authenticate(r *http.Request) (lifecycle.Actor, *api.AuthPro
 		res = run.auth.Secret(r.Context(), cred.ClientID, cred.Secret, address, now)
 	}
 	if !res.Allow {
+		run.noteLocks(r, &res)
 		return lifecycle.Actor{}, authProblem(res.Decision)
 	}
 	shown := ""

@@ -81,6 +81,7 @@ type App struct {
 	files    []*policy.File
 	sets     []*policy.Set // the app's own, then each gate's
 	logger   *zap.Logger
+	events   *emitter
 
 	// identity is set once this configuration holds its share of the store.
 	identity string
@@ -99,6 +100,8 @@ type running struct {
 	keys   *lifecycle.Service
 	api    *api.API     // on a site
 	local  http.Handler // on Caddy's own admin endpoint, acting as `local`
+	// noteLocks is the app's.
+	noteLocks func(*http.Request, *authn.Result)
 }
 
 // active is the app of the configuration in force, for Caddy's admin endpoint:
@@ -113,6 +116,19 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 // Provision reads the configuration. It opens and creates nothing: it also runs
 // for a configuration that is only validated.
 func (a *App) Provision(ctx caddy.Context) error {
+	var err error
+	if a.events, err = newEmitter(ctx); err != nil {
+		return err
+	}
+	if err := registerMetrics(ctx); err != nil {
+		return fmt.Errorf("metrics: %w", err)
+	}
+	return a.configure(ctx)
+}
+
+// configure reads the app's own configuration: all that is needed of it where no
+// other app is around, as on the command line.
+func (a *App) configure(ctx caddy.Context) (err error) {
 	a.logger = ctx.Logger()
 	a.opened = make(chan struct{})
 	if len(a.StoreRaw) == 0 {
@@ -218,8 +234,10 @@ func (a *App) start() error {
 			Store: shared.keys, Keyring: ring, GroupOf: a.groupOf,
 			DefaultValidity: a.sessions.DefaultValidity, MaxValidity: a.sessions.MaxValidity,
 			Lockout: func() policy.Lockout { return a.settings.Lockout },
+			Notify:  a.events.administered,
 		}),
 	}
+	run.noteLocks = a.noteLocks
 	run.api = a.newAPI(run, run.authenticate)
 	run.local = a.localAPI(run)
 	a.running.Store(run)

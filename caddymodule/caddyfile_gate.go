@@ -17,6 +17,7 @@ func init() {
 	httpcaddyfile.RegisterHandlerDirective("keyreeve_admin", parseAdmin)
 	httpcaddyfile.RegisterHandlerDirective("keyreeve", parseGate)
 	// Each goes right before basic_auth, so behind the one named before it.
+	httpcaddyfile.RegisterDirectiveOrder("keyreeve_auth", httpcaddyfile.Before, "basic_auth")
 	httpcaddyfile.RegisterDirectiveOrder("keyreeve_admin", httpcaddyfile.Before, "basic_auth")
 	httpcaddyfile.RegisterDirectiveOrder("keyreeve", httpcaddyfile.Before, "basic_auth")
 }
@@ -40,7 +41,7 @@ func parseGate(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 //	        forward_credentials
 //	    }
 //	    cors <origin>...
-//	    identity headers|off
+//	    identity headers|assertion|off
 //	    error_format problem|zpa|caddy
 //	    forward_credentials
 //	    forward_overrides
@@ -57,7 +58,7 @@ func (g *Gate) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"route":               func() error { return g.parseRoute(d) },
 		"public":              func() error { return g.parsePublic(d) },
 		"cors":                func() error { return g.parseCORS(d) },
-		"identity":            func() error { return wordArg(d, &g.Identity, identityHeaders, identityOff) },
+		"identity":            func() error { return wordArg(d, &g.Identity, identityHeaders, identityAssertion, identityOff) },
 		"error_format":        func() error { return wordArg(d, &g.ErrorFormat, formatProblem, formatZPA, formatCaddy) },
 		"forward_credentials": func() error { g.ForwardCredentials = true; return noMore(d, "forward_credentials alone") },
 		"forward_overrides":   func() error { g.ForwardOverrides = true; return noMore(d, "forward_overrides alone") },

@@ -32,7 +32,7 @@ func init() {
 
 // CLIEnv is the surroundings of the commands in a process whose main is Caddy's.
 func CLIEnv(program string) cli.Env {
-	return cli.Env{Program: program, Offline: openOffline, Exit: exitCode}
+	return cli.Env{Program: program, Offline: openOffline, Diagnose: diagnose, Exit: exitCode}
 }
 
 // exitCode makes the error from which Caddy's main takes its exit code. The
@@ -51,7 +51,7 @@ func openOffline(ctx context.Context, configPath string) (http.Handler, func() e
 		return nil, nil, err
 	}
 	cctx, cancel := caddy.NewContext(caddy.Context{Context: ctx})
-	if err := app.Provision(cctx); err != nil {
+	if err := app.configure(cctx); err != nil {
 		cancel()
 		return nil, nil, err
 	}
@@ -70,32 +70,48 @@ func openOffline(ctx context.Context, configPath string) (http.Handler, func() e
 
 // offlineApp reads the app's part of a Caddyfile or JSON configuration.
 func offlineApp(configPath string) (*App, error) {
-	data, err := os.ReadFile(configPath)
+	data, err := adapted(configPath)
 	if err != nil {
 		return nil, err
 	}
-	if !strings.HasSuffix(configPath, ".json") {
-		adapter := caddyconfig.GetAdapter("caddyfile")
-		if adapter == nil {
-			return nil, fmt.Errorf("this build has no Caddyfile adapter: name a JSON configuration")
-		}
-		if data, _, err = adapter.Adapt(data, map[string]any{"filename": configPath}); err != nil {
-			return nil, fmt.Errorf("%s: %w", configPath, err)
-		}
-	}
-	var config struct {
-		Apps map[string]json.RawMessage `json:"apps"`
-	}
-	if err := json.Unmarshal(data, &config); err != nil {
+	app, err := appOf(data)
+	if err != nil {
 		return nil, fmt.Errorf("%s: %w", configPath, err)
 	}
+	return app, nil
+}
+
+// adapted reads a Caddyfile or JSON configuration as JSON.
+func adapted(configPath string) ([]byte, error) {
+	data, err := os.ReadFile(configPath)
+	if err != nil || strings.HasSuffix(configPath, ".json") {
+		return data, err
+	}
+	adapter := caddyconfig.GetAdapter("caddyfile")
+	if adapter == nil {
+		return nil, fmt.Errorf("this build has no Caddyfile adapter: name a JSON configuration")
+	}
+	if data, _, err = adapter.Adapt(data, map[string]any{"filename": configPath}); err != nil {
+		return nil, fmt.Errorf("%s: %w", configPath, err)
+	}
+	return data, nil
+}
+
+// appOf is the app of a JSON configuration, not provisioned.
+func appOf(config []byte) (*App, error) {
+	var parsed struct {
+		Apps map[string]json.RawMessage `json:"apps"`
+	}
+	if err := json.Unmarshal(config, &parsed); err != nil {
+		return nil, err
+	}
 	app := new(App)
-	raw, ok := config.Apps["keyreeve"]
+	raw, ok := parsed.Apps["keyreeve"]
 	if !ok {
 		return app, nil // handlers without an app block use its defaults
 	}
 	if err := caddy.StrictUnmarshalJSON(raw, app); err != nil {
-		return nil, fmt.Errorf("%s: apps.keyreeve: %w", configPath, err)
+		return nil, fmt.Errorf("apps.keyreeve: %w", err)
 	}
 	return app, nil
 }

@@ -17,6 +17,7 @@ const (
 	headerCustomerID    = "Keyreeve-Customer-Id"
 	headerMicrotenantID = "Keyreeve-Microtenant-Id"
 	headerRole          = "Keyreeve-Role"
+	headerAssertion     = "Keyreeve-Assertion"
 
 	fencedPrefix = "keyreeve-"
 )
@@ -203,10 +204,9 @@ func removeTokens(h http.Header, match func(token string) bool) {
 // fenceTrailer removes what must not pass as a trailer: the above, and whatever
 // decides how a message is read or who sent it (RFC 9110 section 6.5.1).
 func (g *Gate) fenceTrailer(trailer http.Header) {
+	credential.Strip(trailer, credential.FormHeader|credential.FormAPIKey)
 	for name := range trailer {
-		switch {
-		case g.fenced(name), name == "Authorization", name == "Cookie", name == "Connection", name == "Host",
-			name == "X-Client-Id", name == "X-Client-Secret", name == "X-Api-Key":
+		if g.fenced(name) || name == "Cookie" || name == "Connection" || name == "Host" {
 			delete(trailer, name)
 		}
 	}
@@ -238,6 +238,9 @@ func (v *verdict) setIdentity(h http.Header) {
 	values[4], h[headerRole] = v.Role.ID, values[4:5:5]
 	if key.MicrotenantID != "" {
 		values[5], h[headerMicrotenantID] = key.MicrotenantID, values[5:6:6]
+	}
+	if v.assertion != "" {
+		h[headerAssertion] = []string{v.assertion}
 	}
 }
 

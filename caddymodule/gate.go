@@ -23,8 +23,9 @@ func init() {
 
 // Values of identity and error_format.
 const (
-	identityHeaders = "headers"
-	identityOff     = "off"
+	identityHeaders   = "headers"
+	identityAssertion = "assertion"
+	identityOff       = "off"
 
 	formatProblem = "problem"
 	formatZPA     = "zpa"
@@ -56,7 +57,8 @@ type Gate struct {
 	// CORS headers.
 	CORS []string `json:"cors,omitempty"`
 
-	// How the upstream learns who calls: `headers` or `off`. Default: `headers`.
+	// How the upstream learns who calls: `headers`, `assertion` (the headers, and a
+	// signed JWT in Keyreeve-Assertion) or `off`. Default: `headers`.
 	Identity string `json:"identity,omitempty"`
 
 	// The form of a refusal: `problem` (RFC 9457), `zpa`, or `caddy` (the error is
@@ -100,9 +102,9 @@ func (g *Gate) Provision(ctx caddy.Context) error {
 	switch g.Identity {
 	case "":
 		g.Identity = identityHeaders
-	case identityHeaders, identityOff:
+	case identityHeaders, identityAssertion, identityOff:
 	default:
-		return fmt.Errorf("identity %q: expected headers or off", g.Identity)
+		return fmt.Errorf("identity %q: expected headers, assertion or off", g.Identity)
 	}
 	switch g.ErrorFormat {
 	case "":

@@ -29,7 +29,13 @@ func (a *App) keyring(store keystore.Store) (*credential.Keyring, error) {
 	if err != nil {
 		return nil, fmt.Errorf("asking the store for its master keys: %w", err)
 	}
-	keys, where, err := a.readMasterKeys(len(needed) == 0)
+	return a.keyringFor(store.Identity(), needed, len(needed) == 0)
+}
+
+// keyringFor reads the master keys for a store that depends on those needed;
+// with create, a default one that is missing is made.
+func (a *App) keyringFor(identity string, needed []string, create bool) (*credential.Keyring, error) {
+	keys, where, err := a.readMasterKeys(create)
 	if err != nil {
 		return nil, err
 	}
@@ -37,10 +43,10 @@ func (a *App) keyring(store keystore.Store) (*credential.Keyring, error) {
 	if err != nil {
 		return nil, fmt.Errorf("master keys: %w", err)
 	}
-	missing := slices.DeleteFunc(needed, ring.Has)
+	missing := slices.DeleteFunc(slices.Clone(needed), ring.Has)
 	if len(missing) > 0 {
 		return nil, fmt.Errorf("wrong master key: %s holds verifiers under master key %s, but %s holds %s; restore that key, or name it after the current one",
-			store.Identity(), strings.Join(missing, ", "), where, strings.Join(ring.IDs(), ", "))
+			identity, strings.Join(missing, ", "), where, strings.Join(ring.IDs(), ", "))
 	}
 	return ring, nil
 }
@@ -59,9 +65,9 @@ func (a *App) checkMasterKeys() error {
 	return nil
 }
 
-// readMasterKeys reads what is configured. A default key file is made once, and
-// only for a store that depends on none yet.
-func (a *App) readMasterKeys(fresh bool) ([]credential.MasterKey, string, error) {
+// readMasterKeys reads what is configured. A first key file that is missing is
+// made where create says so: for an embedded store that depends on none yet.
+func (a *App) readMasterKeys(create bool) ([]credential.MasterKey, string, error) {
 	repl := caddy.NewReplacer()
 	if len(a.MasterKey) > 0 {
 		keys, err := parseMasterKeys(repl, a.MasterKey)
@@ -81,7 +87,7 @@ func (a *App) readMasterKeys(fresh bool) ([]credential.MasterKey, string, error)
 			return nil, "", fmt.Errorf("master_key_file %s: %w", p, err)
 		}
 		key, err := credential.ReadMasterKeyFile(path)
-		if errors.Is(err, fs.ErrNotExist) && i == 0 && fresh && a.opener.Embedded() {
+		if errors.Is(err, fs.ErrNotExist) && i == 0 && create && a.opener.Embedded() {
 			key, err = a.createMasterKey(path)
 		}
 		if err != nil {

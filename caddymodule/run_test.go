@@ -31,18 +31,26 @@ import (
 // gateTest is a Caddy of its own in this process: a gate in front of a counting
 // upstream, on a real store. One at a time: Caddy is one per process.
 type gateTest struct {
-	t        *testing.T
+	t        testing.TB
 	dir      string
 	gateURL  string
 	adminURL string
 	reached  atomic.Int64 // requests that came through to the upstream
 	upstream *httptest.Server
+	// edit changes the Caddyfile before it is loaded.
+	edit func(string) string
 }
 
 // startGate runs a gate; extra is put into the app's block.
-func startGate(t *testing.T, extra string) *gateTest {
+func startGate(t testing.TB, extra string) *gateTest {
 	t.Helper()
-	g := &gateTest{t: t, dir: t.TempDir()}
+	return startEdited(t, extra, nil)
+}
+
+// startEdited runs a gate whose Caddyfile was edited.
+func startEdited(t testing.TB, extra string, edit func(string) string) *gateTest {
+	t.Helper()
+	g := &gateTest{t: t, dir: t.TempDir(), edit: edit}
 	t.Setenv("XDG_CONFIG_HOME", filepath.Join(g.dir, "config"))
 	g.upstream = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		g.reached.Add(1)
@@ -55,7 +63,7 @@ func startGate(t *testing.T, extra string) *gateTest {
 	return g
 }
 
-func freeAddress(t *testing.T) string {
+func freeAddress(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -95,7 +103,11 @@ func (g *gateTest) caddyfile(extra string) string {
 
 // load runs or reloads the configuration, as `caddy reload` does.
 func (g *gateTest) load(extra string) error {
-	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(g.caddyfile(extra)), nil)
+	text := g.caddyfile(extra)
+	if g.edit != nil {
+		text = g.edit(text)
+	}
+	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), nil)
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/keyreeve/keyreeve/keystore"
+	"github.com/keyreeve/keyreeve/policy"
 	"github.com/keyreeve/keyreeve/session"
 )
 
@@ -37,9 +38,12 @@ type sharedStore struct {
 	// tokens whose signature was checked.
 	tokens *session.Verified
 	// id is the store's own name, which tokens carry where no issuer is configured.
-	id     string
-	clock  keystore.Clock
-	logger *zap.Logger
+	id    string
+	clock keystore.Clock
+	// instant is the clock's reading at a time that was just read, so that it is
+	// not read again.
+	instant func(time.Time) policy.Instant
+	logger  *zap.Logger
 
 	// deciding counts decisions under way: the requests of an old configuration
 	// are still in flight when its cleanup runs.
@@ -71,10 +75,15 @@ func newShared(open openStore, sizes cacheSizes) (*sharedStore, error) {
 	defer cancel()
 	// The logger must outlive the configuration that happens to come first.
 	s := &sharedStore{clock: newClock(), logger: caddy.Log().Named("keyreeve")}
+	s.instant = func(time.Time) policy.Instant { return s.clock.Now() }
+	if c, ok := s.clock.(*keystore.SystemClock); ok {
+		s.instant = c.At
+	}
 	store, err := open(ctx, s.clock)
 	if err != nil {
 		return nil, err
 	}
+	store = measuredStore{store}
 	err = store.View(ctx, func(r keystore.Reader) error {
 		s.id, err = r.StoreID(ctx)
 		return err
@@ -89,6 +98,7 @@ func newShared(open openStore, sizes cacheSizes) (*sharedStore, error) {
 		s.tokens.Close()
 		return nil, closing(store, err)
 	}
+	stores.opened(s)
 	return s, nil
 }
 
@@ -128,5 +138,7 @@ func (s *sharedStore) Destruct() error {
 		s.logger.Warn("closing the key store although decisions are still under way", zap.Int64("decisions", n))
 	}
 	s.tokens.Close()
-	return s.keys.Close()
+	err := s.keys.Close()
+	stores.close(s) // after what was queued is counted
+	return err
 }

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -16,8 +17,9 @@ import (
 
 // ServeHTTP examines the request and lets it through or refuses it.
 func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	v := new(verdict)
+	v := &verdict{began: time.Now()}
 	preflight := g.examine(r, v)
+	g.observe(r, v)
 	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		repl.Map(v.placeholder)
 	}
@@ -34,7 +36,7 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 		}
 	}
 	g.fence(r, v)
-	if v.Reason == policy.Allowed && g.Identity == identityHeaders && !g.Shadow {
+	if v.Reason == policy.Allowed && g.Identity != identityOff && !g.Shadow {
 		v.setIdentity(r.Header)
 	}
 	return next.ServeHTTP(w, r)
@@ -74,6 +76,9 @@ func (g *Gate) examine(r *http.Request, v *verdict) (preflight bool) {
 		return false
 	}
 	v.Decision = g.set.Decide(match, path, r.URL.RawQuery, v.Subject())
+	if v.Allow && g.Identity == identityAssertion && !g.Shadow {
+		g.assert(r, v, method, path)
+	}
 	return false
 }
 
@@ -98,7 +103,7 @@ func (g *Gate) prove(r *http.Request, v *verdict) {
 	}
 	slot := run.store.enter()
 	defer run.store.leave(slot)
-	now := run.store.clock.Now()
+	now := run.store.instant(v.began)
 	from := func() netip.Addr { return clientAddress(r) }
 	switch {
 	case problem == credential.MalformedClient:
@@ -157,8 +162,12 @@ func clientAddress(r *http.Request) netip.Addr {
 // placeholders read from.
 type verdict struct {
 	authn.Result
+	// began is when the examination did.
+	began time.Time
 	// clientID is what was claimed, proven or not. For logs.
 	clientID string
+	// assertion is the signed one, "" for none.
+	assertion string
 	// headers holds the values of the identity headers, which would be an
 	// allocation of their own.
 	headers [6]string
@@ -229,5 +238,5 @@ func (g *Gate) logDenial(r *http.Request, v *verdict) {
 	if scope := v.Scope(); scope != "" {
 		fields = append(fields, zap.String("scope", scope))
 	}
-	c.Write(fields...)
+	c.Write(append(fields, traceField(r))...)
 }

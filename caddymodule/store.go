@@ -74,11 +74,22 @@ func (s *SQLiteStore) Open(ctx context.Context, clock keystore.Clock) (keystore.
 	return sqlite.Open(ctx, sqlite.Options{Path: path, Clock: clock, Logger: caddy.Log().Named("keyreeve")})
 }
 
+// Examine looks at the file and makes nothing.
+func (s *SQLiteStore) Examine(ctx context.Context) (string, sqlite.Examination, error) {
+	path, err := s.file()
+	if err != nil {
+		return "", sqlite.Examination{}, err
+	}
+	found, err := sqlite.Examine(ctx, path)
+	return path, found, err
+}
+
 // Embedded is true: the file is this machine's.
 func (*SQLiteStore) Embedded() bool { return true }
 
 // Interface guards
 var (
 	_ StoreOpener     = (*SQLiteStore)(nil)
+	_ examiner        = (*SQLiteStore)(nil)
 	_ caddy.Validator = (*SQLiteStore)(nil)
 )

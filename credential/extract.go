@@ -35,8 +35,8 @@ const (
 )
 
 const (
-	// maxBearer bounds a bearer token, in bytes.
-	maxBearer = 16 << 10
+	// MaxBearer is the longest bearer token accepted, in bytes.
+	MaxBearer = 16 << 10
 	// maxBearerDots is how many dots a JWS in compact form has (RFC 7515 section 3.1).
 	maxBearerDots = 2
 	// maxPair is client ID, colon and secret at their longest, far below the 8 KiB
@@ -254,7 +254,7 @@ func printableASCII(eight uint64) bool {
 // validBearer is a b64token of RFC 6750 section 2.1, and within bounds that make
 // everything behind it cheap to refuse.
 func validBearer(token string) bool {
-	if len(token) > maxBearer {
+	if len(token) > MaxBearer {
 		return false
 	}
 	body := strings.TrimRight(token, "=")
@@ -273,6 +273,8 @@ func (c Credential) String() string {
 	switch c.Form {
 	case FormBasic:
 		return "basic credential of " + c.ClientID
+	case FormBody:
+		return "body credential of " + c.ClientID
 	case FormBearer:
 		return "bearer token"
 	case FormHeader:

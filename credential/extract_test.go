@@ -32,7 +32,7 @@ func header(fields ...string) http.Header {
 func TestExtractReadsTheOneCredential(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("i", MaxClientID) + ":" + strings.Repeat("s", MaxSecret)
-	token := strings.Repeat("a", maxBearer)
+	token := strings.Repeat("a", MaxBearer)
 	for name, c := range map[string]struct {
 		h     http.Header
 		forms Forms

@@ -45,6 +45,7 @@ type Cached struct {
 	ended     exactMap[time.Time] // when the session would have expired, by its id
 	directory atomic.Pointer[Directory]
 	lockout   atomic.Pointer[policy.Lockout] // for sweeping only; decisions bring their own
+	failures  failureCounts
 
 	// feedMu serialises applying changes; the positions below belong to it.
 	feedMu   sync.Mutex
@@ -63,6 +64,8 @@ type syncState struct {
 	at policy.Instant
 	// lost is set while polls fail.
 	lost bool
+	// position is the newest revision that was seen then.
+	position Revision
 }
 
 // OpenCached loads what is held whole (directory, locks) and begins to follow
@@ -105,6 +108,9 @@ func (c *Cached) SetLockout(l policy.Lockout) { c.lockout.Store(&l) }
 // Store is the store below.
 func (c *Cached) Store() Store { return c.store }
 
+// Logger is for whatever works on this store behind requests.
+func (c *Cached) Logger() *zap.Logger { return c.logger }
+
 // Clock is the clock that locks are measured by.
 func (c *Cached) Clock() Clock { return c.clock }
 
@@ -138,7 +144,11 @@ func (c *Cached) Locked(l policy.Lockout, keyID string, source netip.Prefix, now
 
 // Fail counts one wrong secret and returns once it is counted durably (or, with
 // the store out of reach, on this node). It does not end with the caller's request.
-func (c *Cached) Fail(l policy.Lockout, a Attempt) policy.Outcome { return c.counter.fail(l, a) }
+func (c *Cached) Fail(l policy.Lockout, a Attempt) policy.Outcome {
+	out := c.counter.fail(l, a)
+	c.failures.note(out)
+	return out
+}
 
 // Succeed clears the count after a right secret. False: locked by now, refuse.
 func (c *Cached) Succeed(ctx context.Context, l policy.Lockout, keyID string, source netip.Prefix, now policy.Instant) bool {
@@ -193,8 +203,8 @@ func (c *Cached) follow(ctx context.Context) {
 	}
 }
 
-// Poll looks for other writers' changes once. It is called on a schedule; tests
-// and doctors may call it at any time.
+// Poll looks for other writers' changes once. It is called on a schedule, and
+// by whoever cannot wait for that.
 func (c *Cached) Poll(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, pollTimeout)
 	defer cancel()
@@ -203,7 +213,7 @@ func (c *Cached) Poll(ctx context.Context) {
 		return
 	}
 	if was := c.synced.Load(); !was.lost {
-		c.synced.CompareAndSwap(was, &syncState{at: was.at, lost: true})
+		c.synced.CompareAndSwap(was, &syncState{at: was.at, lost: true, position: was.position})
 		c.logger.Error("the key store cannot be followed; known keys are served until max_stale", zap.Error(err))
 	}
 }

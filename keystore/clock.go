@@ -30,7 +30,9 @@ func NewSystemClock() *SystemClock {
 }
 
 // Now is the current instant.
-func (c *SystemClock) Now() policy.Instant {
-	now := time.Now()
+func (c *SystemClock) Now() policy.Instant { return c.At(time.Now()) }
+
+// At is the instant of a reading of time.Now, for those who have one already.
+func (c *SystemClock) At(now time.Time) policy.Instant {
 	return policy.Instant{Wall: now, Boot: c.boot, Since: c.since + now.Sub(c.started)}
 }

@@ -7,7 +7,8 @@ import (
 	"maps"
 )
 
-// Directory is one consistent picture of the roles, customers and microtenants.
+// Directory is one consistent picture of the roles, customers, microtenants and
+// signing keys.
 // A decision takes one and keeps it; changes make a new one.
 type Directory struct {
 	roles        map[string]*Role
@@ -38,8 +39,8 @@ func (d *Directory) Microtenant(customerID, id string) (enabled, known bool) {
 	return m != nil && m.Enabled, m != nil
 }
 
-// Microtenants is Microtenant as a function value, for a policy.Subject.
-func (d *Directory) Microtenants() func(customerID, id string) (enabled, known bool) {
+// MicrotenantFunc is Microtenant as a function value, for a policy.Subject.
+func (d *Directory) MicrotenantFunc() func(customerID, id string) (enabled, known bool) {
 	return d.microtenant
 }
 

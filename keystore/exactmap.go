@@ -89,5 +89,20 @@ func (e *exactMap[V]) sweep(forget func(V) bool) {
 	}
 }
 
+// all visits every value, without stopping writers.
+func (e *exactMap[V]) all(yield func(V) bool) {
+	for i := range e.shards {
+		p := e.shards[i].m.Load()
+		if p == nil {
+			continue
+		}
+		for _, v := range *p {
+			if !yield(v) {
+				return
+			}
+		}
+	}
+}
+
 // len counts the entries.
 func (e *exactMap[V]) len() int { return int(e.entries.Load()) }

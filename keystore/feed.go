@@ -46,7 +46,7 @@ func (c *Cached) catchUp(ctx context.Context, until Revision) error {
 	if err := c.applyTallies(ctx); err != nil {
 		return err
 	}
-	c.noteSynced(&syncState{at: sent})
+	c.noteSynced(&syncState{at: sent, position: c.position})
 	return nil
 }
 
@@ -163,7 +163,7 @@ func (c *Cached) resyncLocked(ctx context.Context) error {
 	if c.tallySeq == 0 {
 		c.tallySeq = allTallies
 	}
-	c.noteSynced(&syncState{at: sent})
+	c.noteSynced(&syncState{at: sent, position: c.position})
 	return nil
 }
 

@@ -51,6 +51,7 @@ type keyCache struct {
 	unknown [unknownShards]*lru.Cache[string, unknownClient]
 	ttl     atomic.Int64 // of an unknown client, ns
 	flight  singleflight.Group
+	counts  lookupCounts
 }
 
 // cachedKey is a key as read not before the tick. Immutable.
@@ -152,15 +153,19 @@ func (c *keyCache) get(ctx context.Context, clientID string, now time.Time) (*Ke
 	slot := c.slot(hash)
 	// The full ID is compared: two IDs may share a slot, and ristretto's hashes.
 	if v := slot.Load(); v != nil && v.key.ClientID == clientID && c.current(hash, v.tick) {
+		c.counts.found.Add()
 		return v.key, nil
 	}
 	if v, ok := c.known.Get(clientID); ok && v.key.ClientID == clientID && c.current(hash, v.tick) {
 		slot.Store(v)
+		c.counts.found.Add()
 		return v.key, nil
 	}
 	if u, ok := c.unknown[hash%unknownShards].Get(clientID); ok && now.Before(u.expires) && c.current(hash, u.tick) {
+		c.counts.remembered.Add()
 		return nil, ErrNotFound
 	}
+	c.counts.asked.Add()
 	return c.fill(ctx, clientID, hash, now)
 }
 

@@ -21,7 +21,7 @@ func (k *Key) State(locked bool, now time.Time) string {
 	switch {
 	case !k.Enabled:
 		return StateDisabled
-	case !k.ExpiresAt.IsZero() && !now.Before(k.ExpiresAt):
+	case k.Expired(now):
 		return StateExpired
 	case locked:
 		return StateLocked

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -18,11 +19,6 @@ const (
 	// failTimeout bounds one such transaction. Past it the store counts as out of
 	// reach and this node counts on its own.
 	failTimeout = 5 * time.Second
-	// trustEvery is how often a success from a known source is written again.
-	trustEvery = 24 * time.Hour
-	// trustQueue bounds the successes waiting to be written; more are dropped and
-	// come again with the next request.
-	trustQueue = 4096
 )
 
 // Attempt is one failed proof, to be counted.
@@ -57,6 +53,8 @@ type counter struct {
 
 	queue chan *failRequest
 	trust chan trustRequest
+	// alone: the latest batch could not be stored.
+	alone atomic.Bool
 	// stopped is closed when nobody takes from queue any more.
 	stopped chan struct{}
 	// trusting holds what is in trust, so that one source is queued once.
@@ -71,17 +69,6 @@ type failRequest struct {
 	lockout policy.Lockout
 	attempt Attempt
 	done    chan policy.Outcome
-}
-
-type trustRequest struct {
-	lockout policy.Lockout
-	keyID   string
-	source  netip.Prefix
-}
-
-type trustID struct {
-	keyID  string
-	source netip.Prefix
 }
 
 type owedFailure struct {
@@ -146,16 +133,13 @@ func (c *counter) run(ctx context.Context) {
 	}
 }
 
-// take gathers the requests that wait behind first and share its lockout policy.
+// take gathers the requests that wait behind first.
 func (c *counter) take(first *failRequest) []*failRequest {
 	batch := []*failRequest{first}
 	for len(batch) < failBatch {
 		select {
 		case req := <-c.queue:
 			batch = append(batch, req)
-			if req.lockout != first.lockout {
-				return batch
-			}
 		default:
 			return batch
 		}
@@ -184,12 +168,16 @@ func (c *counter) countRun(run []*failRequest) {
 	defer cancel()
 	results, err := c.store.Fail(ctx, run[0].lockout, failures)
 	if err != nil {
-		c.logger.Error("failures could not be stored; this node counts them on its own until the store is back",
-			zap.Int("failures", len(run)), zap.Error(err))
+		if !c.alone.Swap(true) { // said once, not for each batch of a storm
+			c.logger.Error("failures could not be stored; this node counts them on its own until the store is back", zap.Error(err))
+		}
 		for _, req := range run {
 			req.done <- c.failHere(req.lockout, req.attempt)
 		}
 		return
+	}
+	if c.alone.Swap(false) {
+		c.logger.Info("failures are stored again")
 	}
 	now := c.clock.Now()
 	for i, req := range run {
@@ -209,16 +197,7 @@ func (c *counter) failHere(l policy.Lockout, a Attempt) policy.Outcome {
 		if !out.Counted {
 			return old
 		}
-		next := tallies{touched: now.Since}
-		if old != nil {
-			next = tallies{whole: old.whole, sources: old.sources, touched: now.Since}
-		}
-		updated := &next
-		updated = updated.with(Tally{KeyID: a.KeyID, Tally: whole, Seq: next.whole.Seq}, now)
-		if a.Source.IsValid() {
-			updated = updated.with(Tally{KeyID: a.KeyID, Source: sourceName(a.Source), Tally: src, Seq: next.sources[a.Source].Seq}, now)
-		}
-		return updated
+		return old.counted(a.KeyID, a.Source, whole, src, now)
 	})
 	if out.Counted {
 		c.owedMu.Lock()
@@ -299,7 +278,7 @@ func (c *counter) succeed(ctx context.Context, l policy.Lockout, keyID string, s
 	}
 	if l.Mode == policy.Guard && src.Failures == 0 {
 		if now.Wall.Sub(src.TrustedAt) >= trustEvery {
-			c.remember(trustRequest{l, keyID, source})
+			c.remember(trustRequest{trustID{keyID, source}, l})
 		}
 		return true
 	}
@@ -333,39 +312,21 @@ func (c *counter) clearHere(l policy.Lockout, keyID string, source netip.Prefix,
 		if whole, src, ok = l.Succeed(whole, src, now); !ok || old == nil {
 			return old
 		}
-		next := old.with(Tally{KeyID: keyID, Tally: whole, Seq: old.whole.Seq}, now)
-		if source.IsValid() {
-			next = next.with(Tally{KeyID: keyID, Source: sourceName(source), Tally: src, Seq: old.sources[source].Seq}, now)
-		}
-		return next
+		return old.counted(keyID, source, whole, src, now)
 	})
 	return ok
 }
 
-// remember queues a success to be written behind the request.
-func (c *counter) remember(t trustRequest) {
-	id := trustID{t.keyID, t.source}
-	if _, queued := c.trusting.LoadOrStore(id, struct{}{}); queued {
-		return
+// counted is ts with counts made on this node. They keep the seq of what they
+// were made from, so that whatever the store says next is news.
+func (ts *tallies) counted(keyID string, source netip.Prefix, whole, src policy.Tally, now policy.Instant) *tallies {
+	var was tallies
+	if ts != nil {
+		was = *ts
 	}
-	select {
-	case c.trust <- t:
-	default:
-		c.trusting.Delete(id)
+	next := ts.with(Tally{KeyID: keyID, Tally: whole, Seq: was.whole.Seq}, now)
+	if source.IsValid() {
+		next = next.with(Tally{KeyID: keyID, Source: sourceName(source), Tally: src, Seq: was.sources[source].Seq}, now)
 	}
-}
-
-// runTrust writes remembered successes until ctx ends.
-func (c *counter) runTrust(ctx context.Context) {
-	for {
-		select {
-		case t := <-c.trust:
-			if _, err := c.clear(ctx, t.lockout, t.keyID, t.source); err != nil {
-				c.logger.Debug("a source's success could not be stored", zap.Error(err))
-			}
-			c.trusting.Delete(trustID{t.keyID, t.source})
-		case <-ctx.Done():
-			return
-		}
-	}
+	return next
 }

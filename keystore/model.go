@@ -134,13 +134,18 @@ func (s *Secret) Live(now time.Time) bool {
 	return s.Retired.IsZero() && (s.Expires.IsZero() || now.Before(s.Expires))
 }
 
+// End is when the secret is or was over, zero for never.
+func (s *Secret) End() time.Time {
+	if s.Retired.IsZero() {
+		return s.Expires
+	}
+	return s.Retired
+}
+
 // Remembered reports whether a secret that is no longer live is one whose use
 // is recognised as a lagging deployment and not counted as a failure.
 func (s *Secret) Remembered(now time.Time) bool {
-	end := s.Retired
-	if end.IsZero() {
-		end = s.Expires
-	}
+	end := s.End()
 	return !end.IsZero() && now.Sub(end) < RetiredSecretMemory
 }
 
@@ -240,10 +245,15 @@ type Change struct {
 	Kind     Kind
 	// ID is the key's, role's, … id; for a lock, the key's.
 	ID string
-	// ClientID is set for keys and locks, whose caches are found by it.
+	// ClientID is the key's, for keys, locks and sessions: cached keys are found by it.
 	ClientID string
 	// CustomerID is set for microtenants, whose ids are unique in their customer.
 	CustomerID string
+}
+
+// Expired reports whether the key's time is over at now.
+func (k *Key) Expired(now time.Time) bool {
+	return !k.ExpiresAt.IsZero() && !now.Before(k.ExpiresAt)
 }
 
 // SecretByID is the secret with that id, live or not, nil if there is none.

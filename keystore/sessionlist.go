@@ -85,38 +85,3 @@ func CheckSessionState(state string) error {
 	}
 	return fmt.Errorf("unknown session state %q, expected %s, %s or %s", state, SessionActive, SessionEnded, SessionExpired)
 }
-
-// Lock is a lock in force, of a whole client or of one source of it, and the
-// key that it locks.
-type Lock struct {
-	Tally
-	KeyName       string
-	ClientID      string
-	CustomerID    string
-	MicrotenantID string
-}
-
-// LockQuery selects locks in force, by name of the key; the whole client's goes
-// before those of its sources. Zero fields do not filter.
-type LockQuery struct {
-	CustomerID    string
-	MicrotenantID string
-	// AllCustomers must be set for a query that names no customer.
-	AllCustomers bool
-	// After continues behind this place; nil starts at the beginning.
-	After *KeyCursor
-	// Offset skips; used instead of After.
-	Offset int
-	// Limit is the most locks to list; 0 only counts.
-	Limit int
-}
-
-// Cursor is the place of a lock in the list. No id holds a space, so sources
-// sort within their key.
-func (l *Lock) Cursor() KeyCursor { return KeyCursor{Value: l.KeyName, ID: l.KeyID + " " + l.Source} }
-
-// Behind reports whether the lock stands behind a place in the list.
-func (l *Lock) Behind(at KeyCursor) bool {
-	c := l.Cursor()
-	return c.Value > at.Value || c.Value == at.Value && c.ID > at.ID
-}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
 )
 
@@ -44,7 +43,7 @@ func (m Mask) Names() []string {
 	return names
 }
 
-// String is the word of a single action, `full`, `view`, or a comma-separated list.
+// String is `full`, `none`, or the words of the actions separated by commas.
 func (m Mask) String() string {
 	switch m {
 	case Full:
@@ -180,14 +179,4 @@ func (p Permissions) Clone() Permissions {
 		c[k] = v
 	}
 	return c
-}
-
-// Names lists the entries' names, sorted.
-func (p Permissions) Names() []string {
-	names := make([]string, 0, len(p))
-	for n := range p {
-		names = append(names, n)
-	}
-	slices.Sort(names)
-	return names
 }

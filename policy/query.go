@@ -45,15 +45,7 @@ func sameName(key, name string) bool {
 			return sameNameDecoded(key, name)
 		}
 	}
-	if len(key) != len(name) {
-		return false
-	}
-	for i := range len(key) {
-		if lower(key[i]) != lower(name[i]) {
-			return false
-		}
-	}
-	return true
+	return strings.EqualFold(key, name) // both are ASCII
 }
 
 // sameNameDecoded compares what is left of key once decoded, without blanks and

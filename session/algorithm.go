@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"fmt"
+	"strings"
 
 	"github.com/go-jose/go-jose/v4"
 )
@@ -40,5 +41,5 @@ func generate(algorithm string) (crypto.Signer, error) {
 	case RS256:
 		return rsa.GenerateKey(rand.Reader, rsaBits)
 	}
-	return nil, fmt.Errorf("unknown signing algorithm %q", algorithm)
+	return nil, fmt.Errorf("unknown signing algorithm %q, expected %s", algorithm, strings.Join(Algorithms(), ", "))
 }

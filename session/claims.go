@@ -16,8 +16,6 @@ import (
 const (
 	// tokenType is the header's typ (RFC 9068 section 2.1).
 	tokenType = "at+jwt"
-	// maxToken bounds a token, in bytes.
-	maxToken = 16 << 10
 	// leeway is how far a token's nbf and iat may lie ahead of this node's clock.
 	leeway = 60 * time.Second
 	// maxTime bounds the times in a token: the year 9999, far from any overflow.
@@ -39,7 +37,7 @@ type Claims struct {
 	// Subject is the client itself, the resource owner of its own grant.
 	Subject  string `json:"sub"`
 	ClientID string `json:"client_id"`
-	// ID is the jti: the session's id, see sessionID.
+	// ID is the jti: the session's id, see keystore.SessionID.
 	ID string `json:"jti"`
 	// The times are seconds since the epoch.
 	IssuedAt  int64 `json:"iat"`
@@ -96,8 +94,8 @@ type unverified struct {
 // parse takes a compact JWS apart. Header members that point at keys elsewhere or
 // carry one are refused unread: nothing is fetched, ever.
 func parse(token, typ string) (unverified, error) {
-	if len(token) > maxToken {
-		return unverified{}, invalid("over %d bytes", maxToken)
+	if len(token) > credential.MaxBearer { // one that comes in a form was not looked at before
+		return unverified{}, invalid("over %d bytes", credential.MaxBearer)
 	}
 	jws, err := jose.ParseSignedCompact(token, accepted)
 	if err != nil {

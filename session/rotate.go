@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+	"go.uber.org/zap"
 
 	"github.com/keyreeve/keyreeve/credential"
 	"github.com/keyreeve/keyreeve/keystore"
@@ -16,8 +17,8 @@ import (
 const (
 	// signFor is how long a key signs.
 	signFor = 30 * 24 * time.Hour
-	// announceFor is how long before it signs a key is published, at least: longer
-	// than upstreams keep the JWKS (its Cache-Control says jwksMaxAge).
+	// announceFor is how long before it signs a key is published, at least: far
+	// longer than the published keys may be kept (see package endpoint).
 	announceFor = 24 * time.Hour
 	// keepFor is how long a key is published after it signed last: the longest
 	// lifetime of a token, and some for clocks.
@@ -35,9 +36,17 @@ func (t *Tokens) signer(ctx context.Context, now policy.Instant) (*signingPair, 
 		return nil, err
 	}
 	key := set.signer(t.settings.Algorithm, now.Wall)
-	if key == nil || t.successorDue(set, key, now.Wall) {
+	switch {
+	case key == nil:
 		if key, err = t.addKey(ctx, now); err != nil {
 			return nil, err
+		}
+	case t.successorDue(set, key, now.Wall) && t.tryAgain(now):
+		// Without the store the key in use goes on: there are days left to try.
+		if next, err := t.addKey(ctx, now); err == nil {
+			key = next
+		} else {
+			t.keys.Logger().Warn("the next signing key could not be made; trying again", zap.Error(err))
 		}
 	}
 	if p := t.private.Load(); p != nil && p.key.id == key.id {
@@ -74,6 +83,15 @@ func (t *Tokens) rewrap(ctx context.Context, key *verifyingKey, private crypto.S
 
 func (t *Tokens) successorDue(set *keySet, key *verifyingKey, now time.Time) bool {
 	return now.After(key.record.SignUntil.Add(-signTogether-t.announced())) && !set.successor(key)
+}
+
+// tryAgainAfter bounds how often making a successor is tried.
+const tryAgainAfter = time.Minute
+
+// tryAgain reports whether this caller is the one to try now.
+func (t *Tokens) tryAgain(now policy.Instant) bool {
+	last := t.tried.Load()
+	return (last == 0 || now.Since-time.Duration(last) >= tryAgainAfter) && t.tried.CompareAndSwap(last, int64(now.Since))
 }
 
 // announced is how long a key is known before it signs: to every node, none of

@@ -21,7 +21,7 @@ type sealer struct{ ring *credential.Keyring }
 func (s sealer) aead(masterKeyID string) (cipher.AEAD, error) {
 	key, ok := s.ring.Derive(masterKeyID, sealInfo)
 	if !ok {
-		return nil, fmt.Errorf("master key %s is not at hand", masterKeyID)
+		return nil, fmt.Errorf("a signing key is sealed under master key %s, which is not configured: name it after the current one", masterKeyID)
 	}
 	block, err := aes.NewCipher(key[:])
 	if err != nil {

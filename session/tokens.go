@@ -49,6 +49,7 @@ type Tokens struct {
 	private  atomic.Pointer[signingPair] // the signer in use, opened
 	flight   singleflight.Group
 	asked    atomic.Int64 // Instant.Since of the latest look for an unknown key id
+	tried    atomic.Int64 // Instant.Since of the latest try to make a successor
 }
 
 // NewTokens makes the service. The issuer must be known: see Settings.
@@ -58,9 +59,6 @@ func NewTokens(keys *keystore.Cached, ring *credential.Keyring, verified *Verifi
 	}
 	return &Tokens{keys: keys, seal: sealer{ring}, settings: settings, verified: verified}
 }
-
-// Issuer is the `iss` of tokens.
-func (t *Tokens) Issuer() string { return t.settings.Issuer }
 
 // Issued is a token just made.
 type Issued struct {

@@ -39,6 +39,7 @@ func New(svc *lifecycle.Service, auth Authenticate) *API {
 	h.UseMiddleware(onlyKnownQuery, badRequestFor422)
 	a.addKeys(h)
 	a.addLocks(h)
+	a.addSessions(h)
 	a.addRoles(h)
 	a.addSpec(h)
 	return a

@@ -12,10 +12,22 @@ type lockOutput struct {
 	Body lifecycle.Lock
 }
 
+type listLocksInput struct {
+	CustomerID    string `query:"customer_id"`
+	MicrotenantID string `query:"microtenant_id"`
+	PageParams
+}
+
 func (a *API) addLocks(h huma.API) {
 	tags := []string{"locks"}
+	register(h, huma.Operation{OperationID: "list-locks", Method: http.MethodGet, Path: "/v1/locks", Summary: "List the locks in force, by name of the key", Tags: tags}, nil, a.listLocks)
 	register(h, huma.Operation{OperationID: "get-key-lock", Method: http.MethodGet, Path: "/v1/keys/{id}/lock", Summary: "Show a key's lock", Tags: tags}, nil, a.getLock)
 	register(h, huma.Operation{OperationID: "unlock-key", Method: http.MethodDelete, Path: "/v1/keys/{id}/lock", Summary: "Unlock a key and clear its failures", Tags: tags}, nil, a.unlock)
+}
+
+func (a *API) listLocks(c *call, in *listLocksInput) (*listOutput[lifecycle.LockedKey], error) {
+	page, err := a.svc.ListLocks(c.r.Context(), c.actor, lifecycle.LockFilter{CustomerID: in.CustomerID, MicrotenantID: in.MicrotenantID, Paging: in.paging()})
+	return &listOutput[lifecycle.LockedKey]{Body: page}, err
 }
 
 func (a *API) getLock(c *call, in *KeyID) (*lockOutput, error) {

@@ -17,7 +17,7 @@ const schemaPrefix = "#/components/schemas/"
 // into our bodies, no global of huma's changed.
 func humaConfig() huma.Config {
 	c := huma.DefaultConfig("Keyreeve admin API", "1")
-	c.Info.Description = "Keys, roles, tenants and locks of a Keyreeve gate. Signed in by an API key whose role names the keyreeve/ resources."
+	c.Info.Description = "Keys, roles, tenants, locks and sessions of a Keyreeve gate. Signed in by an API key whose role names the keyreeve/ resources."
 	c.CreateHooks = nil // adds $schema members and Link headers
 	c.DocsPath, c.SchemasPath = "", ""
 	c.OpenAPIPath = "" // addSpec serves the one document

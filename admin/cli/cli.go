@@ -34,6 +34,9 @@ type Env struct {
 	// admin API over it, its paths beginning with /v1/, acting as `local`, and
 	// what closes it again. nil where the build cannot.
 	Offline func(ctx context.Context, configPath string) (http.Handler, func() error, error)
+	// Diagnose looks at what a configuration file names, without a server and
+	// without changing anything. nil where the build cannot.
+	Diagnose func(ctx context.Context, configPath string) Diagnosis
 	// Exit turns an exit code other than 0 into the error that the command
 	// returns, after err was reported on Stderr. The default is *CodeError.
 	// Within Caddy's main function, it must be an error from which that takes
@@ -77,7 +80,7 @@ type Group struct {
 
 // Groups lists every group of the tree.
 func Groups() []Group {
-	return []Group{keyGroup}
+	return []Group{keyGroup, lockGroup, sessionGroup, roleGroup, doctorGroup}
 }
 
 // Commands returns the groups as commands, ready to be added to a parent.
@@ -112,6 +115,10 @@ func newConsole(cmd *cobra.Command, env Env) *console {
 	cmd.SetHelpTemplate(helpTemplate)
 	s.reach.register(cmd.PersistentFlags())
 	s.out.register(cmd.PersistentFlags())
+	s.complete(cmd, "output", forms...)
+	for _, plain := range []string{"address", "url", "timeout"} {
+		s.complete(cmd, plain) // never a file
+	}
 
 	cmd.SilenceErrors, cmd.SilenceUsage = true, true
 	cmd.Args = cobra.ArbitraryArgs
@@ -124,6 +131,16 @@ func newConsole(cmd *cobra.Command, env Env) *console {
 	return s
 }
 
+// newGroup is newConsole with what the group says of itself.
+func newGroup(cmd *cobra.Command, env Env, use, short, long, example string) *console {
+	s := newConsole(cmd, env)
+	program := strings.NewReplacer("PROGRAM", s.env.Program)
+	cmd.Use, cmd.Short = use, short
+	cmd.Long = program.Replace(strings.TrimSpace(long))
+	cmd.Example = program.Replace(strings.Trim(example, "\n"))
+	return s
+}
+
 // helpTemplate is cobra's own, without what the root command may have appended.
 const helpTemplate = `{{with (or .Long .Short)}}{{. | trimTrailingWhitespaces}}
 
@@ -133,9 +150,12 @@ const helpTemplate = `{{with (or .Long .Short)}}{{. | trimTrailingWhitespaces}}
 type verb struct {
 	// use is the command's name and arguments, as cobra writes them.
 	use, short, long, example string
-	// args names the arguments; each must be given.
-	args []string
-	run  func(ctx context.Context, c *client, args []string) error
+	// args names the arguments; each must be given, but the last where optional.
+	args     []string
+	optional bool
+	// keyArg: the argument is a key, which the shell may complete.
+	keyArg bool
+	run    func(ctx context.Context, c *client, args []string) error
 }
 
 // add makes v a command under parent. Flags are then added to what it returns.
@@ -150,8 +170,9 @@ func (s *console) add(parent *cobra.Command, v verb) *cobra.Command {
 		SilenceUsage:  true,
 	}
 	cmd.Args = func(c *cobra.Command, args []string) error {
-		return s.finish(c, checkArgs(v.args, args))
+		return s.finish(c, v.checkArgs(args))
 	}
+	cmd.ValidArgsFunction = s.completeArgs(v)
 	cmd.RunE = func(c *cobra.Command, args []string) error {
 		return s.finish(c, s.run(c, v, args))
 	}
@@ -159,12 +180,16 @@ func (s *console) add(parent *cobra.Command, v verb) *cobra.Command {
 	return cmd
 }
 
-func checkArgs(names, args []string) error {
-	if len(args) < len(names) {
-		return usagef("%s is missing", names[len(args)])
+func (v verb) checkArgs(args []string) error {
+	least := len(v.args)
+	if v.optional {
+		least--
 	}
-	if len(args) > len(names) {
-		return usagef("unexpected argument %q", printable(args[len(names)]))
+	if len(args) < least {
+		return usagef("%s is missing", v.args[len(args)])
+	}
+	if len(args) > len(v.args) {
+		return usagef("unexpected argument %q", printable(args[len(v.args)]))
 	}
 	return nil
 }

@@ -71,6 +71,8 @@ type call struct {
 type reply struct {
 	body []byte
 	etag string
+	// date is the Date header.
+	date string
 }
 
 // do sends one request. An answer other than 2xx is a *problem.
@@ -100,7 +102,7 @@ func (c *client) do(ctx context.Context, in call) (*reply, error) {
 	if resp.StatusCode == http.StatusAccepted {
 		c.console.notePending(body)
 	}
-	return &reply{body: body, etag: resp.Header.Get("ETag")}, nil
+	return &reply{body: body, etag: resp.Header.Get("ETag"), date: resp.Header.Get("Date")}, nil
 }
 
 func (c *client) request(ctx context.Context, in call) (*http.Request, error) {

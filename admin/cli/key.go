@@ -2,8 +2,6 @@ package cli
 
 import (
 	"context"
-	"net/http"
-	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -13,18 +11,14 @@ var keyGroup = Group{
 	Name:  "key",
 	Short: "Manage API keys",
 	Configure: func(cmd *cobra.Command, env Env) {
-		s := newConsole(cmd, env)
-		cmd.Use, cmd.Short = "key", "Manage API keys"
-		program := strings.NewReplacer("PROGRAM", s.env.Program)
-		cmd.Long = program.Replace(strings.TrimSpace(keyLong))
-		cmd.Example = program.Replace(strings.Trim(keyExample, "\n"))
+		s := newGroup(cmd, env, "key", "Manage API keys", keyLong, keyExample)
 		s.addKeyCreate(cmd)
 		s.addKeyList(cmd)
 		s.addKeyGet(cmd)
 		s.addKeyEdit(cmd)
 		s.addKeyEnabled(cmd, "enable", "Let a disabled key be used again", true)
 		s.addKeyEnabled(cmd, "disable", "Refuse a key until it is enabled again", false)
-		s.addKeyUnlock(cmd)
+		s.addUnlock(cmd, "key")
 		s.addKeyDelete(cmd)
 	},
 }
@@ -57,6 +51,12 @@ func (n *narrow) register(flags *pflag.FlagSet) {
 	flags.StringVar(&n.microtenant, "microtenant", "", "id of the microtenant, likewise")
 }
 
+// registerFilter adds the same flags to a list.
+func (n *narrow) registerFilter(flags *pflag.FlagSet) {
+	flags.StringVar(&n.customer, "customer", "", "id of the customer")
+	flags.StringVar(&n.microtenant, "microtenant", "", "id of the microtenant")
+}
+
 func (s *console) addKeyGet(parent *cobra.Command) {
 	var in narrow
 	cmd := s.add(parent, verb{
@@ -68,45 +68,14 @@ stored and cannot be shown.`,
 		example: `
   PROGRAM key get ci-deploy
   PROGRAM key get ci-deploy -o json | jq .lock`,
-		args: []string{"KEY"},
+		args:   []string{"KEY"},
+		keyArg: true,
 		run: func(ctx context.Context, c *client, args []string) error {
 			k, err := c.findKey(ctx, args[0], in)
 			if err != nil {
 				return err
 			}
 			return s.writeKey(&k.key, k.reply.body)
-		},
-	})
-	in.register(cmd.Flags())
-}
-
-func (s *console) addKeyUnlock(parent *cobra.Command) {
-	var in narrow
-	cmd := s.add(parent, verb{
-		use:   "unlock KEY",
-		short: "End a key's lock and clear its failed attempts",
-		long: `
-End a key's lock, and its locks by source network, and clear its count of
-failed attempts. A lock also ends by itself when its time is over. A key that
-is disabled or expired stays so.`,
-		example: `
-  PROGRAM key list --state locked
-  PROGRAM key unlock ci-deploy`,
-		args: []string{"KEY"},
-		run: func(ctx context.Context, c *client, args []string) error {
-			k, err := c.findKey(ctx, args[0], in)
-			if err != nil {
-				return err
-			}
-			if _, err := c.do(ctx, call{method: http.MethodDelete, path: keyPath(k.ID) + "/lock"}); err != nil {
-				return err
-			}
-			was := "was not locked; its count is cleared"
-			if k.Lock.Locked {
-				was = "is unlocked"
-			}
-			s.note("%s (%s) %s", printable(k.Name), printable(k.ClientID), was)
-			return nil
 		},
 	})
 	in.register(cmd.Flags())
@@ -125,15 +94,7 @@ func (s *console) writeKey(k *key, body []byte) error {
 			columns = append([]string{}, columns...)
 			columns, cells = append(columns, "client_secret"), append(cells, k.ClientSecret)
 		}
-		w := newCSV(s.env.Stdout)
-		if err := w.row(columns); err != nil {
-			return err
-		}
-		if err := w.row(cells); err != nil {
-			return err
-		}
-		w.Flush()
-		return w.Error()
+		return newCSV(s.env.Stdout).all([][]string{columns, cells})
 	}
 	return writeTable(s.env.Stdout, nil, k.details(s.colours(s.env.Stdout)))
 }

@@ -1,15 +1,9 @@
 package cli
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -21,17 +15,16 @@ const (
 	rolesPath = "/v1/roles"
 )
 
-// maxPageSize is the largest page that the API gives.
-const maxPageSize = "500"
-
 var states = []string{"active", "disabled", "locked", "expired"}
+
+// keyList is the list of keys.
+var keyList = listingOf(keysPath, "keys", keyHeader, keyColumns, (*key).row, (*key).cells)
 
 // listFlags are the filters of `key list`.
 type listFlags struct {
-	text, state, role, source, sort, cursor string
-	narrow                                  narrow
-	pageSize, page                          int
-	all                                     bool
+	text, state, role, source, sort string
+	narrow                          narrow
+	pageFlags
 }
 
 func (s *console) addKeyList(parent *cobra.Command) {
@@ -55,13 +48,12 @@ follows the pages to the end. Filters add up: a key must pass each of them.`,
 	flags.StringVar(&f.state, "state", "", "one of "+strings.Join(states, ", "))
 	flags.StringVar(&f.role, "role", "", "id or name of the role")
 	flags.StringVar(&f.source, "source", "", "name of the external system that owns the key")
-	flags.StringVar(&f.narrow.customer, "customer", "", "id of the customer")
-	flags.StringVar(&f.narrow.microtenant, "microtenant", "", "id of the microtenant")
+	f.narrow.registerFilter(flags)
 	flags.StringVar(&f.sort, "sort", "", "field to sort by, with - in front from last to first: name, created_at,\nmodified_at, client_id (default name)")
-	flags.IntVar(&f.pageSize, "page-size", 0, "keys a page, at most "+maxPageSize+" (default 20)")
-	flags.IntVar(&f.page, "page", 0, "number of the page, from 1")
-	flags.StringVar(&f.cursor, "cursor", "", "continue behind an earlier page, by its next_cursor")
-	flags.BoolVar(&f.all, "all", false, "every page")
+	f.pageFlags.register(flags, "keys")
+	s.complete(cmd, "state", states...)
+	s.complete(cmd, "sort", "name", "-name", "created_at", "-created_at", "modified_at", "-modified_at", "client_id", "-client_id")
+	s.completeRole(cmd)
 }
 
 func (c *client) listKeys(ctx context.Context, f listFlags) error {
@@ -76,157 +68,18 @@ func (c *client) listKeys(ctx context.Context, f listFlags) error {
 		}
 		q.Set("role_id", id)
 	}
-	if f.all {
-		return c.listAll(ctx, q)
-	}
-	p, err := c.page(ctx, keysPath, q)
-	if err != nil {
-		return err
-	}
-	if err := c.console.writeKeys(p); err != nil {
-		return err
-	}
-	if p.NextCursor != "" && c.console.out.form != formJSON && c.console.out.form != formYAML {
-		c.console.note("%d of %s keys; --all lists every one, --cursor %s the next page",
-			len(p.Items), p.total(), printable(p.NextCursor))
-	}
-	return nil
+	return c.list(ctx, keyList, q, f.all)
 }
 
 func (f *listFlags) query() (url.Values, error) {
-	switch {
-	case f.state != "" && !slices.Contains(states, f.state):
+	if f.state != "" && !slices.Contains(states, f.state) {
 		return nil, usagef("--state %q is no state, expected %s", printable(f.state), strings.Join(states, ", "))
-	case f.all && (f.page != 0 || f.cursor != ""):
-		return nil, usagef("--all begins at the beginning: leave out --page and --cursor")
-	case f.page != 0 && f.cursor != "":
-		return nil, usagef("--page and --cursor exclude each other")
-	case f.page < 0 || f.pageSize < 0:
-		return nil, usagef("--page and --page-size must be at least 1")
 	}
-	q := url.Values{}
-	f.narrow.apply(q)
-	for name, value := range map[string]string{
-		"q": f.text, "state": f.state, "source": f.source, "sort": f.sort, "cursor": f.cursor,
-	} {
-		if value != "" {
-			q.Set(name, value)
-		}
-	}
-	if f.page != 0 {
-		q.Set("page", strconv.Itoa(f.page))
-	}
-	if f.pageSize != 0 {
-		q.Set("page_size", strconv.Itoa(f.pageSize))
-	} else if f.all {
-		q.Set("page_size", maxPageSize)
-	}
-	return q, nil
-}
-
-// page asks for one page of the list at path.
-func (c *client) page(ctx context.Context, path string, q url.Values) (*page, error) {
-	r, err := c.do(ctx, call{method: http.MethodGet, path: path, query: q})
+	q, err := f.pageFlags.query()
 	if err != nil {
 		return nil, err
 	}
-	p := &page{raw: r.body}
-	if err := json.Unmarshal(r.body, p); err != nil {
-		return nil, fmt.Errorf("reading the list from %s: %w", c.where, err)
-	}
-	return p, nil
-}
-
-func (p *page) total() string {
-	if p.Total == nil {
-		return "more"
-	}
-	return strconv.FormatInt(*p.Total, 10)
-}
-
-// eachPage walks the pages from q on until the last, or until fn fails; errStop
-// from fn ends it without an error.
-func (c *client) eachPage(ctx context.Context, path string, q url.Values, fn func(*page) error) error {
-	for {
-		p, err := c.page(ctx, path, q)
-		if err != nil {
-			return err
-		}
-		if err := fn(p); err != nil {
-			if errors.Is(err, errStop) {
-				return nil
-			}
-			return err
-		}
-		if p.NextCursor == "" {
-			return nil
-		}
-		if p.NextCursor == q.Get("cursor") {
-			return fmt.Errorf("%s gave the same page twice", c.where)
-		}
-		q.Set("cursor", p.NextCursor)
-	}
-}
-
-// writeKeys writes one page in the chosen form.
-func (s *console) writeKeys(p *page) error {
-	switch s.out.form {
-	case formJSON:
-		return writeJSON(s.env.Stdout, p.raw)
-	case formYAML:
-		return writeYAML(s.env.Stdout, p.raw)
-	}
-	keys, err := p.keys()
-	if err != nil {
-		return err
-	}
-	if s.out.form == formCSV {
-		w := newCSV(s.env.Stdout)
-		if err := w.row(keyColumns); err != nil {
-			return err
-		}
-		return w.keys(keys)
-	}
-	rows := make([][]string, len(keys))
-	for i := range keys {
-		rows[i] = keys[i].row(s.colours(s.env.Stdout))
-	}
-	return writeTable(s.env.Stdout, keyHeader, rows)
-}
-
-func (w csvWriter) keys(keys []key) error {
-	for i := range keys {
-		if err := w.row(keys[i].cells()); err != nil {
-			return err
-		}
-	}
-	w.Flush()
-	return w.Error()
-}
-
-// listAll writes every page as one list. JSON and CSV go out page by page, so
-// that a million keys need no more memory than one page; the other forms have
-// to see all rows first.
-func (c *client) listAll(ctx context.Context, q url.Values) error {
-	s, done := c.console, 0
-	out := bufio.NewWriter(s.env.Stdout)
-	sink := s.sink(out)
-	progress := isTerminal(s.env.Stderr)
-	err := c.eachPage(ctx, keysPath, q, func(p *page) error {
-		if err := sink.add(p); err != nil {
-			return err
-		}
-		done += len(p.Items)
-		if progress && (p.NextCursor != "" || done > len(p.Items)) {
-			fmt.Fprintf(s.env.Stderr, "\r%d of %s keys ", done, p.total())
-		}
-		return nil
-	})
-	if progress {
-		fmt.Fprint(s.env.Stderr, "\r\x1b[K")
-	}
-	if err == nil {
-		err = sink.end()
-	}
-	return errors.Join(err, out.Flush())
+	f.narrow.apply(q)
+	set(q, map[string]string{"q": f.text, "state": f.state, "source": f.source, "sort": f.sort})
+	return q, nil
 }

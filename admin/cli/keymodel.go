@@ -2,7 +2,6 @@ package cli
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -40,15 +39,6 @@ type key struct {
 	ModifiedBy string `json:"modified_by"`
 }
 
-// page is one page of a list.
-type page struct {
-	Items      []json.RawMessage `json:"items"`
-	NextCursor string            `json:"next_cursor"`
-	Total      *int64            `json:"total"`
-
-	raw []byte
-}
-
 func (p *page) keys() ([]key, error) {
 	keys := make([]key, len(p.Items))
 	for i, item := range p.Items {
@@ -58,9 +48,6 @@ func (p *page) keys() ([]key, error) {
 	}
 	return keys, nil
 }
-
-// errStop ends a walk over pages early, without being an error.
-var errStop = errors.New("stop")
 
 // keyHeader are the columns of a list of keys, in a table.
 var keyHeader = []string{"NAME", "CLIENT ID", "STATE", "ROLE", "CUSTOMER", "MICROTENANT", "SESSION", "CREATED", "ID"}

@@ -62,6 +62,7 @@ customer, no wider networks, no later expiry.`,
 	cmd.Flags().StringVar(&f.customer, "customer", "", "id of the customer it belongs to (default your own)")
 	cmd.Flags().StringVar(&f.microtenant, "microtenant", "", "id of the customer's microtenant it is confined to")
 	cmd.Flags().BoolVar(&f.disabled, "disabled", false, "make it, but refuse it until it is enabled")
+	s.completeRole(cmd)
 }
 
 func (c *client) createKey(ctx context.Context, name string, f *keyFlags) error {
@@ -160,7 +161,8 @@ customer and microtenant cannot be changed; its secret neither.`,
   PROGRAM key edit ci-deploy --name ci-release --label team=release
   PROGRAM key edit ci-deploy --role role_api_read_only
   PROGRAM key edit ci-deploy --expires never --cidr any --label team-`,
-		args: []string{"KEY"},
+		args:   []string{"KEY"},
+		keyArg: true,
 		run: func(ctx context.Context, c *client, args []string) error {
 			return c.editKey(ctx, args[0], f)
 		},
@@ -171,6 +173,7 @@ customer and microtenant cannot be changed; its secret neither.`,
 		"key=value to set a label, key- to remove it; may be repeated")
 	cmd.Flags().StringVar(&f.name, "name", "", "new name")
 	cmd.Flags().StringVar(&f.role, "role", "", "id or name of the new role")
+	s.completeRole(cmd)
 }
 
 func (c *client) editKey(ctx context.Context, ref string, f *keyFlags) error {
@@ -222,6 +225,7 @@ func (s *console) addKeyEnabled(parent *cobra.Command, name, short string, enabl
 		long:    short + ". " + effect,
 		example: "  PROGRAM key " + name + " ci-deploy",
 		args:    []string{"KEY"},
+		keyArg:  true,
 		run: func(ctx context.Context, c *client, args []string) error {
 			k, err := c.findKey(ctx, args[0], in)
 			if err != nil {
@@ -246,7 +250,8 @@ elsewhere --yes is needed. To stop a key for a while, disable it.`,
 		example: `
   PROGRAM key delete ci-deploy
   PROGRAM key delete ci-deploy --yes`,
-		args: []string{"KEY"},
+		args:   []string{"KEY"},
+		keyArg: true,
 		run: func(ctx context.Context, c *client, args []string) error {
 			if !yes && !isTerminal(s.env.Stdin) {
 				return usagef("--yes is missing: without a terminal nothing can be asked")

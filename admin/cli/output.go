@@ -115,6 +115,17 @@ func (w csvWriter) row(cells []string) error {
 	return w.Write(safe)
 }
 
+// all writes rows and sends them on their way.
+func (w csvWriter) all(rows [][]string) error {
+	for _, r := range rows {
+		if err := w.row(r); err != nil {
+			return err
+		}
+	}
+	w.Flush()
+	return w.Error()
+}
+
 // neutral puts an apostrophe before a cell that a spreadsheet would evaluate
 // (OWASP, CSV injection).
 func neutral(cell string) string {
@@ -164,7 +175,7 @@ func isTerminal(stream any) bool {
 
 // paint colours a key's state.
 func paint(state string) string {
-	code := map[string]string{"active": "32", "disabled": "90", "locked": "31", "expired": "33"}[state]
+	code := map[string]string{"active": "32", "disabled": "90", "locked": "31", "expired": "33", "ended": "90"}[state]
 	if code == "" {
 		return state
 	}

@@ -12,17 +12,17 @@ type sink interface {
 	end() error
 }
 
-func (s *console) sink(w io.Writer) sink {
+func (s *console) sink(l listing, w io.Writer) sink {
 	switch s.out.form {
 	case formJSON:
 		return &jsonSink{w: w}
 	case formCSV:
-		return &csvSink{w: newCSV(w)}
+		return &csvSink{listing: l, w: newCSV(w)}
 	case formYAML:
 		body := &bytes.Buffer{}
 		return &yamlSink{jsonSink: jsonSink{w: body}, body: body, out: w}
 	}
-	return &tableSink{w: w, colours: s.colours(s.env.Stdout), rows: [][]string{}}
+	return &tableSink{listing: l, w: w, colours: s.colours(s.env.Stdout)}
 }
 
 // jsonSink writes an answer of the API's form whose items are those of all pages.
@@ -68,41 +68,36 @@ func (s *yamlSink) end() error {
 }
 
 type csvSink struct {
+	listing
 	w      csvWriter
 	headed bool
 }
 
 func (s *csvSink) add(p *page) error {
-	keys, err := p.keys()
+	rows, err := s.cells(p.Items)
 	if err != nil {
 		return err
 	}
 	if !s.headed {
 		s.headed = true
-		if err := s.w.row(keyColumns); err != nil {
-			return err
-		}
+		rows = append([][]string{s.columns}, rows...)
 	}
-	return s.w.keys(keys)
+	return s.w.all(rows)
 }
 
 func (s *csvSink) end() error { return nil }
 
 type tableSink struct {
+	listing
 	w       io.Writer
 	colours bool
-	rows    [][]string
+	all     [][]string
 }
 
 func (s *tableSink) add(p *page) error {
-	keys, err := p.keys()
-	if err != nil {
-		return err
-	}
-	for i := range keys {
-		s.rows = append(s.rows, keys[i].row(s.colours))
-	}
-	return nil
+	rows, err := s.rows(p.Items, s.colours)
+	s.all = append(s.all, rows...)
+	return err
 }
 
-func (s *tableSink) end() error { return writeTable(s.w, keyHeader, s.rows) }
+func (s *tableSink) end() error { return writeTable(s.w, s.header, s.all) }

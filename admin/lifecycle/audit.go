@@ -33,6 +33,7 @@ func (o *op) audit(action string, t target, before, after any) error {
 	if err := o.tx.AddAudit(o.ctx, e); err != nil {
 		return fmt.Errorf("audit event %s not stored: %w", action, err)
 	}
+	o.note(action, t)
 	return nil
 }
 

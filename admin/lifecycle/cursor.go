@@ -19,8 +19,10 @@ const maxCursor = 2048
 
 // Kinds of list that a cursor belongs to.
 const (
-	keyCursor  = "keys"
-	roleCursor = "roles"
+	keyCursor     = "keys"
+	roleCursor    = "roles"
+	lockCursor    = "locks"
+	sessionCursor = "sessions"
 )
 
 // sealed is what a cursor holds, beside its MAC.

@@ -72,6 +72,16 @@ func (p Paging) place(bad *FieldErrors, o *op, scope string) place {
 	return at
 }
 
+// check is place once everything else of the request is checked too; bad is
+// what was found wrong so far.
+func (p Paging) check(o *op, scope string, bad FieldErrors) (place, error) {
+	at := p.place(&bad, o, scope)
+	if err := bad.Err(); err != nil {
+		return at, err
+	}
+	return at, at.err
+}
+
 // KeyFilter selects and orders keys; empty fields do not filter.
 type KeyFilter struct {
 	// Text is found in name, description or client ID, whatever the case.
@@ -99,17 +109,16 @@ func (s *Service) ListKeys(ctx context.Context, a Actor, f KeyFilter) (Page[Key]
 		var bad FieldErrors
 		q := f.query(&bad)
 		scope := o.scope(keyCursor, []string{f.Text, f.State, f.RoleID, f.Source, f.CustomerID, f.MicrotenantID, q.Sort, strconv.FormatBool(q.Desc)})
-		at := f.Paging.place(&bad, o, scope)
-		if err := bad.Err(); err != nil {
+		at, err := f.Paging.check(o, scope, bad)
+		if err != nil {
 			return err
 		}
-		if at.err != nil {
-			return at.err
-		}
 		out = Page[Key]{Items: []Key{}}
-		if !o.bound(&q) {
+		t, some := o.bound(tenant{customerID: q.CustomerID, microtenantID: q.MicrotenantID})
+		if !some {
 			return nil
 		}
+		q.CustomerID, q.MicrotenantID, q.AllCustomers = t.customerID, t.microtenantID, t.all
 		q.After, q.Offset, q.Limit = at.after, at.offset, at.size+1
 		return o.fillKeys(&out, q, at.size, scope)
 	})
@@ -142,23 +151,31 @@ func (f KeyFilter) query(bad *FieldErrors) keystore.KeyQuery {
 	return q
 }
 
-// bound narrows q to what the actor sees; false if that leaves nothing.
-func (o *op) bound(q *keystore.KeyQuery) bool {
+// tenant is the part of the tenants that a list is about.
+type tenant struct {
+	customerID, microtenantID string
+	// all: of every customer.
+	all bool
+}
+
+// bound narrows what was asked for to what the actor sees; false if that leaves
+// nothing.
+func (o *op) bound(asked tenant) (tenant, bool) {
 	if o.actor.AllCustomers {
-		q.AllCustomers = q.CustomerID == ""
-		return true
+		asked.all = asked.customerID == ""
+		return asked, true
 	}
-	if q.CustomerID != "" && q.CustomerID != o.actor.CustomerID {
-		return false
+	if asked.customerID != "" && asked.customerID != o.actor.CustomerID {
+		return tenant{}, false
 	}
-	q.CustomerID = o.actor.CustomerID
+	asked.customerID = o.actor.CustomerID
 	if own := o.actor.MicrotenantID; own != "" {
-		if q.MicrotenantID != "" && q.MicrotenantID != own {
-			return false
+		if asked.microtenantID != "" && asked.microtenantID != own {
+			return tenant{}, false
 		}
-		q.MicrotenantID = own
+		asked.microtenantID = own
 	}
-	return true
+	return asked, true
 }
 
 // fillKeys reads one key more than a page holds, to know whether there are more.

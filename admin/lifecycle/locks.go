@@ -2,9 +2,73 @@ package lifecycle
 
 import (
 	"context"
+	"time"
 
+	"github.com/keyreeve/keyreeve/keystore"
 	"github.com/keyreeve/keyreeve/policy"
 )
+
+// LockedKey is a lock in force and the key that it locks.
+type LockedKey struct {
+	KeyID         string    `json:"key_id"`
+	KeyName       string    `json:"key_name"`
+	ClientID      string    `json:"client_id"`
+	CustomerID    string    `json:"customer_id"`
+	MicrotenantID *string   `json:"microtenant_id" nullable:"true" doc:"null is a key at customer level."`
+	Source        *string   `json:"source" nullable:"true" doc:"Network that alone is locked out (guard mode); null is the whole client."`
+	LockedAt      time.Time `json:"locked_at"`
+	LockedUntil   time.Time `json:"locked_until"`
+}
+
+// LockFilter selects locks; empty fields do not filter.
+type LockFilter struct {
+	CustomerID    string
+	MicrotenantID string
+	Paging
+}
+
+// ListLocks lists the locks in force of the keys that the actor may see, by name.
+func (s *Service) ListLocks(ctx context.Context, a Actor, f LockFilter) (Page[LockedKey], error) {
+	var out Page[LockedKey]
+	err := s.view(ctx, a, func(o *op) error {
+		if err := o.need(ResourceLocks, policy.Read); err != nil {
+			return err
+		}
+		scope := o.scope(lockCursor, []string{f.CustomerID, f.MicrotenantID})
+		at, err := f.Paging.check(o, scope, nil)
+		if err != nil {
+			return err
+		}
+		out = Page[LockedKey]{Items: []LockedKey{}}
+		t, some := o.bound(tenant{customerID: f.CustomerID, microtenantID: f.MicrotenantID})
+		if !some {
+			return nil
+		}
+		locks, total, err := o.r.Locks(ctx, keystore.LockQuery{CustomerID: t.customerID, MicrotenantID: t.microtenantID, AllCustomers: t.all,
+			After: at.after, Offset: at.offset, Limit: at.size + 1})
+		if err != nil {
+			return err
+		}
+		out.Total = total
+		if len(locks) > at.size {
+			locks = locks[:at.size]
+			out.NextCursor = optional(o.sealCursor(scope, locks[at.size-1].Cursor()))
+		}
+		for i := range locks {
+			out.Items = append(out.Items, o.showLock(&locks[i]))
+		}
+		return nil
+	})
+	return out, err
+}
+
+func (o *op) showLock(l *keystore.Lock) LockedKey {
+	until := o.now.Wall.Add(l.Remaining(o.now))
+	return LockedKey{
+		KeyID: l.KeyID, KeyName: l.KeyName, ClientID: l.ClientID, CustomerID: l.CustomerID, MicrotenantID: optional(l.MicrotenantID),
+		Source: optional(l.Source), LockedAt: l.LockedAt.Wall.UTC().Truncate(timePrecision), LockedUntil: until.UTC().Truncate(timePrecision),
+	}
+}
 
 // GetLock shows where a key stands with the lockout policy.
 func (s *Service) GetLock(ctx context.Context, a Actor, keyID string) (Lock, error) {

@@ -150,18 +150,15 @@ func (s *Service) ListRoles(ctx context.Context, a Actor, f RoleFilter) (Page[Ro
 			bad.Add("sort", FieldFormat, "must be name or -name")
 		}
 		scope := o.scope(roleCursor, []string{f.Text, f.CustomerID, f.Sort})
-		place := f.Paging.place(&bad, o, scope)
-		if err := bad.Err(); err != nil {
+		at, err := f.Paging.check(o, scope, bad)
+		if err != nil {
 			return err
-		}
-		if place.err != nil {
-			return place.err
 		}
 		roles, err := o.matchingRoles(f)
 		if err != nil {
 			return err
 		}
-		out = pageOfRoles(o, roles, desc, place, scope)
+		out = pageOfRoles(o, roles, desc, at, scope)
 		return nil
 	})
 	return out, err

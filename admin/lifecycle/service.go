@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/keyreeve/keyreeve/credential"
@@ -32,6 +33,8 @@ type Config struct {
 	// Propagation waits, within its own bound, for a committed revision to reach
 	// the registered nodes. nil is a single node, which has it at once.
 	Propagation func(ctx context.Context, r keystore.Revision) Propagation
+	// Notify is told what was done once it is committed. nil is nobody.
+	Notify func(context.Context, Event)
 }
 
 // Propagation is how far a write has got: nodes that have applied it or can no
@@ -78,6 +81,8 @@ type op struct {
 	tx    keystore.Tx // nil when only reading
 	actor Actor       // with its rights as of this transaction
 	now   policy.Instant
+	// events are what this transaction did.
+	events []Event
 }
 
 // view runs fn on one snapshot, with the actor's rights as of that snapshot.
@@ -90,9 +95,17 @@ func (s *Service) view(ctx context.Context, a Actor, fn func(*op) error) error {
 // update runs fn in one transaction. A store may run fn again after a conflict
 // with another writer, so fn must assign what it returns and never accumulate.
 func (s *Service) update(ctx context.Context, a Actor, fn func(*op) error) (Commit, error) {
+	var done []Event
 	revision, err := s.cfg.Store.Update(ctx, func(tx keystore.Tx) error {
-		return s.run(ctx, a, tx, tx, fn)
+		return s.run(ctx, a, tx, tx, func(o *op) error {
+			err := fn(o)
+			done = o.events
+			return err
+		})
 	})
+	if err == nil || errors.Is(err, keystore.ErrUnseen) {
+		s.notify(ctx, done, revision)
+	}
 	if err != nil {
 		return Commit{}, err
 	}

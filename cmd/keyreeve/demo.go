@@ -139,6 +139,7 @@ func (d *demo) serve() error {
 		"KEYREEVE_ADMIN_HOST":  adminHost,
 		"KEYREEVE_ADMIN_PORT":  adminPort,
 		"KEYREEVE_UPSTREAM":    d.upstream,
+		"KEYREEVE_ISSUER":      "http://" + d.listen,
 		"XDG_CONFIG_HOME":      filepath.Join(d.dir, "config"), // where the master key is made
 	} {
 		if err := os.Setenv(name, value); err != nil {

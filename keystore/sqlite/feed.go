@@ -11,44 +11,14 @@ const changesPerCall = 1000
 
 // Head is the newest revision. While no other connection has committed, SQLite
 // says so from shared memory and the answer of last time stands.
-func (s *Store) Head(ctx context.Context) (head keystore.Revision, err error) {
-	err = s.onFeed(ctx, func(ctx context.Context, r *reader, version int64) error {
-		last := &r.conn.head
-		if !last.known || last.version != version {
-			// Read after the version: what is committed between the two makes the
-			// next version differ, and the head is read again.
-			read, err := r.Head(ctx)
-			if err != nil {
-				return err
-			}
-			*last = headReading{known: true, version: version, head: read}
-		}
-		head = last.head
-		return nil
-	})
-	return head, err
-}
-
-// DataVersion is a number that differs from the last answer if anything was
-// committed since, by this or another process. It says nothing about a store
-// that was opened anew.
-func (s *Store) DataVersion(ctx context.Context) (version int64, err error) {
-	err = s.onFeed(ctx, func(_ context.Context, _ *reader, v int64) error {
-		version = v
-		return nil
-	})
-	return version, err
-}
-
-// onFeed runs fn on the feed's connection with its current data version.
-func (s *Store) onFeed(ctx context.Context, fn func(context.Context, *reader, int64) error) error {
+func (s *Store) Head(ctx context.Context) (keystore.Revision, error) {
 	if err := s.enter(); err != nil {
-		return err
+		return 0, err
 	}
 	defer s.using.Done()
 	c, err := s.feed.get(ctx)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer s.feed.put(c)
 	// As in KeyByClientID: too short to be worth watching ctx.
@@ -56,9 +26,19 @@ func (s *Store) onFeed(ctx context.Context, fn func(context.Context, *reader, in
 	r := &reader{conn: c}
 	var version int64
 	if err := r.row(ctx, []any{&version}, "PRAGMA data_version"); err != nil {
-		return err
+		return 0, err
 	}
-	return fn(ctx, r, version)
+	if c.head.known && c.head.version == version {
+		return c.head.head, nil
+	}
+	// Read after the version: what is committed between the two makes the next
+	// version differ, and the head is read again.
+	head, err := r.Head(ctx)
+	if err != nil {
+		return 0, err
+	}
+	c.head = headReading{known: true, version: version, head: head}
+	return head, nil
 }
 
 func scanChange(scan scanner) (keystore.Change, error) {

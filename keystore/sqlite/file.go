@@ -29,21 +29,48 @@ const (
 // prepareFile makes an empty file of ours, or looks at the one that is there
 // without changing it.
 func prepareFile(ctx context.Context, path string, logger *zap.Logger) error {
+	found, err := Examine(ctx, path)
+	switch {
+	case err != nil:
+		return err
+	case !found.Exists:
+		return createFile(ctx, path)
+	}
+	return protect(path, logger)
+}
+
+// Examination is what can be told of a database without changing it.
+type Examination struct {
+	// Exists is false for a file that is missing or empty, to be made.
+	Exists bool
+	// Schema is the version the database is at, Newest what this program brings it to.
+	Schema, Newest int64
+	// Mode are the file's permissions.
+	Mode fs.FileMode
+}
+
+// Examine looks at a database file without changing it. The error says why it
+// could not be opened: damaged, of another program, of a newer version.
+func Examine(ctx context.Context, path string) (Examination, error) {
+	e := Examination{Newest: newestSchema()}
 	header, err := readHeader(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), err == nil && len(header) == 0:
-		return createFile(ctx, path)
+		return e, nil
 	case err != nil:
-		return fmt.Errorf("reading the key store: %w", err)
+		return e, fmt.Errorf("reading the key store: %w", err)
 	case len(header) < headerSize || string(header[:len(headerMagic)]) != headerMagic:
-		return fmt.Errorf("%s is not an SQLite database, or its header is damaged; name another path or restore a backup", path)
+		return e, fmt.Errorf("%s is not an SQLite database, or its header is damaged; name another path or restore a backup", path)
 	case binary.BigEndian.Uint32(header[68:]) != applicationID:
-		return fmt.Errorf("%s is an SQLite database of another program; name another path for the key store", path)
+		return e, fmt.Errorf("%s is an SQLite database of another program; name another path for the key store", path)
 	}
-	if err := inspect(ctx, path); err != nil {
-		return err
+	info, err := os.Stat(path)
+	if err != nil {
+		return e, fmt.Errorf("reading the key store: %w", err)
 	}
-	return protect(path, logger)
+	e.Exists, e.Mode = true, info.Mode().Perm()
+	e.Schema, err = inspect(ctx, path)
+	return e, err
 }
 
 // readHeader is the first bytes of the file.
@@ -90,16 +117,16 @@ func createFile(ctx context.Context, path string) error {
 	return nil
 }
 
-// inspect reads the schema's version, and a small file as a whole, on a
+// inspect reads the schema's version and checks a small file as a whole, on a
 // connection that cannot write.
-func inspect(ctx context.Context, path string) error {
+func inspect(ctx context.Context, path string) (version int64, err error) {
 	settings := "mode=ro&_query_only=1"
 	if _, err := os.Stat(path + "-journal"); err == nil {
 		settings = "" // died in its first transaction: to be undone before anything can be read
 	}
 	db, err := sql.Open("sqlite", dsn(path, settings+"&_busy_timeout=5000"))
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer db.Close()
 	db.SetMaxOpenConns(1)
@@ -109,25 +136,24 @@ func inspect(ctx context.Context, path string) error {
 		}
 		return fmt.Errorf("the key store %s is damaged or cut short; restore a backup: %w", path, err)
 	}
-	version, err := schemaVersion(ctx, db)
-	if err != nil {
-		return damaged(err)
+	if version, err = schemaVersion(ctx, db); err != nil {
+		return 0, damaged(err)
 	}
 	if version > newestSchema() {
-		return fmt.Errorf("%s has schema %d and this program knows up to %d; run the newer version, or restore a backup made by this one: %w",
+		return version, fmt.Errorf("%s has schema %d and this program knows up to %d; run the newer version, or restore a backup made by this one: %w",
 			path, version, newestSchema(), keystore.ErrNewer)
 	}
 	if info, err := os.Stat(path); err != nil || info.Size() > checkUpTo {
-		return err
+		return version, err
 	}
 	var verdict string
 	if err := db.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&verdict); err != nil {
-		return damaged(err)
+		return version, damaged(err)
 	}
 	if verdict != "ok" {
-		return damaged(errors.New(verdict))
+		return version, damaged(errors.New(verdict))
 	}
-	return nil
+	return version, nil
 }
 
 // protect takes away what others may do with the files: there are verifiers and

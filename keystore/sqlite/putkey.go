@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"time"
 
 	"github.com/keyreeve/keyreeve/keystore"
 )
@@ -128,7 +127,7 @@ func (t *tx) putSecrets(ctx context.Context, k *keystore.Key) error {
 	for pos, s := range k.Secrets {
 		err := t.exec(ctx, `INSERT INTO secrets (key_id, pos, id, verifier, master_key_id, hint, created, expires, retired, ends, last_used)
 			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-			k.ID, pos, s.ID, s.Verifier[:], s.MasterKeyID, s.Hint, millis(s.Created), millis(s.Expires), millis(s.Retired), millis(secretEnd(s)), millis(s.LastUsed))
+			k.ID, pos, s.ID, s.Verifier[:], s.MasterKeyID, s.Hint, millis(s.Created), millis(s.Expires), millis(s.Retired), millis(s.End()), millis(s.LastUsed))
 		if err != nil {
 			return err
 		}
@@ -137,14 +136,6 @@ func (t *tx) putSecrets(ctx context.Context, k *keystore.Key) error {
 		return t.noteMasterKey(ctx, k.Secrets[0].MasterKeyID) // the newest
 	}
 	return nil
-}
-
-// secretEnd is when a secret is or was over, zero for never.
-func secretEnd(s keystore.Secret) time.Time {
-	if s.Retired.IsZero() {
-		return s.Expires
-	}
-	return s.Retired
 }
 
 // noteMasterKey remembers the master key used last: opening the store without it

@@ -102,7 +102,8 @@ func (r *reader) Locks(ctx context.Context, q keystore.LockQuery) ([]keystore.Lo
 		}
 		return struct{}{}, nil
 	}
-	_, err := list(ctx, r, read, `SELECT `+lockColumns+` FROM tallies t JOIN keys k ON k.id = t.key_id
+	_, err := list(ctx, r, read, `SELECT `+lockColumns+` FROM tallies t
+		JOIN (SELECT id, name, client_id, customer_id, microtenant_id FROM keys) k ON k.id = t.key_id
 		WHERE t.locked_for_ns > 0 AND ? IN ('', k.customer_id) AND ? IN ('', k.microtenant_id)
 		ORDER BY k.name, t.key_id, t.source`, q.CustomerID, q.MicrotenantID)
 	if err != nil {

@@ -27,8 +27,8 @@ type Store struct {
 	// writes holds the one connection that writes; whoever has it has the turn.
 	writes  *pool
 	readers *pool
-	// feed is a connection of its own for Head and DataVersion, which are asked
-	// many times a second and must not wait behind long reads.
+	// feed is a connection of its own for Head, which is asked many times a second
+	// and must not wait behind long reads.
 	feed *pool
 
 	dbs []*sql.DB

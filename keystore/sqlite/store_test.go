@@ -88,24 +88,30 @@ func TestAWriterThatHoldsTheDatabaseIsWaitedForWithinTheContext(t *testing.T) {
 	putKeys(t, s, 1, 1)
 }
 
-func TestDataVersionChangesWithEveryCommitAndOnlyThen(t *testing.T) {
+func TestTheHeadKeptOnTheFeedIsReadAgainAfterEveryCommitAndOnlyThen(t *testing.T) {
 	s := newStore(t)
 	other := open(t, s.path, storetest.NewClock())
-	version := func() int64 {
-		v, err := s.DataVersion(t.Context())
+	kept := func() headReading {
+		head, err := s.Head(t.Context())
 		require.NoError(t, err)
-		return v
+		c, err := s.feed.get(t.Context())
+		require.NoError(t, err)
+		defer s.feed.put(c)
+		require.Equal(t, head, c.head.head)
+		return c.head
 	}
-	last := version()
-	require.Equal(t, last, version())
+	last := kept()
+	require.Equal(t, last, kept())
 	for i, writer := range []*Store{s, other, s} {
 		putKeys(t, writer, i, 1)
-		require.NotEqual(t, last, version())
-		last = version()
+		next := kept()
+		require.NotEqual(t, last.version, next.version)
+		require.Equal(t, last.head+1, next.head)
+		last = next
 	}
 	_, err := s.Update(t.Context(), func(keystore.Tx) error { return nil })
 	require.NoError(t, err)
-	require.Equal(t, last, version(), "a transaction that writes nothing is no commit")
+	require.Equal(t, last, kept(), "a transaction that writes nothing is no commit")
 }
 
 func TestAConnectionInDoubtIsReplaced(t *testing.T) {

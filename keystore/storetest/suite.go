@@ -31,6 +31,7 @@ func Run(t *testing.T, newDatabase func(t testing.TB) Database) {
 		{"records", recordCases},
 		{"transactions", transactionCases},
 		{"feed", feedCases},
+		{"sessions and locks", sessionCases},
 		{"lockout", lockoutCases},
 		{"guard", guardCases},
 		{"trim", trimCases},

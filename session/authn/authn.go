@@ -61,7 +61,7 @@ func (id Identity) Subject() policy.Subject {
 		CustomerID:    id.Key.CustomerID,
 		MicrotenantID: id.Key.MicrotenantID,
 		Permissions:   id.Role.Permissions,
-		Microtenant:   id.Directory.Microtenants(),
+		Microtenant:   id.Directory.MicrotenantFunc(),
 	}
 }
 
@@ -200,15 +200,25 @@ func (a *Authenticator) proveSecret(ctx context.Context, r *Result, clientID, se
 	}
 }
 
-// unusable says why a key may not even be tried, "" if it may.
-func (a *Authenticator) unusable(id Identity, from Address, source netip.Prefix, now policy.Instant) string {
+// inactive says why a key may be used by nobody and in no way, "" if it may.
+func (id Identity) inactive(now policy.Instant) string {
 	switch {
 	case !id.Key.Enabled || id.Role == nil:
 		return causeDisabled
 	case !id.Directory.TenantEnabled(id.Key.CustomerID, id.Key.MicrotenantID):
 		return causeTenant
-	case !id.Key.ExpiresAt.IsZero() && !now.Wall.Before(id.Key.ExpiresAt):
+	case id.Key.Expired(now.Wall):
 		return causeExpired
+	}
+	return ""
+}
+
+// unusable says why a key may not even be tried, "" if it may.
+func (a *Authenticator) unusable(id Identity, from Address, source netip.Prefix, now policy.Instant) string {
+	if cause := id.inactive(now); cause != "" {
+		return cause
+	}
+	switch {
 	case len(id.Key.AllowedCIDRs) > 0 && !id.Key.AllowsAddress(from()):
 		return causeNetwork
 	case a.keys.Locked(a.settings.Lockout, id.Key.ID, source, now) > 0:

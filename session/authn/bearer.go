@@ -75,6 +75,9 @@ func (r *Result) refuseToken(reason policy.Reason, cause string) {
 
 // unusableSession says why a good token is refused all the same, "" if it is not.
 func (a *Authenticator) unusableSession(id Identity, claims *session.Claims, from Address, now policy.Instant) (policy.Reason, string) {
+	if cause := id.inactive(now); cause != "" {
+		return policy.ClientInactive, cause
+	}
 	generation, secretID := claims.Origin()
 	secret := id.Key.SecretByID(secretID)
 	var source netip.Prefix // none: only a lock of the whole client counts
@@ -82,12 +85,6 @@ func (a *Authenticator) unusableSession(id Identity, claims *session.Claims, fro
 		source = a.source(from)
 	}
 	switch {
-	case !id.Key.Enabled || id.Role == nil:
-		return policy.ClientInactive, causeDisabled
-	case !id.Directory.TenantEnabled(id.Key.CustomerID, id.Key.MicrotenantID):
-		return policy.ClientInactive, causeTenant
-	case !id.Key.ExpiresAt.IsZero() && !now.Wall.Before(id.Key.ExpiresAt):
-		return policy.ClientInactive, causeExpired
 	case generation != id.Key.Generation:
 		return policy.ClientInactive, causeOldSessions
 	case secret == nil || !secret.Live(now.Wall):

@@ -5,6 +5,8 @@ import (
 	"sync"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/keyreeve/keyreeve/credential"
 	"github.com/keyreeve/keyreeve/keystore"
 )
@@ -49,6 +51,8 @@ func (w *rewrapper) note(s *keystore.Secret, digest [32]byte) {
 		})
 		if err != nil {
 			w.done.Delete(s.ID)
+			w.keys.Logger().Warn("a secret could not be moved to the current master key; the older one is still needed",
+				zap.String("secret_id", s.ID), zap.String("master_key_id", s.MasterKeyID), zap.Error(err))
 		}
 	}()
 }

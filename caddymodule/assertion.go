@@ -1,0 +1,26 @@
+package caddymodule
+
+import (
+	"net/http"
+
+	"github.com/keyreeve/keyreeve/policy"
+)
+
+// assert makes the assertion for a request that is let through, into v. A
+// request that cannot have one is refused: its upstream would not believe it.
+func (g *Gate) assert(r *http.Request, v *verdict, method, path string) {
+	run := g.app.ready(r.Context())
+	if run == nil {
+		v.Decision = unready()
+		return
+	}
+	slot := run.store.enter()
+	defer run.store.leave(slot)
+	assertion, err := run.tokens.Assert(r.Context(), v.Key, v.Role.ID, method, path, run.store.clock.Now())
+	if err != nil {
+		v.Decision = policy.Deny(policy.StoreUnavailable)
+		v.Detail, v.RetryAfter = "making an assertion: "+err.Error(), readyWithin
+		return
+	}
+	v.assertion = assertion
+}
