@@ -65,7 +65,7 @@ func (g *Gate) refuse(w http.ResponseWriter, r *http.Request, d policy.Decision)
 		h.Set("Retry-After", strconv.Itoa(int((d.RetryAfter+time.Second-1)/time.Second)))
 	}
 	switch {
-	case strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc"):
+	case isGRPC(r):
 		return refuseGRPC(w, a, d)
 	case g.ErrorFormat == formatCaddy:
 		return caddyhttp.Error(a.status, errors.New(d.Reason.Code()))
@@ -79,7 +79,8 @@ func (g *Gate) refuse(w http.ResponseWriter, r *http.Request, d policy.Decision)
 }
 
 // challenges lists the WWW-Authenticate values. 401 always has one (RFC 9110
-// section 15.5.2); a lack of permission has one that names the scope.
+// section 15.5.2), of Bearer whatever is enabled; a lack of permission has one
+// that names the scope.
 func (g *Gate) challenges(a answer, d policy.Decision) []string {
 	bearer := "Bearer " + realm
 	switch {
@@ -90,10 +91,7 @@ func (g *Gate) challenges(a answer, d policy.Decision) []string {
 	case a.status != http.StatusUnauthorized:
 		return nil
 	}
-	var list []string
-	if g.forms&credential.FormBearer != 0 || g.forms&credential.FormBasic == 0 {
-		list = append(list, bearer)
-	}
+	list := []string{bearer}
 	if g.forms&credential.FormBasic != 0 {
 		list = append(list, "Basic "+realm+`, charset="UTF-8"`)
 	}
@@ -138,6 +136,14 @@ func writeJSON(w http.ResponseWriter, status int, contentType string, body any) 
 	w.WriteHeader(status)
 	_, _ = w.Write(append(data, '\n')) // the client may be gone; there is nobody to tell
 	return nil
+}
+
+// isGRPC reports a caller that reads its answer from gRPC's own status. gRPC is
+// never spoken over HTTP/1.1, where 200 would pass for a success, and
+// `application/grpc-web` is another protocol.
+func isGRPC(r *http.Request) bool {
+	rest, ok := strings.CutPrefix(r.Header.Get("Content-Type"), "application/grpc")
+	return ok && r.ProtoMajor >= 2 && (rest == "" || rest[0] == '+' || rest[0] == ';')
 }
 
 // refuseGRPC answers as gRPC clients understand it: Trailers-Only, HTTP 200.

@@ -217,9 +217,7 @@ func (a *App) start() error {
 		a.release()
 		return err
 	}
-	shared.keys.Resize(a.sizes.CacheSizes)
-	shared.tokens.Resize(a.sizes.tokens)
-	shared.keys.SetLockout(a.settings.Lockout)
+	a.tune(shared)
 	sessions := a.sessions
 	sessions.MaxStale = a.settings.MaxStale
 	if sessions.Issuer == "" {
@@ -246,11 +244,30 @@ func (a *App) start() error {
 	return nil
 }
 
+// tune applies this configuration to what it shares with others.
+func (a *App) tune(shared *sharedStore) {
+	shared.keys.Resize(a.sizes.CacheSizes)
+	shared.tokens.Resize(a.sizes.tokens)
+	shared.keys.SetLockout(a.settings.Lockout)
+}
+
 // Stop leaves the admin endpoint: to the next configuration, which has taken it
 // already, or back to the one before where this one did not come up.
 func (a *App) Stop() error {
-	active.CompareAndSwap(a, a.previous)
+	previous := a.previous
 	a.previous = nil
+	if !active.CompareAndSwap(a, previous) {
+		// Nothing is handed back to what has ended.
+		if next := active.Load(); next != nil && next.previous == a {
+			next.previous = nil
+		}
+		return nil
+	}
+	if previous != nil {
+		if run := previous.running.Load(); run != nil {
+			previous.tune(run.store)
+		}
+	}
 	return nil
 }
 

@@ -63,7 +63,7 @@ func (p corsPolicy) set(h http.Header, r *http.Request) {
 
 // decorate adds the CORS headers to whatever answers, once, in place of the
 // upstream's own.
-func (p corsPolicy) decorate(w http.ResponseWriter, r *http.Request) http.ResponseWriter {
+func (p corsPolicy) decorate(w http.ResponseWriter, r *http.Request) *corsWriter {
 	return &corsWriter{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, policy: p, request: r}
 }
 
@@ -75,17 +75,25 @@ type corsWriter struct {
 }
 
 func (w *corsWriter) WriteHeader(status int) {
-	if !w.wrote && (status >= 200 || status == http.StatusSwitchingProtocols) {
-		w.wrote = true
-		h := w.Header()
-		for name := range h {
-			if strings.HasPrefix(name, "Access-Control-") {
-				delete(h, name)
-			}
-		}
-		w.policy.set(h, w.request)
+	if status >= 200 || status == http.StatusSwitchingProtocols {
+		w.apply()
 	}
 	w.ResponseWriterWrapper.WriteHeader(status)
+}
+
+// apply puts the headers in, once.
+func (w *corsWriter) apply() {
+	if w.wrote {
+		return
+	}
+	w.wrote = true
+	h := w.Header()
+	for name := range h {
+		if strings.HasPrefix(name, "Access-Control-") {
+			delete(h, name)
+		}
+	}
+	w.policy.set(h, w.request)
 }
 
 func (w *corsWriter) Write(p []byte) (int, error) {

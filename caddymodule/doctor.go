@@ -77,7 +77,7 @@ func diagnose(ctx context.Context, configPath string) cli.Diagnosis {
 	d.policies(config)
 	cctx, cancel := caddy.NewContext(caddy.Context{Context: ctx})
 	defer cancel()
-	if err := d.app.configure(cctx); err != nil {
+	if err := d.app.configure(cctx); err != nil && d.app.opener == nil {
 		d.notChecked(checkStore, checkMasterKey) // the configuration's finding says why
 		d.clockAlone()
 		return cli.Diagnosis{Findings: d.findings, Admin: admin}

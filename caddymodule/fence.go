@@ -25,20 +25,34 @@ const (
 // sessionCookies are the names of Keyreeve's own session cookie, with and without TLS.
 var sessionCookies = [...]string{"__Host-keyreeve_session", "keyreeve_session"}
 
-// overrideHeaders make some upstreams act on another method or URL than the one
-// that was decided on. Lower case, hyphens.
+// overrideHeaders make some upstreams act on another method, URL or host than the
+// one that was decided on. Lower case, hyphens.
 var overrideHeaders = map[string]bool{
+	"http-method-override":   true,
 	"x-http-method-override": true,
 	"x-http-method":          true,
 	"x-method-override":      true,
 	"x-original-method":      true,
 	"x-forwarded-method":     true,
+	"x-http-destinationurl":  true,
+	"x-http-path-override":   true,
+	"x-override-url":         true,
 	"x-original-url":         true,
 	"x-original-uri":         true,
+	"x-original-path":        true,
+	"x-original-host":        true,
+	"x-envoy-original-path":  true,
+	"x-request-uri":          true,
 	"x-rewrite-url":          true,
 	"x-forwarded-uri":        true,
 	"x-forwarded-path":       true,
 }
+
+// The lengths of those names, in bytes.
+const (
+	minOverride = len("x-http-method")
+	maxOverride = len("x-http-method-override")
+)
 
 // fence removes from the request what the upstream must not receive: whatever
 // looks like an identity, credentials, overrides, protocol switches other than
@@ -84,7 +98,8 @@ func (g *Gate) fence(r *http.Request, v *verdict) {
 }
 
 // fenced reports whether a header of this name must not pass. Upstreams of CGI
-// descent read `_` as `-`, so both spellings are one name.
+// descent (RFC 3875 section 4.1.18) turn `-` into `_`, and many of them whatever
+// else is no letter or digit, so that all such spellings are one name.
 func (g *Gate) fenced(name string) bool {
 	if name == "" {
 		return false
@@ -92,8 +107,8 @@ func (g *Gate) fenced(name string) bool {
 	switch name[0] {
 	case 'k', 'K':
 		return isIdentityName(name)
-	case 'x', 'X':
-		return !g.ForwardOverrides && len(name) >= len("x-http-method") && overrideHeaders[plainName(name)]
+	case 'x', 'X', 'h', 'H':
+		return !g.ForwardOverrides && isOverrideName(name)
 	}
 	return false
 }
@@ -103,27 +118,33 @@ func isIdentityName(name string) bool {
 		return false
 	}
 	for i := range len(fencedPrefix) {
-		c := name[i]
-		switch {
-		case c == '_' || c == '.': // both become `_` in a CGI variable
-			c = '-'
-		case 'A' <= c && c <= 'Z':
-			c |= 0x20
-		}
-		if c != fencedPrefix[i] {
+		if plainByte(name[i]) != fencedPrefix[i] {
 			return false
 		}
 	}
 	return true
 }
 
-func plainName(name string) string {
-	return strings.Map(func(r rune) rune {
-		if r == '_' || r == '.' {
-			return '-'
-		}
-		return r
-	}, strings.ToLower(name))
+func isOverrideName(name string) bool {
+	if len(name) < minOverride || len(name) > maxOverride {
+		return false
+	}
+	var plain [maxOverride]byte
+	for i := range len(name) {
+		plain[i] = plainByte(name[i])
+	}
+	return overrideHeaders[string(plain[:len(name)])] // this conversion does not allocate
+}
+
+// plainByte maps the spellings of a header name's byte to one.
+func plainByte(c byte) byte {
+	switch {
+	case 'a' <= c && c <= 'z', '0' <= c && c <= '9':
+		return c
+	case 'A' <= c && c <= 'Z':
+		return c | 0x20
+	}
+	return '-'
 }
 
 // fenceCookies takes Keyreeve's own session cookie out.

@@ -123,7 +123,11 @@ func (g *Gate) Provision(ctx caddy.Context) error {
 	if g.set, err = policy.Compile(append(slices.Clone(g.app.files), files...), g.Routes); err != nil {
 		return fmt.Errorf("policy: %w", err)
 	}
-	g.app.sets = append(g.app.sets, g.set)
+	sets := append(slices.Clone(g.app.sets), g.set)
+	if err := policy.Agree(sets...); err != nil {
+		return fmt.Errorf("policy: the gates of one configuration disagree: %w", err)
+	}
+	g.app.sets = sets
 	if len(g.set.Routes()) == 0 {
 		g.logger.Warn("no routes: every request is refused; add a policy file, or route and public lines")
 	}

@@ -296,11 +296,10 @@ func TestStoreErrorsAreWhatTheStoreCouldNotDo(t *testing.T) {
 		{opKeyByClientID, unknown},
 		{opUpdate, update(nil)},
 		{opView, func() error { return store.View(ctx, func(keystore.Reader) error { return nil }) }},
-		{opFail, func() error {
-			_, err := store.Fail(ctx, policy.DefaultLockout(), []keystore.Failure{{KeyID: "k"}})
+		{opCount, func() error {
+			_, err := store.Count(ctx, policy.DefaultLockout(), []keystore.Proof{{KeyID: "k"}})
 			return err
 		}},
-		{opSucceed, func() error { _, err := store.Succeed(ctx, policy.DefaultLockout(), "k", ""); return err }},
 		{opHead, func() error { _, err := store.Head(ctx); return err }},
 		{opChanges, func() error { _, err := store.Changes(ctx, 0); return err }},
 		{opTallies, func() error { _, err := store.Tallies(ctx, 0); return err }},

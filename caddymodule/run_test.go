@@ -24,6 +24,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/admin/lifecycle"
 	"github.com/keyreeve/keyreeve/keystore"
+	"github.com/keyreeve/keyreeve/keystore/sqlite"
 	"github.com/keyreeve/keyreeve/keystore/storetest"
 	"github.com/keyreeve/keyreeve/policy"
 )
@@ -371,4 +372,46 @@ func TestARevocationHoldsForEveryRequestAfterItsReply(t *testing.T) {
 	_, _, err = Service().UpdateKey(ctx, local, k.id, lifecycle.KeyPatch{RoleID: lifecycle.Some(role.ID)}, nil)
 	require.NoError(t, err)
 	require.Equal(t, 403, g.call(k, k.secret))
+}
+
+func TestMinRevisionIsHonouredForAProvenCaller(t *testing.T) {
+	g := startGate(t, "")
+	k := g.newKey("a", keystore.RoleFullAccess)
+	at := active.Load().running.Load().store.keys.Position()
+	ask := func(k testKey, revision string) int {
+		return g.send(func(r *http.Request) {
+			r.SetBasicAuth(k.clientID, k.secret)
+			r.Header.Set("Keyreeve-Min-Revision", revision)
+		})
+	}
+	require.Equal(t, 200, ask(k, fmt.Sprint(int64(at))))
+	require.Equal(t, 200, ask(k, "0"))
+	require.Equal(t, 400, ask(k, fmt.Sprint(int64(at)+1)), "ahead of the store")
+	for _, bad := range []string{"abc", "-1", "1.5", "99999999999999999999"} {
+		require.Equal(t, 400, ask(k, bad), bad)
+	}
+	require.Equal(t, 401, ask(testKey{clientID: k.clientID, secret: "wrong"}, "abc"), "nobody else may ask")
+
+	// Another process disables the key; whoever asks for that revision gets it.
+	other, err := sqlite.Open(t.Context(), sqlite.Options{Path: filepath.Join(g.dir, "keys.db"), Clock: keystore.NewSystemClock()})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, other.Close()) }()
+	for range 10 {
+		for _, enabled := range []bool{false, true} {
+			rev, err := other.Update(t.Context(), func(tx keystore.Tx) error {
+				stored, err := tx.Key(t.Context(), k.id)
+				if err != nil {
+					return err
+				}
+				stored.Enabled = enabled
+				return tx.PutKey(t.Context(), stored)
+			})
+			require.NoError(t, err)
+			if !enabled {
+				require.Equal(t, 401, ask(k, fmt.Sprint(int64(rev))))
+			} else {
+				require.Eventually(t, func() bool { return g.call(k, k.secret) == 200 }, 5*time.Second, 10*time.Millisecond)
+			}
+		}
+	}
 }

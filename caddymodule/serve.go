@@ -11,24 +11,35 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/keyreeve/keyreeve/credential"
+	"github.com/keyreeve/keyreeve/keystore"
 	"github.com/keyreeve/keyreeve/policy"
 	"github.com/keyreeve/keyreeve/session/authn"
 )
 
 // ServeHTTP examines the request and lets it through or refuses it.
 func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	v := &verdict{began: time.Now()}
+	v := &verdict{began: time.Now(), silent: g.Shadow}
 	preflight := g.examine(r, v)
 	g.observe(r, v)
 	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		repl.Map(v.placeholder)
 	}
-	if g.cors.enabled() {
-		if preflight && v.Allow {
-			return g.answerPreflight(w, r)
-		}
-		w = g.cors.decorate(w, r)
+	switch {
+	case !g.cors.enabled():
+		return g.act(w, r, v, next)
+	case preflight && v.Allow:
+		return g.answerPreflight(w, r)
 	}
+	decorated := g.cors.decorate(w, r)
+	err := g.act(decorated, r, v, next)
+	if err != nil {
+		decorated.apply() // what handles the error writes to w itself
+	}
+	return err
+}
+
+// act does what was decided: it refuses the request, or hands it on.
+func (g *Gate) act(w http.ResponseWriter, r *http.Request, v *verdict, next caddyhttp.Handler) error {
 	if !v.Allow {
 		g.logDenial(r, v)
 		if !g.Shadow {
@@ -72,6 +83,9 @@ func (g *Gate) examine(r *http.Request, v *verdict) (preflight bool) {
 		return false
 	}
 	g.prove(r, v)
+	if v.Allow {
+		g.awaitRevision(r, v)
+	}
 	if !v.Allow {
 		return false
 	}
@@ -95,6 +109,12 @@ func (g *Gate) prove(r *http.Request, v *verdict) {
 	case credential.MalformedToken:
 		v.Decision = policy.Deny(policy.InvalidToken)
 		return
+	case credential.MalformedClient:
+		if g.Shadow { // which costs no time
+			v.Decision = policy.Deny(policy.InvalidClient)
+			v.Detail = "malformed credential"
+			return
+		}
 	}
 	run := g.app.ready(r.Context())
 	if run == nil {
@@ -137,12 +157,17 @@ func isEarlyData(r *http.Request) bool {
 
 // effectiveMethod is the method to decide on. A WebSocket over HTTP/2 or 3 comes
 // as an extended CONNECT (RFC 8441, RFC 9220) and is the GET it would be over
-// HTTP/1.1.
+// HTTP/1.1. The protocol's name is compared as Caddy's reverse_proxy does, to the
+// letter: what that takes for no WebSocket leaves as a CONNECT. HTTP/3 has it in
+// place of the protocol's version.
 func effectiveMethod(r *http.Request) string {
-	if r.Method == http.MethodConnect && r.ProtoMajor >= 2 {
-		if p := r.Header[":protocol"]; len(p) == 1 && strings.EqualFold(p[0], "websocket") {
-			return http.MethodGet
-		}
+	if r.Method != http.MethodConnect {
+		return r.Method
+	}
+	const websocket = "websocket"
+	p := r.Header[":protocol"]
+	if (r.ProtoMajor == 2 && len(p) == 1 && p[0] == websocket) || (r.ProtoMajor == 3 && r.Proto == websocket) {
+		return http.MethodGet
 	}
 	return r.Method
 }
@@ -171,12 +196,19 @@ type verdict struct {
 	// headers holds the values of the identity headers, which would be an
 	// allocation of their own.
 	headers [6]string
+	// silent is set by a gate that only watches: nobody learns from it who calls.
+	silent bool
 }
+
+// nobody is whom placeholders name where the caller is not proven or not told.
+var nobody = authn.Identity{Key: new(keystore.Key), Role: new(keystore.Role)}
 
 // proven reports whether the caller is known, whatever was decided then.
 func (v *verdict) proven() bool { return v.Role != nil }
 
-// placeholder resolves {http.auth.user.*} and {http.keyreeve.*}.
+// placeholder resolves {http.auth.user.*} and {http.keyreeve.*}. They are known on
+// every request that came by, so that no text with braces is left where nobody is
+// proven.
 func (v *verdict) placeholder(name string) (any, bool) {
 	if rest, ok := strings.CutPrefix(name, "http.keyreeve."); ok {
 		switch rest {
@@ -191,36 +223,39 @@ func (v *verdict) placeholder(name string) (any, bool) {
 		return nil, false
 	}
 	rest, ok := strings.CutPrefix(name, "http.auth.user.")
-	if !ok || !v.proven() {
+	if !ok {
 		return nil, false
+	}
+	who := &v.Identity
+	if v.silent || !v.proven() {
+		who = &nobody
 	}
 	switch rest {
 	case "id":
-		return v.Key.ClientID, true
+		return who.Key.ClientID, true
 	case "key_id":
-		return v.Key.ID, true
+		return who.Key.ID, true
 	case "key_name":
-		return v.Key.Name, true
+		return who.Key.Name, true
 	case "customer_id":
-		return v.Key.CustomerID, true
+		return who.Key.CustomerID, true
 	case "microtenant_id":
-		return v.Key.MicrotenantID, true
+		return who.Key.MicrotenantID, true
 	case "role":
-		return v.Role.ID, true
+		return who.Role.ID, true
 	}
 	return nil, false
 }
 
 // logDenial tells operators what clients are not told. Denials can be as many as
-// requests, so only what changes something is above debug.
+// requests, so only what changes something is above debug; that the store is out
+// of reach is told once, by what follows it.
 func (g *Gate) logDenial(r *http.Request, v *verdict) {
 	level := zap.DebugLevel
 	message := "denied"
 	switch {
 	case v.Outcome.Locked || v.Outcome.SourceLocked:
 		level, message = zap.WarnLevel, "client locked"
-	case v.Reason == policy.StoreUnavailable:
-		level = zap.WarnLevel
 	case g.Shadow:
 		level, message = zap.InfoLevel, "would be denied"
 	}

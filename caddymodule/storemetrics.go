@@ -40,8 +40,7 @@ var (
 	opKeyByClientID = newStoreOperation("key_by_client_id")
 	opView          = newStoreOperation("view")
 	opUpdate        = newStoreOperation("update")
-	opFail          = newStoreOperation("fail")
-	opSucceed       = newStoreOperation("succeed")
+	opCount         = newStoreOperation("count")
 	opHead          = newStoreOperation("head")
 	opChanges       = newStoreOperation("changes")
 	opTallies       = newStoreOperation("tallies")
@@ -96,18 +95,11 @@ func (s measuredStore) Update(ctx context.Context, fn func(keystore.Tx) error) (
 	return revision, err
 }
 
-func (s measuredStore) Fail(ctx context.Context, l policy.Lockout, failures []keystore.Failure) ([]keystore.FailResult, error) {
+func (s measuredStore) Count(ctx context.Context, l policy.Lockout, proofs []keystore.Proof) ([]keystore.CountResult, error) {
 	began := time.Now()
-	results, err := s.Store.Fail(ctx, l, failures)
-	opFail.observe(began, err)
+	results, err := s.Store.Count(ctx, l, proofs)
+	opCount.observe(began, err)
 	return results, err
-}
-
-func (s measuredStore) Succeed(ctx context.Context, l policy.Lockout, keyID, source string) (keystore.FailResult, error) {
-	began := time.Now()
-	result, err := s.Store.Succeed(ctx, l, keyID, source)
-	opSucceed.observe(began, err)
-	return result, err
 }
 
 func (s measuredStore) Head(ctx context.Context) (keystore.Revision, error) {

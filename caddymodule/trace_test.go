@@ -132,7 +132,7 @@ func TestLogReferenceHasExactlyTheMessagesAndFields(t *testing.T) {
 	gate.logger = zap.New(core)
 	id := trace.TraceID{1, 2, 3}
 	r = r.WithContext(trace.ContextWithSpanContext(r.Context(), trace.NewSpanContext(trace.SpanContextConfig{TraceID: id, SpanID: trace.SpanID{4}})))
-	key, err := active.Load().running.Load().store.keys.ByClientID(context.Background(), k.clientID, keystore.NewSystemClock().Now())
+	key, _, err := active.Load().running.Load().store.keys.Look(context.Background(), k.clientID, keystore.NewSystemClock().Now())
 	require.NoError(t, err)
 	denied := func(reason policy.Reason, locked, shadow bool) {
 		v := &verdict{began: time.Now()}

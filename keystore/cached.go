@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,6 +23,8 @@ const (
 	// noticeWithin is how long a loss of the store can go unnoticed; with
 	// max_stale 0 nothing older than this is served.
 	noticeWithin = pollEvery + pollTimeout
+	// maxViews bounds the lists that are read at one time.
+	maxViews = 4
 	// sweepEvery is how often counts without meaning are forgotten and the store trimmed.
 	sweepEvery = time.Minute
 	// endedMemory is how long past its expiry an ended session is remembered, for
@@ -51,6 +54,13 @@ type Cached struct {
 	feedMu   sync.Mutex
 	position Revision
 	tallySeq int64
+	// turn is odd while a change of keys and directory becomes visible, and seen
+	// the position that is: see Look.
+	turn atomic.Uint64
+	seen atomic.Int64
+	// views bounds how many connections lists take, so that lookups and the feed
+	// always find one.
+	views chan struct{}
 
 	synced atomic.Pointer[syncState]
 
@@ -64,6 +74,9 @@ type syncState struct {
 	at policy.Instant
 	// lost is set while polls fail.
 	lost bool
+	// unseen is set once this node failed to see a write of its own: nothing that
+	// is cached may be served until it has.
+	unseen bool
 	// position is the newest revision that was seen then.
 	position Revision
 }
@@ -76,7 +89,8 @@ func OpenCached(ctx context.Context, store Store, clock Clock, sizes CacheSizes,
 	if err != nil {
 		return nil, err
 	}
-	c := &Cached{store: store, clock: clock, logger: logger, keys: keys, counter: newCounter(store, clock, logger)}
+	c := &Cached{store: store, clock: clock, logger: logger, keys: keys, counter: newCounter(store, clock, logger),
+		views: make(chan struct{}, maxViews)}
 	l := policy.DefaultLockout()
 	c.lockout.Store(&l)
 	if err := c.resync(ctx); err != nil {
@@ -87,7 +101,7 @@ func OpenCached(ctx context.Context, store Store, clock Clock, sizes CacheSizes,
 	c.stop = stop
 	c.done.Go(func() { c.follow(running) })
 	c.done.Go(func() { c.counter.run(running) })
-	c.done.Go(func() { c.counter.runTrust(running) })
+	c.done.Go(func() { c.sweepOften(running) })
 	return c, nil
 }
 
@@ -114,10 +128,37 @@ func (c *Cached) Logger() *zap.Logger { return c.logger }
 // Clock is the clock that locks are measured by.
 func (c *Cached) Clock() Clock { return c.clock }
 
-// ByClientID is the key of a client ID. ErrNotFound if there is none; any other
-// error means that it is not known here and the store cannot be asked.
-func (c *Cached) ByClientID(ctx context.Context, clientID string, now policy.Instant) (*Key, error) {
-	return c.keys.get(ctx, clientID, now.Wall)
+// lookTries bounds how often Look starts over.
+const lookTries = 100
+
+// Look is the key of a client ID and the directory as one picture: never a key
+// from before a change with a directory from after it, or the other way round.
+// ErrNotFound if there is no such key; any other error means that it is not
+// known here and the store cannot be asked.
+func (c *Cached) Look(ctx context.Context, clientID string, now policy.Instant) (*Key, *Directory, error) {
+	for range lookTries {
+		turn := c.turn.Load()
+		if turn&1 != 0 {
+			runtime.Gosched() // for as long as it takes to store a few pointers
+			continue
+		}
+		key, err := c.keys.get(ctx, clientID, now.Wall)
+		if err != nil {
+			return nil, nil, err
+		}
+		directory := c.directory.Load()
+		if c.turn.Load() != turn {
+			continue
+		}
+		if key.Revision <= c.Position() {
+			return key, directory, nil
+		}
+		// The store was read later than its change log was followed.
+		if err := c.catchUp(ctx, key.Revision); err != nil {
+			return nil, nil, err
+		}
+	}
+	return nil, nil, fmt.Errorf("keys and directory changed %d times while they were read", lookTries)
 }
 
 // Directory is the current picture of roles and tenants.
@@ -128,6 +169,9 @@ func (c *Cached) Directory() *Directory { return c.directory.Load() }
 // is noticed.
 func (c *Cached) Fresh(now policy.Instant, maxStale time.Duration) bool {
 	s := c.synced.Load()
+	if s.unseen {
+		return false
+	}
 	if maxStale == 0 {
 		if s.lost {
 			return false
@@ -151,8 +195,8 @@ func (c *Cached) Fail(l policy.Lockout, a Attempt) policy.Outcome {
 }
 
 // Succeed clears the count after a right secret. False: locked by now, refuse.
-func (c *Cached) Succeed(ctx context.Context, l policy.Lockout, keyID string, source netip.Prefix, now policy.Instant) bool {
-	return c.counter.succeed(ctx, l, keyID, source, now)
+func (c *Cached) Succeed(l policy.Lockout, keyID string, source netip.Prefix, now policy.Instant) bool {
+	return c.counter.succeed(l, keyID, source, now)
 }
 
 // SessionEnded reports whether a session was ended before it expired. It is
@@ -162,8 +206,17 @@ func (c *Cached) SessionEnded(id string) bool {
 	return ended
 }
 
-// View reads one consistent snapshot of the store itself.
-func (c *Cached) View(ctx context.Context, fn func(Reader) error) error { return c.store.View(ctx, fn) }
+// View reads one consistent snapshot of the store itself. A few run at one time,
+// the others wait.
+func (c *Cached) View(ctx context.Context, fn func(Reader) error) error {
+	select {
+	case c.views <- struct{}{}:
+		defer func() { <-c.views }()
+		return c.store.View(ctx, fn)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
 
 // Update writes, and returns once every decision on this node that begins from
 // now on sees it. The write is durable even if the error says that it could not
@@ -177,9 +230,13 @@ func (c *Cached) Update(ctx context.Context, fn func(Tx) error) (Revision, error
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), pollTimeout)
 	defer cancel()
 	if err := c.catchUp(ctx, rev); err != nil {
-		// Not seen means not safe to go on with: what is cached is dropped, so that
-		// nothing old is served from it whatever the reason was.
-		c.keys.invalidateAll()
+		// Not seen means not safe to go on with: nothing is decided on what is cached
+		// until the log was followed again.
+		c.feedMu.Lock()
+		was := c.synced.Load()
+		c.synced.Store(&syncState{at: was.at, lost: true, unseen: true, position: was.position})
+		c.feedMu.Unlock()
+		c.logger.Error("a write is stored but this node cannot see it; it refuses until it does", zap.Int64("revision", int64(rev)), zap.Error(err))
 		return rev, fmt.Errorf("%w: %w", ErrUnseen, err)
 	}
 	return rev, nil
@@ -189,14 +246,25 @@ func (c *Cached) Update(ctx context.Context, fn func(Tx) error) (Revision, error
 func (c *Cached) follow(ctx context.Context) {
 	poll := time.NewTicker(pollEvery)
 	defer poll.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-poll.C:
+			_ = c.Poll(ctx) // logged there, and tried again
+		}
+	}
+}
+
+// sweepOften forgets what no longer matters until ctx ends. Apart from follow: a
+// long clean-up must not keep changes from being seen.
+func (c *Cached) sweepOften(ctx context.Context) {
 	sweep := time.NewTicker(sweepEvery)
 	defer sweep.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-poll.C:
-			c.Poll(ctx)
 		case <-sweep.C:
 			c.Sweep(ctx)
 		}
@@ -205,17 +273,18 @@ func (c *Cached) follow(ctx context.Context) {
 
 // Poll looks for other writers' changes once. It is called on a schedule, and
 // by whoever cannot wait for that.
-func (c *Cached) Poll(ctx context.Context) {
+func (c *Cached) Poll(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, pollTimeout)
 	defer cancel()
 	err := c.catchUp(ctx, 0)
 	if err == nil || errors.Is(err, context.Canceled) {
-		return
+		return err
 	}
 	if was := c.synced.Load(); !was.lost {
 		c.synced.CompareAndSwap(was, &syncState{at: was.at, lost: true, position: was.position})
 		c.logger.Error("the key store cannot be followed; known keys are served until max_stale", zap.Error(err))
 	}
+	return err
 }
 
 // Sweep forgets counts without meaning, here and in the store.
@@ -232,8 +301,22 @@ func (c *Cached) Sweep(ctx context.Context) {
 }
 
 // Position is the newest revision that decisions on this node see.
-func (c *Cached) Position() Revision {
-	c.feedMu.Lock()
-	defer c.feedMu.Unlock()
-	return c.position
+func (c *Cached) Position() Revision { return Revision(c.seen.Load()) }
+
+// ErrAhead: the revision asked for is not there yet, nowhere.
+var ErrAhead = errors.New("revision is ahead of the store")
+
+// AwaitRevision returns once decisions on this node see a revision. ErrAhead if
+// the store itself is not that far.
+func (c *Cached) AwaitRevision(ctx context.Context, rev Revision) error {
+	if c.Position() >= rev {
+		return nil
+	}
+	if err := c.catchUp(ctx, 0); err != nil {
+		return err
+	}
+	if c.Position() < rev {
+		return ErrAhead
+	}
+	return nil
 }

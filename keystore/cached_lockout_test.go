@@ -29,7 +29,7 @@ func (b *bench) locked(id string) time.Duration {
 }
 
 func (b *bench) succeed(id string) bool {
-	return b.c.Succeed(b.t.Context(), policy.DefaultLockout(), "key_"+id, netip.Prefix{}, b.clock.Now())
+	return b.c.Succeed(policy.DefaultLockout(), "key_"+id, netip.Prefix{}, b.clock.Now())
 }
 
 func TestThreeFailuresLockForExactlyTheDuration(t *testing.T) {
@@ -58,6 +58,7 @@ func TestASuccessBetweenFailuresClearsTheCountInTheStore(t *testing.T) {
 		require.True(t, b.succeed("a"))
 	}
 	require.Zero(t, b.locked("a"))
+	require.Eventually(t, func() bool { return b.stored("a").Failures == 0 }, patience, time.Millisecond)
 }
 
 func TestAHundredParallelFailuresCountExactlyThree(t *testing.T) {
@@ -125,12 +126,102 @@ func TestWithTheStoreDownANodeCountsOnItsOwnAndTellsTheStoreLater(t *testing.T) 
 	require.NotZero(t, b.locked("a"))
 	b.clock.Advance(10 * time.Minute)
 	b.store.down.Store(false)
-	b.c.Poll(t.Context())
-	tallies, err := b.store.Tallies(t.Context(), 0)
-	require.NoError(t, err)
-	require.Len(t, tallies, 1)
-	require.GreaterOrEqual(t, tallies[0].Remaining(b.clock.Now()), 20*time.Minute, "the store knows the lock, never shorter")
-	require.GreaterOrEqual(t, b.locked("a"), 20*time.Minute)
+	require.Eventually(t, func() bool { return b.stored("a").Remaining(b.clock.Now()) == 20*time.Minute }, patience, time.Millisecond,
+		"the store knows the lock, from when it began")
+	require.Equal(t, 20*time.Minute, b.locked("a"))
+}
+
+// stored is the whole client's count as the store has it.
+func (b *bench) stored(id string) keystore.Tally {
+	b.t.Helper()
+	tallies, err := b.store.Store.Tallies(b.t.Context(), -1)
+	require.NoError(b.t, err)
+	for _, c := range tallies {
+		if c.KeyID == "key_"+id && c.Source == "" {
+			return c
+		}
+	}
+	return keystore.Tally{}
+}
+
+func TestWithTheStoreDownSuccessesClearAndAServedLockStaysServed(t *testing.T) {
+	b := newBench(t)
+	b.put("a", true)
+	b.put("b", true)
+	b.store.down.Store(true)
+	for range 50 {
+		b.fail("a", 1)
+		require.True(t, b.succeed("a"))
+	}
+	for range 3 {
+		b.fail("b", 1)
+	}
+	b.clock.Advance(31 * time.Minute)
+	require.True(t, b.succeed("b"), "the lock was served")
+	require.Less(t, b.c.Owed(), 5, "what is owed is bounded by clients, not by tries")
+	b.store.down.Store(false)
+	require.Eventually(t, func() bool { return b.c.Owed() == 0 }, patience, time.Millisecond)
+	require.Zero(t, b.locked("a"))
+	require.Zero(t, b.locked("b"))
+	require.Zero(t, b.stored("b").Remaining(b.clock.Now()))
+	require.True(t, b.succeed("a"))
+	b.fail("a", 1)
+	b.fail("a", 1)
+	require.Zero(t, b.locked("a"), "two failures after many successes")
+}
+
+func TestFailuresThatCannotBeStoredDoNotStopTheNodeFromFollowingTheStore(t *testing.T) {
+	b := newBench(t)
+	b.put("a", true)
+	b.store.full.Store(true)
+	b.fail("a", 1)
+	require.NoError(t, b.c.Poll(t.Context()))
+	b.clock.Advance(time.Hour)
+	require.NoError(t, b.c.Poll(t.Context()))
+	require.True(t, b.c.Fresh(b.clock.Now(), time.Minute), "a full disk is not a lost store")
+}
+
+func TestAGuessUnderWayIsHeldAgainstTheNextOne(t *testing.T) {
+	b := newBench(t)
+	b.put("a", true)
+	release := make(chan struct{})
+	hold := func() { <-release }
+	b.store.holdCount.Store(&hold)
+	var guesses sync.WaitGroup
+	for i := range 3 {
+		guesses.Go(func() { b.fail("a", uint64(i)) })
+	}
+	require.Eventually(t, func() bool { return b.locked("a") > 0 }, patience, time.Millisecond, "before the store has heard of any")
+	require.False(t, b.succeed("a"))
+	close(release)
+	guesses.Wait()
+	require.NotZero(t, b.locked("a"))
+}
+
+func TestASuccessDoesNotWaitForASlowStore(t *testing.T) {
+	b := newBench(t)
+	b.put("a", true)
+	b.fail("a", 1)
+	release := make(chan struct{})
+	hold := func() { <-release }
+	b.store.holdCount.Store(&hold)
+	for range 20 {
+		require.True(t, b.succeed("a")) // would hang otherwise
+	}
+	close(release)
+	require.Eventually(t, func() bool { return b.stored("a").Failures == 0 }, patience, time.Millisecond)
+}
+
+func TestGuardKeepsABoundedNumberOfSources(t *testing.T) {
+	b := newBench(t)
+	b.put("a", true)
+	l := policy.DefaultLockout()
+	l.Mode, l.Ceiling = policy.Guard, 1_000_000
+	for i := range 2000 {
+		address := netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})
+		b.c.Fail(l, keystore.Attempt{KeyID: "key_a", Source: netip.PrefixFrom(address, 32), Address: address, Fingerprint: uint64(i)})
+	}
+	require.LessOrEqual(t, b.c.CountedSources("key_a"), 300)
 }
 
 func TestAnUnlockReachesThisNodeBeforeItsReply(t *testing.T) {
@@ -152,7 +243,7 @@ func TestALockByAnotherProcessIsHonoured(t *testing.T) {
 	other := b.open()
 	defer func() { require.NoError(t, other.Close()) }()
 	for range 3 {
-		_, err := other.Fail(t.Context(), policy.DefaultLockout(), []keystore.Failure{{KeyID: "key_a", Address: from.String()}})
+		_, err := other.Count(t.Context(), policy.DefaultLockout(), []keystore.Proof{{KeyID: "key_a", Address: from.String()}})
 		require.NoError(t, err)
 	}
 	require.Eventually(t, func() bool { return b.locked("a") > 0 }, patience, 10*time.Millisecond)
@@ -182,7 +273,7 @@ func TestGuardLocksTheStrangerAndNotTheClient(t *testing.T) {
 	}
 	require.NotZero(t, b.c.Locked(l, "key_a", stranger, b.clock.Now()))
 	require.Zero(t, b.c.Locked(l, "key_a", home, b.clock.Now()))
-	require.True(t, b.c.Succeed(t.Context(), l, "key_a", home, b.clock.Now()))
+	require.True(t, b.c.Succeed(l, "key_a", home, b.clock.Now()))
 	for range 10 { // a misconfigured deployment repeating one wrong secret
 		b.c.Fail(l, keystore.Attempt{KeyID: "key_a", Source: home, Address: home.Addr(), Fingerprint: 42})
 	}

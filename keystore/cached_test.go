@@ -42,9 +42,11 @@ type bench struct {
 // meddler is the real store with a hand on it.
 type meddler struct {
 	keystore.Store
-	reads   atomic.Int64
-	down    atomic.Bool
-	holdOff atomic.Pointer[func()] // runs between a key's reading and its delivery
+	reads     atomic.Int64
+	down      atomic.Bool
+	full      atomic.Bool            // writes of counts fail, reading works
+	holdOff   atomic.Pointer[func()] // runs between a key's reading and its delivery
+	holdCount atomic.Pointer[func()] // runs before proofs are counted
 }
 
 var errDown = errors.New("store is down")
@@ -68,18 +70,14 @@ func (m *meddler) Head(ctx context.Context) (keystore.Revision, error) {
 	return m.Store.Head(ctx)
 }
 
-func (m *meddler) Fail(ctx context.Context, l policy.Lockout, f []keystore.Failure) ([]keystore.FailResult, error) {
-	if m.down.Load() {
+func (m *meddler) Count(ctx context.Context, l policy.Lockout, p []keystore.Proof) ([]keystore.CountResult, error) {
+	if m.down.Load() || m.full.Load() {
 		return nil, errDown
 	}
-	return m.Store.Fail(ctx, l, f)
-}
-
-func (m *meddler) Succeed(ctx context.Context, l policy.Lockout, keyID, source string) (keystore.FailResult, error) {
-	if m.down.Load() {
-		return keystore.FailResult{}, errDown
+	if hold := m.holdCount.Load(); hold != nil {
+		(*hold)()
 	}
-	return m.Store.Succeed(ctx, l, keyID, source)
+	return m.Store.Count(ctx, l, p)
 }
 
 // fastDir is a directory whose syncs cost nothing, where the system has one: for
@@ -135,7 +133,8 @@ func disable(ctx context.Context, tx keystore.Tx, id string) error {
 }
 
 func (b *bench) get(id string) (*keystore.Key, error) {
-	return b.c.ByClientID(b.t.Context(), id, b.clock.Now())
+	k, _, err := b.c.Look(b.t.Context(), id, b.clock.Now())
+	return k, err
 }
 
 func TestAKeyIsReadOnceAndThenServedFromTheCache(t *testing.T) {
@@ -160,7 +159,7 @@ func TestAHitAllocatesNothing(t *testing.T) {
 	}, patience, time.Millisecond)
 	now := b.clock.Now()
 	ctx := t.Context()
-	require.Zero(t, testing.AllocsPerRun(1000, func() { _, _ = b.c.ByClientID(ctx, "a", now) }))
+	require.Zero(t, testing.AllocsPerRun(1000, func() { _, _, _ = b.c.Look(ctx, "a", now) }))
 }
 
 func TestManyWaitingForOneMissingKeyCostOneRead(t *testing.T) {
@@ -333,4 +332,77 @@ func TestWhatIsCachedIsServedUntilMaxStale(t *testing.T) {
 	b.store.down.Store(true)
 	b.clock.StepWall(time.Hour) // a clock set forward, or a machine that slept
 	require.False(t, b.c.Fresh(b.clock.Now(), maxStale), "the larger of both clocks decides")
+}
+
+func TestAWriteThatThisNodeCannotSeeStopsItUntilItCan(t *testing.T) {
+	b := newBench(t)
+	b.put("a", true)
+	_, err := b.get("a")
+	require.NoError(t, err)
+	_, err = b.c.Update(t.Context(), func(tx keystore.Tx) error {
+		b.store.down.Store(true) // right after the commit
+		return putKey(t.Context(), tx, "a", false)
+	})
+	require.ErrorIs(t, err, keystore.ErrUnseen)
+	require.False(t, b.c.Fresh(b.clock.Now(), time.Hour), "nothing old may be served, whatever max_stale says")
+	b.store.down.Store(false)
+	require.NoError(t, b.c.Poll(t.Context()))
+	require.True(t, b.c.Fresh(b.clock.Now(), time.Hour))
+	k, err := b.get("a")
+	require.NoError(t, err)
+	require.False(t, k.Enabled)
+}
+
+func TestKeyAndDirectoryAreOnePicture(t *testing.T) {
+	rounds := 2000
+	if testing.Short() {
+		rounds = 200
+	}
+	b := newBench(t)
+	other := b.open()
+	defer func() { require.NoError(t, other.Close()) }()
+	ctx := t.Context()
+	narrow, wide := policy.Permissions{"x": policy.View}, policy.Permissions{"*": policy.Full}
+	set := func(role string, p policy.Permissions, keyRole string) {
+		_, err := other.Update(ctx, func(tx keystore.Tx) error {
+			if err := tx.PutRole(ctx, &keystore.Role{ID: "rA", CustomerID: "c1", Name: "A", Permissions: narrow}); err != nil {
+				return err
+			}
+			if err := tx.PutRole(ctx, &keystore.Role{ID: "rB", CustomerID: "c1", Name: "B", Permissions: narrow}); err != nil {
+				return err
+			}
+			if err := tx.PutRole(ctx, &keystore.Role{ID: role, CustomerID: "c1", Name: role[1:], Permissions: p}); err != nil {
+				return err
+			}
+			return tx.PutKey(ctx, &keystore.Key{ID: "key_k", ClientID: "k", Name: "k", CustomerID: "c1", RoleID: keyRole, Enabled: true})
+		})
+		require.NoError(t, err)
+	}
+	set("rB", wide, "rA") // the key never has the role that is wide
+	stop := make(chan struct{})
+	var readers sync.WaitGroup
+	for range 3 {
+		readers.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				k, d, err := b.c.Look(ctx, "k", b.clock.Now())
+				if err == nil && d.Role(k.RoleID).Permissions.On("y", "") != 0 {
+					t.Errorf("a key with a role's rights from another time: %s", k.RoleID)
+					return
+				}
+			}
+		})
+	}
+	for range rounds / 2 {
+		set("rA", wide, "rB")
+		_ = b.c.Poll(ctx)
+		set("rB", wide, "rA")
+		_ = b.c.Poll(ctx)
+	}
+	close(stop)
+	readers.Wait()
 }

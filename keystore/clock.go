@@ -34,5 +34,6 @@ func (c *SystemClock) Now() policy.Instant { return c.At(time.Now()) }
 
 // At is the instant of a reading of time.Now, for those who have one already.
 func (c *SystemClock) At(now time.Time) policy.Instant {
-	return policy.Instant{Wall: now, Boot: c.boot, Since: c.since + now.Sub(c.started)}
+	// Round takes the monotonic reading away: the two clocks must be two.
+	return policy.Instant{Wall: now.Round(0), Boot: c.boot, Since: c.since + now.Sub(c.started)}
 }

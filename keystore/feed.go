@@ -40,9 +40,6 @@ func (c *Cached) catchUp(ctx context.Context, until Revision) error {
 		// A log that grew while it was read is followed to where it ends now.
 		head = max(head, c.position)
 	}
-	if err := c.counter.settle(ctx); err != nil {
-		return err
-	}
 	if err := c.applyTallies(ctx); err != nil {
 		return err
 	}
@@ -65,14 +62,11 @@ func (c *Cached) apply(ctx context.Context, changes []Change) error {
 			directory = append(directory, ch)
 		}
 	}
+	next := c.directory.Load()
 	if len(directory)+len(sessions) > 0 {
-		err := c.store.View(ctx, func(r Reader) error {
-			if err := c.applyEnded(ctx, r, sessions); err != nil || len(directory) == 0 {
-				return err
-			}
-			next, err := c.directory.Load().with(ctx, r, directory)
-			if err == nil {
-				c.directory.Store(next)
+		err := c.store.View(ctx, func(r Reader) (err error) {
+			if err = c.applyEnded(ctx, r, sessions); err == nil {
+				next, err = next.with(ctx, r, directory)
 			}
 			return err
 		})
@@ -80,11 +74,22 @@ func (c *Cached) apply(ctx context.Context, changes []Change) error {
 			return err
 		}
 	}
-	if len(clients) > 0 {
-		c.keys.invalidate(clients...)
-	}
-	c.position = changes[len(changes)-1].Revision
+	c.show(next, changes[len(changes)-1].Revision, func() {
+		if len(clients) > 0 {
+			c.keys.invalidate(clients...)
+		}
+	})
 	return nil
+}
+
+// show makes a picture visible as one: the directory, and the keys as of a position.
+func (c *Cached) show(d *Directory, position Revision, invalidate func()) {
+	c.turn.Add(1)
+	c.directory.Store(d)
+	invalidate()
+	c.position = position
+	c.seen.Store(int64(position))
+	c.turn.Add(1)
 }
 
 // applyEnded remembers sessions that were ended early.
@@ -148,9 +153,10 @@ func (c *Cached) resyncLocked(ctx context.Context) error {
 		for _, s := range ended {
 			c.remember(s)
 		}
-		c.directory.Store(d)
-		c.keys.invalidateAll()
-		c.position = head
+		if head < c.position {
+			c.counter.table.startOver(sent)
+		}
+		c.show(d, head, c.keys.invalidateAll)
 		return nil
 	})
 	if err != nil {

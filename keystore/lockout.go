@@ -2,10 +2,8 @@ package keystore
 
 import (
 	"context"
-	"errors"
 	"net/netip"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -14,11 +12,17 @@ import (
 )
 
 const (
-	// failBatch bounds how many failures one transaction counts.
-	failBatch = 1024
-	// failTimeout bounds one such transaction. Past it the store counts as out of
-	// reach and this node counts on its own.
-	failTimeout = 5 * time.Second
+	// countBatch bounds how many keys one transaction counts for.
+	countBatch = 1024
+	// countTimeout bounds one such transaction.
+	countTimeout = 5 * time.Second
+	// countWait bounds how long an answer waits for its failure to be stored. Past
+	// it the store counts as out of reach: the failure is counted here already.
+	countWait = 500 * time.Millisecond
+	// retryEvery is how often a store that was out of reach is tried again.
+	retryEvery = 200 * time.Millisecond
+	// trustEvery is how often a success from a known source is written again.
+	trustEvery = 24 * time.Hour
 )
 
 // Attempt is one failed proof, to be counted.
@@ -31,10 +35,6 @@ type Attempt struct {
 	Fingerprint uint64
 }
 
-func (a Attempt) failure() Failure {
-	return Failure{KeyID: a.KeyID, Source: sourceName(a.Source), Address: a.Address.String(), Fingerprint: a.Fingerprint}
-}
-
 func sourceName(p netip.Prefix) string {
 	if !p.IsValid() {
 		return ""
@@ -42,43 +42,30 @@ func sourceName(p netip.Prefix) string {
 	return p.String()
 }
 
-// counter counts failures into the store and keeps the exact table of locks.
-// Failures that arrive while a transaction is under way are counted together in
-// the next one, so a storm costs the store a bounded rate of commits.
+// counter counts proofs. Each takes effect in the table at once, so that a guess
+// under way is held against the next one before any disk has heard of it; the
+// store is told in the same order, key by key, by one worker. What comes while a
+// transaction is under way goes into the next one, so a storm on one client
+// costs the store a bounded rate of commits. With the store out of reach the
+// table alone counts, and what it owes is told later, each with its own time.
 type counter struct {
 	store  Store
 	clock  Clock
 	logger *zap.Logger
 	table  lockTable
 
-	queue chan *failRequest
-	trust chan trustRequest
-	// alone: the latest batch could not be stored.
-	alone atomic.Bool
-	// stopped is closed when nobody takes from queue any more.
+	mu    sync.Mutex
+	dirty map[string]struct{} // keys with proofs the store has not heard of
+	// alone: the latest batch could not be stored. Nobody waits for the store then.
+	alone bool
+	wake  chan struct{}
+	// stopped is closed when nobody tells the store any more.
 	stopped chan struct{}
-	// trusting holds what is in trust, so that one source is queued once.
-	trusting sync.Map
-
-	// owed are failures counted here while the store was out of reach.
-	owedMu sync.Mutex
-	owed   []owedFailure
-}
-
-type failRequest struct {
-	lockout policy.Lockout
-	attempt Attempt
-	done    chan policy.Outcome
-}
-
-type owedFailure struct {
-	lockout policy.Lockout
-	attempt Attempt
 }
 
 func newCounter(store Store, clock Clock, logger *zap.Logger) *counter {
 	return &counter{store: store, clock: clock, logger: logger,
-		queue: make(chan *failRequest, failBatch), trust: make(chan trustRequest, trustQueue), stopped: make(chan struct{})}
+		dirty: make(map[string]struct{}), wake: make(chan struct{}, 1), stopped: make(chan struct{})}
 }
 
 // locked is how much longer a caller is locked out.
@@ -91,242 +78,189 @@ func (c *counter) locked(l policy.Lockout, keyID string, source netip.Prefix, no
 	return l.Locked(whole, src, now)
 }
 
-// fail counts an attempt and returns once it is counted: in the store, or here
-// while the store is out of reach. A caller that hangs up is counted all the same.
+// fail counts an attempt and returns once the store has it, or at once while the
+// store is out of reach. A caller that hangs up is counted all the same.
 func (c *counter) fail(l policy.Lockout, a Attempt) policy.Outcome {
-	req := &failRequest{lockout: l, attempt: a, done: make(chan policy.Outcome, 1)}
-	select {
-	case c.queue <- req:
-	case <-c.stopped:
-		return c.failHere(l, a)
-	}
-	select {
-	case out := <-req.done:
-		return out
-	case <-c.stopped:
-	}
-	select {
-	case out := <-req.done: // counted in the last batch
-		return out
-	default:
-		return c.failHere(l, a)
-	}
-}
-
-// run counts what is queued until ctx ends, then what is still queued.
-func (c *counter) run(ctx context.Context) {
-	defer close(c.stopped)
-	for {
-		select {
-		case req := <-c.queue:
-			c.countBatch(c.take(req))
-		case <-ctx.Done():
-			for {
-				select {
-				case req := <-c.queue:
-					c.countBatch(c.take(req))
-				default:
-					return
-				}
-			}
-		}
-	}
-}
-
-// take gathers the requests that wait behind first.
-func (c *counter) take(first *failRequest) []*failRequest {
-	batch := []*failRequest{first}
-	for len(batch) < failBatch {
-		select {
-		case req := <-c.queue:
-			batch = append(batch, req)
-		default:
-			return batch
-		}
-	}
-	return batch
-}
-
-func (c *counter) countBatch(batch []*failRequest) {
-	// A reload can put two policies into one batch; each run of one is a transaction.
-	for len(batch) > 0 {
-		n := 1
-		for n < len(batch) && batch[n].lockout == batch[0].lockout {
-			n++
-		}
-		c.countRun(batch[:n])
-		batch = batch[n:]
-	}
-}
-
-func (c *counter) countRun(run []*failRequest) {
-	failures := make([]Failure, len(run))
-	for i, req := range run {
-		failures[i] = req.attempt.failure()
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), failTimeout)
-	defer cancel()
-	results, err := c.store.Fail(ctx, run[0].lockout, failures)
-	if err != nil {
-		if !c.alone.Swap(true) { // said once, not for each batch of a storm
-			c.logger.Error("failures could not be stored; this node counts them on its own until the store is back", zap.Error(err))
-		}
-		for _, req := range run {
-			req.done <- c.failHere(req.lockout, req.attempt)
-		}
-		return
-	}
-	if c.alone.Swap(false) {
-		c.logger.Info("failures are stored again")
-	}
 	now := c.clock.Now()
-	for i, req := range run {
-		c.table.apply(now, results[i].Whole, results[i].Source)
-		req.done <- results[i].Outcome
-	}
-}
-
-// failHere counts on this node alone and remembers to tell the store. What is
-// owed is bounded: a client locked here owes nothing more until the lock ends.
-func (c *counter) failHere(l policy.Lockout, a Attempt) policy.Outcome {
-	var out policy.Outcome
-	now := c.clock.Now()
+	p := &pendingProof{lockout: l, source: a.Source, stored: make(chan struct{}), Proof: Proof{
+		KeyID: a.KeyID, Source: sourceName(a.Source), Address: a.Address.String(), Fingerprint: a.Fingerprint, At: now,
+	}}
 	c.table.update(a.KeyID, func(old *tallies) *tallies {
-		whole, src := old.pair(a.Source)
-		whole, src, out = l.Fail(whole, src, now, a.Fingerprint)
-		if !out.Counted {
-			return old
-		}
-		return old.counted(a.KeyID, a.Source, whole, src, now)
+		next, out, _ := old.add(p, now)
+		p.outcome = out
+		return next
 	})
-	if out.Counted {
-		c.owedMu.Lock()
-		c.owed = append(c.owed, owedFailure{l, a})
-		c.owedMu.Unlock()
+	if !p.outcome.Counted {
+		return p.outcome
 	}
-	return out
+	if alone := c.tell(a.KeyID); alone {
+		return p.outcome
+	}
+	timer := time.NewTimer(countWait)
+	defer timer.Stop()
+	select {
+	case <-p.stored:
+	case <-c.stopped:
+	case <-timer.C:
+	}
+	return p.outcome
 }
 
-// settle tells the store what it missed. The store counts on top of its own, so
-// the stricter of both views stands.
-func (c *counter) settle(ctx context.Context) error {
-	c.owedMu.Lock()
-	defer c.owedMu.Unlock()
-	for len(c.owed) > 0 {
-		n := 1
-		for n < len(c.owed) && n < failBatch && c.owed[n].lockout == c.owed[0].lockout {
-			n++
-		}
-		failures := make([]Failure, n)
-		for i, o := range c.owed[:n] {
-			failures[i] = o.attempt.failure()
-		}
-		results, err := c.store.Fail(ctx, c.owed[0].lockout, failures)
-		if err != nil {
-			return err
-		}
-		now := c.clock.Now()
-		for _, r := range results {
-			c.table.update(r.Whole.KeyID, func(old *tallies) *tallies { return old.stricter(r, now) })
-		}
-		c.owed = c.owed[n:]
-	}
-	c.owed = nil
-	return nil
-}
-
-// stricter merges what the store says with a lock this node made on its own,
-// keeping a local lock that lasts longer.
-func (ts *tallies) stricter(r FailResult, now policy.Instant) *tallies {
-	if r.Whole.KeyID == "" {
-		return ts // the key is gone, and its locks with it
-	}
-	keep := func(stored, local Tally) Tally {
-		if local.Remaining(now) > stored.Remaining(now) {
-			stored.LockedAt, stored.LockedFor = local.LockedAt, local.LockedFor
-		}
-		return stored
-	}
-	whole, source := r.Whole, r.Source
-	if ts != nil {
-		whole = keep(whole, ts.whole)
-	}
-	ts = ts.with(whole, now)
-	if source.KeyID == "" {
-		return ts
-	}
-	if p, err := netip.ParsePrefix(source.Source); err == nil && ts != nil {
-		source = keep(source, ts.sources[p])
-	}
-	return ts.with(source, now)
-}
-
-// succeed clears the counts after a right secret. False: the caller is locked by
-// now and the success came too late. It touches the store only where there is
-// something to clear (strict) or to remember (guard).
-func (c *counter) succeed(ctx context.Context, l policy.Lockout, keyID string, source netip.Prefix, now policy.Instant) bool {
+// succeed clears the counts after a right secret, in the table at once and in
+// the store behind the request. False: the caller is locked by now and the
+// success came too late.
+func (c *counter) succeed(l policy.Lockout, keyID string, source netip.Prefix, now policy.Instant) bool {
 	ts := c.table.of(keyID)
 	if ts == nil && l.Mode == policy.Strict {
 		return true
 	}
 	whole, src := ts.pair(source)
-	if l.Locked(whole, src, now) > 0 {
+	switch {
+	case l.Locked(whole, src, now) > 0:
 		return false
+	case l.Mode == policy.Strict && whole.Failures == 0,
+		l.Mode == policy.Guard && src.Failures == 0 && now.Wall.Sub(src.TrustedAt) < trustEvery:
+		return true // nothing to clear, nothing to remember
 	}
-	if l.Mode == policy.Strict && whole.Failures == 0 {
-		return true
-	}
-	if l.Mode == policy.Guard && src.Failures == 0 {
-		if now.Wall.Sub(src.TrustedAt) >= trustEvery {
-			c.remember(trustRequest{trustID{keyID, source}, l})
-		}
-		return true
-	}
-	ok, err := c.clear(ctx, l, keyID, source)
-	if err != nil {
-		c.logger.Warn("a success could not be stored; counts are cleared on this node only", zap.Error(err))
-		return c.clearHere(l, keyID, source, now)
-	}
-	return ok
-}
-
-func (c *counter) clear(ctx context.Context, l policy.Lockout, keyID string, source netip.Prefix) (bool, error) {
-	// A caller that hangs up must not leave the count standing half-told.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), failTimeout)
-	defer cancel()
-	r, err := c.store.Succeed(ctx, l, keyID, sourceName(source))
-	if errors.Is(err, ErrNotFound) {
-		return true, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	c.table.apply(c.clock.Now(), r.Whole, r.Source)
-	return r.OK, nil
-}
-
-func (c *counter) clearHere(l policy.Lockout, keyID string, source netip.Prefix, now policy.Instant) bool {
 	ok := true
 	c.table.update(keyID, func(old *tallies) *tallies {
-		whole, src := old.pair(source)
-		if whole, src, ok = l.Succeed(whole, src, now); !ok || old == nil {
-			return old
-		}
-		return old.counted(keyID, source, whole, src, now)
+		p := &pendingProof{lockout: l, source: source, stored: make(chan struct{}),
+			Proof: Proof{KeyID: keyID, Source: sourceName(source), At: now, Success: true}}
+		var next *tallies
+		next, _, ok = old.add(p, now)
+		return next
 	})
+	if ok {
+		c.tell(keyID)
+	}
 	return ok
 }
 
-// counted is ts with counts made on this node. They keep the seq of what they
-// were made from, so that whatever the store says next is news.
-func (ts *tallies) counted(keyID string, source netip.Prefix, whole, src policy.Tally, now policy.Instant) *tallies {
-	var was tallies
-	if ts != nil {
-		was = *ts
+// tell marks a key for the worker and reports whether the store is out of reach.
+func (c *counter) tell(keyID string) (alone bool) {
+	c.mu.Lock()
+	c.dirty[keyID] = struct{}{}
+	alone = c.alone
+	c.mu.Unlock()
+	if !alone {
+		select {
+		case c.wake <- struct{}{}:
+		default:
+		}
 	}
-	next := ts.with(Tally{KeyID: keyID, Tally: whole, Seq: was.whole.Seq}, now)
-	if source.IsValid() {
-		next = next.with(Tally{KeyID: keyID, Source: sourceName(source), Tally: src, Seq: was.sources[source].Seq}, now)
+	return alone
+}
+
+// run tells the store until ctx ends, then what is still owed.
+func (c *counter) run(ctx context.Context) {
+	defer close(c.stopped)
+	retry := time.NewTicker(retryEvery)
+	defer retry.Stop()
+	for {
+		select {
+		case <-c.wake:
+		case <-retry.C:
+		case <-ctx.Done():
+			c.tellAll()
+			return
+		}
+		c.tellAll()
 	}
-	return next
+}
+
+// tellAll stores batch after batch until nothing is owed or the store fails.
+func (c *counter) tellAll() {
+	for {
+		keys := c.take()
+		if len(keys) == 0 || !c.storeBatch(keys) {
+			return
+		}
+	}
+}
+
+func (c *counter) take() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	keys := make([]string, 0, min(len(c.dirty), countBatch))
+	for id := range c.dirty {
+		if len(keys) == countBatch {
+			break
+		}
+		keys = append(keys, id)
+		delete(c.dirty, id)
+	}
+	return keys
+}
+
+// storeBatch stores what is pending for these keys. False: it could not be, and
+// is owed still.
+func (c *counter) storeBatch(keys []string) bool {
+	var batch []*pendingProof
+	for _, id := range keys {
+		if ts := c.table.of(id); ts != nil {
+			batch = append(batch, ts.pending...)
+		}
+	}
+	for len(batch) > 0 {
+		// A reload can put two policies into one batch; each run of one is a transaction.
+		n := 1
+		for n < len(batch) && batch[n].lockout == batch[0].lockout {
+			n++
+		}
+		if err := c.storeRun(batch[:n]); err != nil {
+			c.owe(keys, err)
+			return false
+		}
+		batch = batch[n:]
+	}
+	c.reached()
+	return true
+}
+
+func (c *counter) storeRun(run []*pendingProof) error {
+	proofs := make([]Proof, len(run))
+	for i, p := range run {
+		proofs[i] = p.Proof
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), countTimeout)
+	defer cancel()
+	results, err := c.store.Count(ctx, run[0].lockout, proofs)
+	if err != nil {
+		return err
+	}
+	now := c.clock.Now()
+	for i, p := range run {
+		c.table.update(p.KeyID, func(old *tallies) *tallies { return old.told(p, results[i], now) })
+		p.release()
+	}
+	return nil
+}
+
+// owe keeps what could not be stored and lets nobody wait for it.
+func (c *counter) owe(keys []string, err error) {
+	c.mu.Lock()
+	if !c.alone { // said once, not for each batch of a storm
+		c.logger.Error("failures cannot be stored; this node counts them on its own until the store is back", zap.Error(err))
+	}
+	c.alone = true
+	for _, id := range keys {
+		c.dirty[id] = struct{}{}
+	}
+	c.mu.Unlock()
+	for _, id := range keys {
+		if ts := c.table.of(id); ts != nil {
+			for _, p := range ts.pending {
+				p.release()
+			}
+		}
+	}
+}
+
+func (c *counter) reached() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.alone {
+		c.logger.Info("failures are stored again")
+	}
+	c.alone = false
 }

@@ -171,7 +171,7 @@ func (v *cachedKey) size() int {
 // lockedClients counts clients that are locked as a whole.
 func (t *lockTable) lockedClients(now policy.Instant) (n int) {
 	for ts := range t.all {
-		if ts.whole.Remaining(now) > 0 {
+		if ts.seen.whole.Remaining(now) > 0 {
 			n++
 		}
 	}

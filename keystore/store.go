@@ -41,12 +41,10 @@ type Store interface {
 	// transaction's changes, or the head if it changed nothing a decision depends on.
 	Update(ctx context.Context, fn func(Tx) error) (Revision, error)
 
-	// Fail counts failures, each atomically by l.Fail, in order, all in one
-	// durable transaction. A failure that locks appends a lock change and an
+	// Count counts proofs, each atomically by l.Fail or l.Succeed, in order, all in
+	// one durable transaction. A failure that locks appends a lock change and an
 	// audit event. Unknown keys get a zero result.
-	Fail(ctx context.Context, l policy.Lockout, failures []Failure) ([]FailResult, error)
-	// Succeed clears counts by l.Succeed, atomically against Fail; durable.
-	Succeed(ctx context.Context, l policy.Lockout, keyID, source string) (FailResult, error)
+	Count(ctx context.Context, l policy.Lockout, proofs []Proof) ([]CountResult, error)
 
 	// Head is the newest revision.
 	Head(ctx context.Context) (Revision, error)
@@ -73,8 +71,8 @@ type Store interface {
 	Close() error
 }
 
-// Failure is one wrong secret to count.
-type Failure struct {
+// Proof is one secret that was shown, to be counted.
+type Proof struct {
 	KeyID string
 	// Source is the caller's network (guard), "" in strict mode.
 	Source string
@@ -82,12 +80,17 @@ type Failure struct {
 	Address string
 	// Fingerprint identifies the wrong secret without revealing it.
 	Fingerprint uint64
+	// Success: the secret was right and clears the count.
+	Success bool
+	// At is when it was shown; zero is the transaction's time. A proof that the
+	// store hears of late counts as of then.
+	At policy.Instant
 }
 
-// FailResult is where a failure or success left the counts.
-type FailResult struct {
+// CountResult is where a proof left the counts.
+type CountResult struct {
 	policy.Outcome
-	// OK: (Succeed) the counts were cleared; false if the caller is locked.
+	// OK: (a success) the counts were cleared; false if the caller is locked.
 	OK bool
 	// Whole and Source are the tallies afterwards, with their Seq.
 	Whole, Source Tally

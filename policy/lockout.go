@@ -44,6 +44,15 @@ func (i Instant) Elapsed(from Instant) time.Duration {
 	return max(0, i.Wall.Sub(from.Wall))
 }
 
+// later is the later of two instants: a failure may be counted after one that
+// came behind it.
+func later(a, b Instant) Instant {
+	if a.Boot == b.Boot && a.Since > b.Since || a.Boot != b.Boot && a.Wall.After(b.Wall) {
+		return a
+	}
+	return b
+}
+
 // Lockout is the lockout policy. The zero value is not useful; see DefaultLockout.
 type Lockout struct {
 	// Mode is strict or guard.
@@ -170,7 +179,7 @@ func (l Lockout) Fail(whole, source Tally, now Instant, fingerprint uint64) (Tal
 	if l.Mode == Strict {
 		whole = whole.current(l, now)
 		whole.Failures++
-		whole.Last = now
+		whole.Last = later(whole.Last, now)
 		out := Outcome{Counted: true, Locked: int(whole.Failures) >= l.Attempts}
 		if out.Locked {
 			whole.LockedAt, whole.LockedFor = now, l.Duration
@@ -188,13 +197,13 @@ func (l Lockout) failGuard(whole, source Tally, now Instant, fingerprint uint64)
 	out := Outcome{Counted: true}
 	source.Seen = append(slices.Clone(source.Seen), fingerprint)
 	source.Failures++
-	source.Last = now
+	source.Last = later(source.Last, now)
 	if int(source.Failures) >= l.Attempts {
 		source.LockedAt, source.LockedFor, out.SourceLocked = now, l.Duration, true
 	}
 	wholeLocked := whole.Remaining(now) > 0 // only a trusted source gets here then
 	whole.Failures = l.level(whole, now) + 1
-	whole.Last = now
+	whole.Last = later(whole.Last, now)
 	if !wholeLocked {
 		whole.LockedFor = 0
 		if whole.Failures >= float64(l.Ceiling) {

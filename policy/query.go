@@ -2,14 +2,16 @@ package policy
 
 import (
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
 // queryValue finds the parameter called name in a raw query. An empty value
 // counts as absent. ambiguous says that two parsers could disagree on it: the
 // name occurs twice, or in another spelling (case, encoding, blanks, `[]`,
-// behind a `;`), or the value is encoded. It does not allocate unless a
-// parameter's name is encoded or beyond ASCII.
+// behind a `;`), or the value is encoded, or the name of any parameter cannot be
+// decoded. It does not allocate unless a parameter's name is encoded or beyond
+// ASCII.
 func queryValue(raw, name string) (value string, ambiguous bool) {
 	seen := false
 	for raw != "" {
@@ -41,21 +43,32 @@ func queryValue(raw, name string) (value string, ambiguous bool) {
 func sameName(key, name string) bool {
 	for i := range len(key) {
 		switch c := key[i]; {
-		case c <= ' ', c == '%', c == '+', c == '[', c == 0x7f, c >= utf8.RuneSelf:
+		case c <= ' ', c == '%', c == '+', c == '[', c == '?', c == 0x7f, c >= utf8.RuneSelf:
 			return sameNameDecoded(key, name)
 		}
 	}
 	return strings.EqualFold(key, name) // both are ASCII
 }
 
-// sameNameDecoded compares what is left of key once decoded, without blanks and
-// control characters around it, up to the first byte that ends a name somewhere.
+// sameNameDecoded compares what is left of key once decoded, without what some
+// parser drops around it, up to the first byte that ends a name somewhere. A key
+// that cannot be decoded could be anything: parsers make of a broken escape and
+// of broken UTF-8 what they like (`%u006d` is an m to some).
 func sameNameDecoded(key, name string) bool {
-	blank := func(r rune) bool { return r <= ' ' || r == '+' || r == 0x7f }
-	key = strings.TrimLeftFunc(decodeFully(key), blank)
+	key = decodeFully(key)
+	if strings.IndexByte(key, '%') >= 0 || !utf8.ValidString(key) {
+		return true
+	}
+	key = strings.TrimLeftFunc(key, func(r rune) bool { return dropped(r) || r == '?' })
 	ends := func(r rune) bool { return r < ' ' || r == 0x7f || strings.ContainsRune("[=&;#", r) }
 	if end := strings.IndexFunc(key, ends); end >= 0 {
 		key = key[:end]
 	}
-	return fold(strings.TrimRightFunc(key, blank)) == fold(name)
+	return fold(strings.TrimRightFunc(key, dropped)) == fold(name)
+}
+
+// dropped reports what parsers trim off a name: blanks, control and format
+// characters (a byte order mark, a zero width space) of all of Unicode.
+func dropped(r rune) bool {
+	return r == '+' || unicode.IsSpace(r) || unicode.In(r, unicode.Cc, unicode.Cf, unicode.Z)
 }

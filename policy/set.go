@@ -163,17 +163,10 @@ func (s *Set) add(spec RouteSpec, index int) error {
 // checkNames keeps a role's entry unambiguous: a resource or a group, not both.
 func (s *Set) checkNames() (errs []error) {
 	for _, group := range s.Groups() {
-		r, both := s.resources[group]
-		if !both {
-			continue
+		if _, both := s.resources[group]; both {
+			errs = append(errs, fmt.Errorf("%s: %q is the name of a resource and of a group: rename one, roles could not tell them apart",
+				s.originOf(group), group))
 		}
-		origin := r.Origin
-		for _, route := range s.routes {
-			if origin == "" && route.Resource == group {
-				origin = route.Origin
-			}
-		}
-		errs = append(errs, fmt.Errorf("%s: %q is the name of a resource and of a group: rename one, roles could not tell them apart", origin, group))
 	}
 	return errs
 }

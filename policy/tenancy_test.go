@@ -24,8 +24,11 @@ func TestQueryParametersAreFoundOnlyInTheirOneSpelling(t *testing.T) {
 		"id=microtenantId":                   "",
 		"a=%6dicrotenantId":                  "",
 		"search=name+EQ+value%3D1&a[]=b;c=d": "",
-		"%zz=1&microtenantId=5":              "5",
 		"a[microtenantId]=5":                 "",
+		"a=%zz&microtenantId=5":              "5",
+		"a?microtenantId=5":                  "",
+		"a\u00a0microtenantId=5":             "",
+		"%E2%82%AC=1&microtenantId=5":        "5",
 	} {
 		value, ambiguous := queryValue(raw, "microtenantId")
 		require.False(t, ambiguous, raw)
@@ -41,6 +44,11 @@ func TestQueryParametersAreFoundOnlyInTheirOneSpelling(t *testing.T) {
 		"microtenantId=%35", "microtenantId=5+", "microtenantId=a%2Fb", "microtenantId=%", "microtenantId=+",
 		"a=1;microtenantId=5", "a;microtenantId=5", "microtenantId=5;a=1", "microtenantId=5;", ";microtenantId=5", "a=1;b=2;%6dicrotenantId[]=5", "a=1;;microtenantId",
 		"microtenantId;x=1",
+		"microtenantId=5&%u006dicrotenantId=6", "%u006dicrotenantId=6", "%25u006dicrotenantId=6", "%zz=1&microtenantId=5", "microtenantId%=5", "microtenantId%4=5", "a=1;%u006dicrotenantId=6",
+		"%\x00microtenantId=5", "microtenantId%ff=5", "\xffmicrotenantId=5", "%C1%ADicrotenantId=5",
+		"?microtenantId=5", "??microtenantId=5", "%3fmicrotenantId=5", "+?+microtenantId=5", "a=1&?microtenantId=5",
+		"\u00a0microtenantId=5", "%C2%A0microtenantId=5", "microtenantId%C2%A0=5", "%EF%BB%BFmicrotenantId=5", "microtenantId%EF%BB%BF[]=5", "%E2%80%8BmicrotenantId=5",
+		"microtenantId\u200d=5", "%E3%80%80microtenantId=5", "%E2%80%A8microtenantId=5", "%C2%85microtenantId=5", "microtenantId%C2%AD=5",
 	} {
 		_, ambiguous := queryValue(raw, "microtenantId")
 		require.True(t, ambiguous, raw)

@@ -48,10 +48,19 @@ func newKeySet(records []*keystore.SigningKey) (*keySet, error) {
 // signer is the key to sign with now: the newest of the algorithm whose time has
 // come. nil if there is none.
 func (s *keySet) signer(algorithm string, now time.Time) *verifyingKey {
+	return s.newest(now, func(k *verifyingKey) bool { return k.algorithm == algorithm })
+}
+
+// anySigner is the same whatever the algorithm.
+func (s *keySet) anySigner(now time.Time) *verifyingKey {
+	return s.newest(now, func(*verifyingKey) bool { return true })
+}
+
+func (s *keySet) newest(now time.Time, wanted func(*verifyingKey) bool) *verifyingKey {
 	var best *verifyingKey
 	for _, k := range s.byID {
 		r := k.record
-		if k.algorithm != algorithm || now.Before(r.SignFrom) || !now.Before(r.SignUntil) {
+		if !wanted(k) || now.Before(r.SignFrom) || !now.Before(r.SignUntil) {
 			continue
 		}
 		if best == nil || r.SignFrom.After(best.record.SignFrom) {
@@ -59,6 +68,16 @@ func (s *keySet) signer(algorithm string, now time.Time) *verifyingKey {
 		}
 	}
 	return best
+}
+
+// upcoming reports whether a key of the algorithm is published that signs later.
+func (s *keySet) upcoming(algorithm string, now time.Time) bool {
+	for _, k := range s.byID {
+		if k.algorithm == algorithm && k.record.SignFrom.After(now) {
+			return true
+		}
+	}
+	return false
 }
 
 // successor reports whether a key that signs later than k is published already.

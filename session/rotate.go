@@ -20,6 +20,9 @@ const (
 	// announceFor is how long before it signs a key is published, at least: far
 	// longer than the published keys may be kept (see package endpoint).
 	announceFor = 24 * time.Hour
+	// changeLead is the same for a key of another algorithm, which an administrator
+	// waits for: as long as upstreams may keep the published keys, and some.
+	changeLead = 10 * time.Minute
 	// keepFor is how long a key is published after it signed last: the longest
 	// lifetime of a token, and some for clocks.
 	keepFor = 24*time.Hour + 10*time.Minute
@@ -36,6 +39,9 @@ func (t *Tokens) signer(ctx context.Context, now policy.Instant) (*signingPair, 
 		return nil, err
 	}
 	key := set.signer(t.settings.Algorithm, now.Wall)
+	if key == nil && set.upcoming(t.settings.Algorithm, now.Wall) {
+		key = set.anySigner(now.Wall) // the algorithm was changed: the old one signs until the new key is known
+	}
 	switch {
 	case key == nil:
 		if key, err = t.addKey(ctx, now); err != nil {
@@ -100,7 +106,9 @@ func (t *Tokens) announced() time.Duration { return announceFor + t.settings.Max
 
 // addKey makes the key that is missing, unless another node was first, and
 // returns the one to sign with now. A store's very first key signs at once: no
-// node can know an older one, and an unknown key id makes each look.
+// node can know an older one, and an unknown key id makes each look. The first of
+// another algorithm waits until every node and upstream can know it, and what
+// signed before goes on until then.
 func (t *Tokens) addKey(ctx context.Context, now policy.Instant) (*verifyingKey, error) {
 	_, err := t.keys.Update(ctx, func(tx keystore.Tx) error {
 		stored, err := tx.SigningKeys(ctx)
@@ -112,6 +120,12 @@ func (t *Tokens) addKey(ctx context.Context, now policy.Instant) (*verifyingKey,
 			return err
 		}
 		from := now.Wall
+		if set.upcoming(t.settings.Algorithm, from) && set.signer(t.settings.Algorithm, from) == nil {
+			return nil
+		}
+		if set.anySigner(from) != nil {
+			from = from.Add(changeLead + t.settings.MaxStale)
+		}
 		if current := set.signer(t.settings.Algorithm, now.Wall); current != nil {
 			if !t.successorDue(set, current, now.Wall) {
 				return nil
@@ -132,6 +146,9 @@ func (t *Tokens) addKey(ctx context.Context, now policy.Instant) (*verifyingKey,
 		return nil, err
 	}
 	key := set.signer(t.settings.Algorithm, now.Wall)
+	if key == nil {
+		key = set.anySigner(now.Wall)
+	}
 	if key == nil {
 		return nil, fmt.Errorf("no signing key for %s", t.settings.Algorithm)
 	}

@@ -199,12 +199,17 @@ func (t *Tokens) askForKey(ctx context.Context, id string, now policy.Instant) (
 	last := t.asked.Load()
 	if last == 0 || now.Since-time.Duration(last) >= askAgainAfter {
 		read := t.flight.DoChan("keys", func() (any, error) {
-			t.keys.Poll(context.WithoutCancel(ctx))
-			t.asked.Store(int64(now.Since)) // not before: who comes meanwhile must wait for it
-			return nil, nil
+			err := t.keys.Poll(context.WithoutCancel(ctx))
+			if err == nil {
+				t.asked.Store(int64(now.Since)) // not before: who comes meanwhile must wait for it
+			}
+			return nil, err
 		})
 		select {
-		case <-read:
+		case r := <-read:
+			if r.Err != nil { // the key may be good, only not known here
+				return nil, fmt.Errorf("looking for a signing key: %w", r.Err)
+			}
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
@@ -224,7 +229,11 @@ func (t *Tokens) Revoke(ctx context.Context, claims *Claims, reason string) (key
 	return t.keys.Update(ctx, func(tx keystore.Tx) error {
 		s, err := tx.Session(ctx, claims.ID)
 		if errors.Is(err, keystore.ErrNotFound) {
-			return nil // forgotten: it has expired, or its key is gone
+			// Forgotten, as after an older backup: the token would be good all the same.
+			s, err = forgotten(ctx, tx, claims)
+		}
+		if errors.Is(err, keystore.ErrNotFound) {
+			return nil // its key is gone, and nothing is left to end
 		}
 		if err != nil || !s.Ended.IsZero() {
 			return err
@@ -232,6 +241,17 @@ func (t *Tokens) Revoke(ctx context.Context, claims *Claims, reason string) (key
 		s.Ended, s.EndReason = tx.Now().Wall, reason
 		return tx.PutSession(ctx, s)
 	})
+}
+
+// forgotten is the session of a good token that the store does not have.
+func forgotten(ctx context.Context, tx keystore.Tx, claims *Claims) (*keystore.Session, error) {
+	key, err := tx.KeyByClientID(ctx, claims.ClientID)
+	if err != nil {
+		return nil, err
+	}
+	_, secretID := claims.Origin()
+	return &keystore.Session{ID: claims.ID, KeyID: key.ID, SecretID: secretID,
+		Issued: time.Unix(claims.IssuedAt, 0), Expires: time.Unix(claims.Expires, 0)}, nil
 }
 
 // JWKS is the published keys (RFC 7517 section 5).

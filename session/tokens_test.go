@@ -3,6 +3,7 @@ package session_test
 import (
 	"encoding/json"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -344,4 +345,41 @@ func TestAVerifiedTokenIsFoundByAllOfItAndNothingLess(t *testing.T) {
 		_, err := w.verify(n, token[:i]+string(other)+token[i+1:])
 		require.ErrorIs(t, err, session.ErrInvalid, "byte %d", i)
 	}
+}
+
+func TestAnotherAlgorithmSignsOnceEveryNodeCanKnowItsKey(t *testing.T) {
+	w := newWorld(t)
+	before := w.issue(w.node(standard)).Token
+	changed := standard
+	changed.Algorithm = session.ES256
+	n := w.node(changed)
+	algorithm := func() string {
+		token := w.issue(n).Token
+		_, err := w.verify(n, token)
+		require.NoError(t, err)
+		parsed, err := jwt.ParseSigned(token, []jose.SignatureAlgorithm{jose.EdDSA, jose.ES256})
+		require.NoError(t, err)
+		return parsed.Headers[0].Algorithm
+	}
+	require.Equal(t, session.EdDSA, algorithm(), "the old one goes on")
+	require.Len(t, keyIDs(t, n), 2, "and the new one is published")
+	w.clock.Advance(14 * time.Minute)
+	require.Equal(t, session.EdDSA, algorithm())
+	w.clock.Advance(2 * time.Minute)
+	require.Equal(t, session.ES256, algorithm())
+	require.Len(t, keyIDs(t, n), 2)
+	_, err := w.verify(n, before)
+	require.NoError(t, err)
+}
+
+func TestASessionTheStoreForgotCanStillBeEnded(t *testing.T) {
+	w := newWorld(t)
+	n := w.node(standard)
+	issued := w.issue(n)
+	other := *issued.Claims
+	other.ID = strings.Replace(other.ID, "ses_", "ses_x", 1) // as if its row were gone
+	_, err := n.Revoke(t.Context(), &other, "signout")
+	require.NoError(t, err)
+	require.True(t, n.keys.SessionEnded(other.ID))
+	require.False(t, n.keys.SessionEnded(issued.Claims.ID))
 }

@@ -203,7 +203,7 @@ func TestLocksAreShownAndUndone(t *testing.T) {
 	lockout := policy.DefaultLockout()
 	path := "/v1/keys/" + w.viewer.ID
 	fail := func() {
-		_, err := w.store.Fail(t.Context(), lockout, []keystore.Failure{{KeyID: w.viewer.ID, Address: "192.0.2.9"}})
+		_, err := w.store.Count(t.Context(), lockout, []keystore.Proof{{KeyID: w.viewer.ID, Address: "192.0.2.9"}})
 		require.NoError(t, err)
 	}
 	fail()

@@ -224,7 +224,7 @@ func TestForeignSessionsAndLocksDoNotExist(t *testing.T) {
 func (w *world) lock(k lifecycle.CreatedKey) {
 	w.t.Helper()
 	for range policy.DefaultLockout().Attempts {
-		_, err := w.store.Fail(w.t.Context(), policy.DefaultLockout(), []keystore.Failure{{KeyID: k.ID, Address: "192.0.2.9"}})
+		_, err := w.store.Count(w.t.Context(), policy.DefaultLockout(), []keystore.Proof{{KeyID: k.ID, Address: "192.0.2.9"}})
 		require.NoError(w.t, err)
 	}
 }

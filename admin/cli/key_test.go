@@ -122,7 +122,7 @@ func (h *house) create(t *testing.T, args ...string) key {
 func (h *house) lock(t *testing.T, k key) {
 	t.Helper()
 	for n := range 3 {
-		_, err := h.store.Fail(t.Context(), policy.DefaultLockout(), []keystore.Failure{{KeyID: k.ID, Fingerprint: uint64(n)}})
+		_, err := h.store.Count(t.Context(), policy.DefaultLockout(), []keystore.Proof{{KeyID: k.ID, Fingerprint: uint64(n)}})
 		require.NoError(t, err)
 	}
 }

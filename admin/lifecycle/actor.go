@@ -47,7 +47,8 @@ type Actor struct {
 	Kind string
 	// ID is the key's id; Name is its name, or the local user's.
 	ID, Name string
-	// Address is the caller's address without a port; "" where there is none.
+	// Address is the caller's address without a port; "" where there is none, which
+	// no key with allowed networks may act from.
 	Address   string
 	RequestID string
 	// CustomerID and MicrotenantID bound what the actor sees; "" is unbounded
@@ -119,7 +120,8 @@ func (a Actor) current(o *op) (Actor, error) {
 	if !live {
 		return a, inactive()
 	}
-	if from, err := netip.ParseAddr(a.Address); err == nil && !admits(k.AllowedCIDRs, from.Unmap()) {
+	from, _ := netip.ParseAddr(a.Address) // without one it is in no network
+	if !k.AllowsAddress(from) {
 		return a, &Error{Kind: Forbidden, Code: CodeSourceNotAllowed, Detail: "this key may not be used from here"}
 	}
 	role, err := o.r.Role(o.ctx, k.RoleID)
@@ -133,7 +135,7 @@ func (a Actor) current(o *op) (Actor, error) {
 
 // live reports whether k could sign in now, its lock aside.
 func (o *op) live(k *keystore.Key) (bool, error) {
-	if !k.Enabled || expired(k, o.now.Wall) {
+	if !k.Enabled || k.Expired(o.now.Wall) {
 		return false, nil
 	}
 	c, err := o.r.Customer(o.ctx, k.CustomerID)
@@ -152,16 +154,6 @@ func (o *op) live(k *keystore.Key) (bool, error) {
 
 func inactive() error {
 	return &Error{Kind: Unauthorized, Code: CodeClientInactive, Detail: "this key is no longer active"}
-}
-
-// admits reports whether networks let from in; none let everyone in.
-func admits(networks []netip.Prefix, from netip.Addr) bool {
-	for _, n := range networks {
-		if n.Contains(from) {
-			return true
-		}
-	}
-	return len(networks) == 0
 }
 
 // need refuses an actor that does not hold action on resource.

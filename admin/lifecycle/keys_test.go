@@ -140,7 +140,7 @@ func TestAStateNamesWhatToMendFirst(t *testing.T) {
 	}
 	require.Equal(t, "active", state())
 	for range 3 {
-		_, err := h.store.Fail(h.ctx, policy.DefaultLockout(), []keystore.Failure{{KeyID: k.ID}})
+		_, err := h.store.Count(h.ctx, policy.DefaultLockout(), []keystore.Proof{{KeyID: k.ID}})
 		require.NoError(t, err)
 	}
 	require.Equal(t, "locked", state())

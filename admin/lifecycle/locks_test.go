@@ -18,7 +18,7 @@ func TestInGuardModeALockedSourceIsNotALockedKey(t *testing.T) {
 	h.Service = New(Config{Store: h.store, Keyring: h.cfg.Keyring, Lockout: func() policy.Lockout { return guard }})
 	k := h.key("k", keystore.RoleReadOnly)
 	for i := range 3 {
-		_, err := h.store.Fail(h.ctx, guard, []keystore.Failure{{KeyID: k.ID, Source: "192.0.2.9/32", Fingerprint: uint64(i)}})
+		_, err := h.store.Count(h.ctx, guard, []keystore.Proof{{KeyID: k.ID, Source: "192.0.2.9/32", Fingerprint: uint64(i)}})
 		require.NoError(t, err)
 	}
 	lock, err := h.GetLock(h.ctx, local, k.ID)
@@ -31,7 +31,7 @@ func TestInGuardModeALockedSourceIsNotALockedKey(t *testing.T) {
 
 	for i := range guard.Ceiling {
 		source := fmt.Sprintf("198.51.100.%d/32", i) // none of them twice
-		_, err := h.store.Fail(h.ctx, guard, []keystore.Failure{{KeyID: k.ID, Source: source}})
+		_, err := h.store.Count(h.ctx, guard, []keystore.Proof{{KeyID: k.ID, Source: source}})
 		require.NoError(t, err)
 	}
 	lock, err = h.GetLock(h.ctx, local, k.ID)

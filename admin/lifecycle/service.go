@@ -103,11 +103,15 @@ func (s *Service) update(ctx context.Context, a Actor, fn func(*op) error) (Comm
 			return err
 		})
 	})
-	if err == nil || errors.Is(err, keystore.ErrUnseen) {
-		s.notify(ctx, done, revision)
-	}
-	if err != nil {
+	unseen := errors.Is(err, keystore.ErrUnseen)
+	if err != nil && !unseen {
 		return Commit{}, err
+	}
+	s.notify(ctx, done, revision)
+	if unseen {
+		// Stored: to say that it failed would invite a second try. This node refuses
+		// every decision until it has seen it.
+		return Commit{Revision: revision, Propagation: Propagation{Pending: 1}}, nil
 	}
 	return Commit{Revision: revision, Propagation: s.cfg.Propagation(ctx, revision)}, nil
 }

@@ -101,7 +101,3 @@ func covered(inner, outer []netip.Prefix) bool {
 func outlives(inner, outer time.Time) bool {
 	return !outer.IsZero() && (inner.IsZero() || inner.After(outer))
 }
-
-func expired(k *keystore.Key, now time.Time) bool {
-	return !k.ExpiresAt.IsZero() && !now.Before(k.ExpiresAt)
-}

@@ -10,13 +10,6 @@ import (
 	"github.com/keyreeve/keyreeve/policy"
 )
 
-// The spellings that requests use for the Default microtenant and for all of
-// them; no microtenant can have one as its id.
-const (
-	microtenantDefault = "0"
-	microtenantAll     = "null"
-)
-
 // defaultCustomer is the id of the customer of whoever needs but one.
 const defaultCustomer = "default"
 
@@ -137,7 +130,8 @@ func (s *Service) CreateMicrotenant(ctx context.Context, a Actor, in NewMicroten
 		}
 		var bad FieldErrors
 		now := o.stamp()
-		m := &keystore.Microtenant{ID: newOrOwnID(&bad, in.ID, "mt", microtenantDefault, microtenantAll), CustomerID: in.CustomerID,
+		// Requests name the Default microtenant and all of them so: no microtenant can.
+		m := &keystore.Microtenant{ID: newOrOwnID(&bad, in.ID, "mt", policy.DefaultMicrotenant, policy.AllMicrotenants), CustomerID: in.CustomerID,
 			Name: cleanName(&bad, in.Name), Enabled: !in.Enabled.Has() || in.Enabled.Value, Created: now, Modified: now}
 		if m.CustomerID == "" {
 			m.CustomerID = o.actor.CustomerID

@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"net/url"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -87,7 +89,7 @@ func (d *demo) run() (code int, err error) {
 	if err != nil {
 		return 1, fmt.Errorf("seeding keys: %w", err)
 	}
-	seeded.GateURL, seeded.AdminURL = "http://"+d.listen, "http://"+d.adminListen
+	seeded.GateURL, seeded.AdminURL = callURL(d.listen), callURL(d.adminListen)
 	if err := d.print(seeded); err != nil {
 		return 1, err
 	}
@@ -114,17 +116,18 @@ func (d *demo) prepareDir() (cleanup func() error, err error) {
 
 // serve runs the embedded example with this demo's addresses and files.
 func (d *demo) serve() error {
-	var err error
-	if d.listen, err = freePort(d.listen); err != nil {
-		return fmt.Errorf("--listen: %w", err)
-	}
-	if d.adminListen, err = freePort(d.adminListen); err != nil {
-		return fmt.Errorf("--admin-listen: %w", err)
+	if err := d.claimPorts(); err != nil {
+		return err
 	}
 	if _, err := url.Parse(d.upstream); err != nil {
 		return fmt.Errorf("--upstream: %w", err)
 	}
-	policyFile := filepath.Join(d.dir, "policy.yaml")
+	configDir := filepath.Join(d.dir, "config")
+	if err := os.MkdirAll(configDir, 0o700); err != nil {
+		return err
+	}
+	// By a name that is nobody else's: DIR may hold files of the user's own.
+	policyFile := filepath.Join(configDir, "demo-policy.yaml")
 	if err := os.WriteFile(policyFile, keyreeve.ExamplePolicy, 0o600); err != nil {
 		return err
 	}
@@ -139,8 +142,8 @@ func (d *demo) serve() error {
 		"KEYREEVE_ADMIN_HOST":  adminHost,
 		"KEYREEVE_ADMIN_PORT":  adminPort,
 		"KEYREEVE_UPSTREAM":    d.upstream,
-		"KEYREEVE_ISSUER":      "http://" + d.listen,
-		"XDG_CONFIG_HOME":      filepath.Join(d.dir, "config"), // where the master key is made
+		"KEYREEVE_ISSUER":      callURL(d.listen),
+		"XDG_CONFIG_HOME":      configDir, // where the master key is made
 	} {
 		if err := os.Setenv(name, value); err != nil {
 			return err
@@ -170,24 +173,41 @@ func exampleConfig() ([]byte, error) {
 	return json.Marshal(config)
 }
 
-// freePort replaces port 0 by one that is free now.
-func freePort(address string) (string, error) {
-	host, port, err := net.SplitHostPort(address)
-	if err != nil {
-		return "", err
+// claimPorts settles where the demo listens: port 0 becomes one that is free now,
+// and a port that is taken is an error. Caddy would not tell: it listens with
+// SO_REUSEPORT, beside any other Caddy, which then gets some of the requests.
+func (d *demo) claimPorts() error {
+	for _, a := range []struct {
+		flag    string
+		address *string
+	}{{"--listen", &d.listen}, {"--admin-listen", &d.adminListen}} {
+		host, port, err := net.SplitHostPort(*a.address)
+		if err != nil {
+			return fmt.Errorf("%s: %w; expected HOST:PORT", a.flag, err)
+		}
+		if host == "" {
+			host = "0.0.0.0"
+		}
+		l, err := net.Listen("tcp", net.JoinHostPort(host, port))
+		if err != nil {
+			return fmt.Errorf("%s: %w; name another address, port 0 takes a free one", a.flag, err)
+		}
+		defer func() { _ = l.Close() }() // held until both are known, so that they differ
+		*a.address = net.JoinHostPort(host, strconv.Itoa(l.Addr().(*net.TCPAddr).Port))
 	}
-	if host == "" {
-		host = "0.0.0.0"
+	return nil
+}
+
+// callURL is how to call, from this machine, what listens at an address.
+func callURL(address string) string {
+	host, port, _ := net.SplitHostPort(address)
+	if ip, err := netip.ParseAddr(host); err == nil && ip.IsUnspecified() { // every address, and none to call
+		host = "127.0.0.1"
+		if ip.Is6() {
+			host = "::1"
+		}
 	}
-	if port != "0" {
-		return net.JoinHostPort(host, port), nil
-	}
-	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String(), nil
+	return "http://" + net.JoinHostPort(host, port)
 }
 
 // print shows where the demo serves and what to call it with.

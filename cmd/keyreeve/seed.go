@@ -149,6 +149,7 @@ func (s *seeding) curlLines() []string {
 		"curl -u '" + secrets["full"] + "' " + application,
 		"curl -u '" + secrets["readonly"] + "' -X POST " + application,
 		"curl -u '" + secrets["tenant"] + "' '" + application + "?microtenantId=" + s.MicrotenantID + "'",
+		"curl -u '" + secrets["full"] + "' -d grant_type=client_credentials " + s.GateURL + "/oauth2/v1/token",
 		"curl -u '" + secrets["operator"] + "' " + s.AdminURL + "/v1/keys",
 	}
 }

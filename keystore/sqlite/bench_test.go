@@ -70,12 +70,12 @@ func BenchmarkFail(b *testing.B) {
 			s := benchStore(b)
 			l := policy.DefaultLockout()
 			l.Attempts = 1 << 50 // every failure counts
-			failures := make([]keystore.Failure, n)
+			failures := make([]keystore.Proof, n)
 			for i := 0; b.Loop(); i++ {
 				for j := range failures {
 					failures[j].KeyID = fmt.Sprintf("key_%08d", (i*n+j)%benchKeys)
 				}
-				if _, err := s.Fail(b.Context(), l, failures); err != nil {
+				if _, err := s.Count(b.Context(), l, failures); err != nil {
 					b.Fatal(err)
 				}
 			}

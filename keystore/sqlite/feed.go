@@ -16,6 +16,9 @@ func (s *Store) Head(ctx context.Context) (keystore.Revision, error) {
 		return 0, err
 	}
 	defer s.using.Done()
+	if err := s.inPlace(); err != nil {
+		return 0, err
+	}
 	c, err := s.feed.get(ctx)
 	if err != nil {
 		return 0, err

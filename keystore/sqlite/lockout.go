@@ -13,16 +13,16 @@ import (
 // unknownSource stands for a source that guard mode was not told.
 const unknownSource = "unknown"
 
-// Fail counts failures in order, all in one transaction. Each count is read
-// once and written once however often it changes in the batch; each change has
-// a seq of its own all the same, so that results can be told apart by age.
-func (s *Store) Fail(ctx context.Context, l policy.Lockout, failures []keystore.Failure) ([]keystore.FailResult, error) {
-	results := make([]keystore.FailResult, len(failures))
+// Count counts proofs in order, all in one transaction. Each count is read once
+// and written once however often it changes in the batch; each change has a seq
+// of its own all the same, so that results can be told apart by age.
+func (s *Store) Count(ctx context.Context, l policy.Lockout, proofs []keystore.Proof) ([]keystore.CountResult, error) {
+	results := make([]keystore.CountResult, len(proofs))
 	_, err := s.update(ctx, func(t *tx) error {
 		b := newBatch(t, l)
-		for i, f := range failures {
+		for i, p := range proofs {
 			var err error
-			if results[i], err = b.fail(ctx, f); err != nil {
+			if results[i], err = b.count(ctx, p); err != nil {
 				return err
 			}
 		}
@@ -32,56 +32,6 @@ func (s *Store) Fail(ctx context.Context, l policy.Lockout, failures []keystore.
 		return nil, err
 	}
 	return results, nil
-}
-
-// Succeed clears counts after a right secret. ErrNotFound if the key is gone.
-func (s *Store) Succeed(ctx context.Context, l policy.Lockout, keyID, source string) (keystore.FailResult, error) {
-	if l.Mode == policy.Strict {
-		// Mostly there is nothing to clear. A snapshot shows it without taking the
-		// turn to write; a failure that comes meanwhile comes after this success.
-		result, changed, err := s.peekSuccess(ctx, l, keyID)
-		if err != nil || !changed {
-			return result, err
-		}
-	}
-	var result keystore.FailResult
-	_, err := s.update(ctx, func(t *tx) error {
-		b := newBatch(t, l)
-		whole, src, err := b.pair(ctx, keyID, source)
-		if err != nil {
-			return err
-		}
-		w, c, ok := l.Succeed(whole.tally.Tally, src.tally.Tally, t.now)
-		b.set(whole, w)
-		b.set(src, c)
-		result = keystore.FailResult{OK: ok, Whole: whole.tally, Source: src.tally}
-		return b.store(ctx)
-	})
-	if err != nil {
-		return keystore.FailResult{}, err
-	}
-	return result, nil
-}
-
-// peekSuccess is what a success would answer, and whether it would change anything.
-func (s *Store) peekSuccess(ctx context.Context, l policy.Lockout, keyID string) (result keystore.FailResult, changed bool, err error) {
-	err = s.view(ctx, s.readers, func(r *reader) error {
-		found, err := r.exists(ctx, "SELECT 1 FROM keys WHERE id = ?", keyID)
-		if err != nil {
-			return err
-		}
-		if !found {
-			return keystore.ErrNotFound
-		}
-		if result.Whole, err = r.tally(ctx, keyID, ""); err != nil {
-			return err
-		}
-		var whole policy.Tally
-		whole, _, result.OK = l.Succeed(result.Whole.Tally, policy.Tally{}, r.now)
-		changed = !sameTally(whole, result.Whole.Tally)
-		return nil
-	})
-	return result, changed, err
 }
 
 // batch is the counts that one transaction works on.
@@ -159,29 +109,39 @@ func (b *batch) set(e *entry, to policy.Tally) {
 	e.tally.Tally, e.tally.Seq, e.dirty = to, b.t.seq, true
 }
 
-func (b *batch) fail(ctx context.Context, f keystore.Failure) (keystore.FailResult, error) {
-	whole, src, err := b.pair(ctx, f.KeyID, f.Source)
+func (b *batch) count(ctx context.Context, p keystore.Proof) (keystore.CountResult, error) {
+	whole, src, err := b.pair(ctx, p.KeyID, p.Source)
 	if errors.Is(err, keystore.ErrNotFound) {
-		return keystore.FailResult{}, nil
+		return keystore.CountResult{}, nil
 	}
 	if err != nil {
-		return keystore.FailResult{}, err
+		return keystore.CountResult{}, err
 	}
-	w, c, out := b.l.Fail(whole.tally.Tally, src.tally.Tally, b.t.now, f.Fingerprint)
+	if p.At == (policy.Instant{}) {
+		p.At = b.t.now
+	}
+	var r keystore.CountResult
+	var w, c policy.Tally
+	if p.Success {
+		w, c, r.OK = b.l.Succeed(whole.tally.Tally, src.tally.Tally, p.At)
+	} else {
+		w, c, r.Outcome = b.l.Fail(whole.tally.Tally, src.tally.Tally, p.At, p.Fingerprint)
+	}
 	b.set(whole, w)
 	b.set(src, c)
-	if out.Locked {
-		err = b.locked(ctx, f, "client", whole.tally)
+	if r.Locked {
+		err = b.locked(ctx, p, "client", whole.tally)
 	}
-	if err == nil && out.SourceLocked {
-		err = b.locked(ctx, f, "source", src.tally)
+	if err == nil && r.SourceLocked {
+		err = b.locked(ctx, p, "source", src.tally)
 	}
-	return keystore.FailResult{Outcome: out, Whole: whole.tally, Source: src.tally}, err
+	r.Whole, r.Source = whole.tally, src.tally
+	return r, err
 }
 
 // locked records that a lock began: in the change log, so that caches hear of
 // it, and in the audit trail.
-func (b *batch) locked(ctx context.Context, f keystore.Failure, scope string, c keystore.Tally) error {
+func (b *batch) locked(ctx context.Context, f keystore.Proof, scope string, c keystore.Tally) error {
 	var clientID, name, customerID string
 	err := b.t.row(ctx, []any{&clientID, &name, &customerID}, "SELECT client_id, name, customer_id FROM keys WHERE id = ?", f.KeyID)
 	if err != nil {
@@ -193,7 +153,7 @@ func (b *batch) locked(ctx context.Context, f keystore.Failure, scope string, c 
 		Address  string    `json:"address,omitempty"`
 		Failures int       `json:"failed_attempts"`
 		Until    time.Time `json:"locked_until"`
-	}{scope, f.Source, f.Address, int(c.Failures), fromMillis(millis(b.t.now.Wall.Add(c.LockedFor)))})
+	}{scope, f.Source, f.Address, int(c.Failures), fromMillis(millis(c.LockedAt.Wall.Add(c.LockedFor)))})
 	if err != nil {
 		return err
 	}

@@ -108,6 +108,10 @@ func (s *Store) connect(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("the file cannot be opened for writing: %w", err)
 	}
+	if s.file, err = os.Stat(s.path); err != nil {
+		s.writes.put(c)
+		return err
+	}
 	var mode string
 	err = (&reader{conn: c}).row(ctx, []any{&mode}, "PRAGMA journal_mode")
 	s.writes.put(c)

@@ -10,6 +10,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 
 	"go.uber.org/zap"
@@ -20,7 +21,9 @@ import (
 
 // Store is a keystore.Store in an SQLite file.
 type Store struct {
-	path   string
+	path string
+	// file is the file that was opened under path.
+	file   os.FileInfo
 	clock  keystore.Clock
 	logger *zap.Logger
 
@@ -52,6 +55,20 @@ func (s *Store) enter() error {
 // Identity is the canonical path of the file: two stores opened through
 // different links to one directory share state.
 func (s *Store) Identity() string { return identity(s.path) }
+
+// inPlace answers an error once another file stands where the opened one was: a
+// backup moved over it, or the file deleted. Connections go on with the old one,
+// which nobody else sees.
+func (s *Store) inPlace() error {
+	now, err := os.Stat(s.path)
+	if err != nil {
+		return fmt.Errorf("the key store's file is gone: %w; put it back and restart", err)
+	}
+	if !os.SameFile(s.file, now) {
+		return fmt.Errorf("%s was replaced by another file while it was open; restart to use that one", s.path)
+	}
+	return nil
+}
 
 func identity(path string) string { return "sqlite:" + path }
 
@@ -138,6 +155,9 @@ func (s *Store) update(ctx context.Context, fn func(*tx) error) (keystore.Revisi
 		return 0, err
 	}
 	defer s.using.Done()
+	if err := s.inPlace(); err != nil {
+		return 0, err
+	}
 	c, err := s.writes.get(ctx)
 	if err != nil {
 		return 0, err

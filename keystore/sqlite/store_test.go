@@ -136,15 +136,15 @@ func TestFailuresOfOneBatchAreOneTransaction(t *testing.T) {
 	s := newStore(t)
 	putKeys(t, s, 0, 1)
 	before := commits(t, s)
-	failures := make([]keystore.Failure, 1000)
+	failures := make([]keystore.Proof, 1000)
 	for i := range failures {
-		failures[i] = keystore.Failure{KeyID: testKey(0).ID}
+		failures[i] = keystore.Proof{KeyID: testKey(0).ID}
 	}
-	results, err := s.Fail(t.Context(), policy.DefaultLockout(), failures)
+	results, err := s.Count(t.Context(), policy.DefaultLockout(), failures)
 	require.NoError(t, err)
 	require.Len(t, results, 1000)
 	require.Equal(t, before+1, commits(t, s))
-	_, err = s.Fail(t.Context(), policy.DefaultLockout(), failures)
+	_, err = s.Count(t.Context(), policy.DefaultLockout(), failures)
 	require.NoError(t, err)
 	require.Equal(t, before+1, commits(t, s), "nothing counts while locked, and nothing is written")
 }
@@ -176,4 +176,26 @@ func TestClosingLeavesNothingRunning(t *testing.T) {
 	cancel()
 	require.NoError(t, s.Close())
 	goleak.VerifyNone(t, before)
+}
+
+func TestAFileReplacedWhileItIsOpenIsNoticed(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "keys.db")
+	clock := storetest.NewClock()
+	s, err := Open(t.Context(), Options{Path: path, Clock: clock})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, s.Close()) }()
+	_, err = s.Head(t.Context())
+	require.NoError(t, err)
+	other, err := Open(t.Context(), Options{Path: filepath.Join(dir, "backup.db"), Clock: clock})
+	require.NoError(t, err)
+	require.NoError(t, other.Close())
+	require.NoError(t, os.Rename(filepath.Join(dir, "backup.db"), path))
+	_, err = s.Head(t.Context())
+	require.ErrorContains(t, err, "replaced")
+	_, err = s.Update(t.Context(), func(keystore.Tx) error { return nil })
+	require.ErrorContains(t, err, "replaced", "a write would be lost")
+	require.NoError(t, os.Remove(path))
+	_, err = s.Head(t.Context())
+	require.ErrorContains(t, err, "gone")
 }

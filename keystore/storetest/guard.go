@@ -34,9 +34,9 @@ func guard() policy.Lockout {
 func network(n int) string { return fmt.Sprintf("10.%d.%d.0/24", n/256, n%256) }
 
 // failFrom counts a failure of key 1 with a secret of its own.
-func (f *fixture) failFrom(t testing.TB, source int, fingerprint uint64) keystore.FailResult {
+func (f *fixture) failFrom(t testing.TB, source int, fingerprint uint64) keystore.CountResult {
 	t.Helper()
-	results, err := f.Fail(t.Context(), guard(), []keystore.Failure{{KeyID: "key_0001", Source: network(source), Address: "10.0.0.1", Fingerprint: fingerprint}})
+	results, err := f.Count(t.Context(), guard(), []keystore.Proof{{KeyID: "key_0001", Source: network(source), Address: "10.0.0.1", Fingerprint: fingerprint}})
 	require.NoError(t, err)
 	return results[0]
 }
@@ -152,11 +152,11 @@ func guardBound(t *testing.T, f *fixture) {
 	l := guard()
 	l.Ceiling = 1_000_000
 	fail := func(sources ...int) {
-		failures := make([]keystore.Failure, len(sources))
+		failures := make([]keystore.Proof, len(sources))
 		for i, n := range sources {
-			failures[i] = keystore.Failure{KeyID: "key_0001", Source: network(n), Fingerprint: uint64(i)}
+			failures[i] = keystore.Proof{KeyID: "key_0001", Source: network(n), Fingerprint: uint64(i)}
 		}
-		_, err := f.Fail(t.Context(), l, failures)
+		_, err := f.Count(t.Context(), l, failures)
 		require.NoError(t, err)
 	}
 	sources := func() map[string]bool {
@@ -199,7 +199,7 @@ func guardBound(t *testing.T, f *fixture) {
 func guardNoSource(t *testing.T, f *fixture) {
 	f.put(t, f.key(1))
 	for i := range 3 {
-		results, err := f.Fail(t.Context(), guard(), []keystore.Failure{{KeyID: "key_0001", Fingerprint: uint64(i)}})
+		results, err := f.Count(t.Context(), guard(), []keystore.Proof{{KeyID: "key_0001", Fingerprint: uint64(i)}})
 		require.NoError(t, err)
 		require.True(t, results[0].Counted)
 		require.EqualValues(t, i+1, results[0].Whole.Failures)

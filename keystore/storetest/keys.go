@@ -178,7 +178,7 @@ func keyDelete(t *testing.T, f *fixture) {
 	k := f.key(1)
 	f.put(t, k)
 	ctx := t.Context()
-	_, err := f.Fail(ctx, strict(), []keystore.Failure{{KeyID: k.ID}})
+	_, err := f.Count(ctx, strict(), []keystore.Proof{{KeyID: k.ID}})
 	require.NoError(t, err)
 	f.update(t, func(ctx context.Context, tx keystore.Tx) error {
 		return tx.PutSession(ctx, &keystore.Session{ID: "jti1", KeyID: k.ID, Expires: f.clock.Now().Wall.Add(time.Hour)})

@@ -100,7 +100,7 @@ func listStates(t *testing.T, f *fixture) {
 	f.put(t, keys...)
 	for _, k := range []*keystore.Key{locked, both} {
 		for range strict().Attempts {
-			_, err := f.Fail(t.Context(), strict(), []keystore.Failure{{KeyID: k.ID}})
+			_, err := f.Count(t.Context(), strict(), []keystore.Proof{{KeyID: k.ID}})
 			require.NoError(t, err)
 		}
 	}

@@ -34,16 +34,16 @@ var lockoutCases = []testCase{
 func strict() policy.Lockout { return policy.DefaultLockout() }
 
 // fail counts one failure of a key.
-func (f *fixture) fail(t testing.TB, keyID string) keystore.FailResult {
+func (f *fixture) fail(t testing.TB, keyID string) keystore.CountResult {
 	t.Helper()
-	results, err := f.Fail(t.Context(), strict(), []keystore.Failure{{KeyID: keyID, Address: "192.0.2.7"}})
+	results, err := f.Count(t.Context(), strict(), []keystore.Proof{{KeyID: keyID, Address: "192.0.2.7"}})
 	require.NoError(t, err)
 	require.Len(t, results, 1)
 	return results[0]
 }
 
 // lock fails key 1 until it locks.
-func (f *fixture) lock(t testing.TB) keystore.FailResult {
+func (f *fixture) lock(t testing.TB) keystore.CountResult {
 	t.Helper()
 	f.put(t, f.key(1))
 	f.fail(t, "key_0001")
@@ -111,8 +111,8 @@ func lockNotExtended(t *testing.T, f *fixture) {
 
 func failBatch(t *testing.T, f *fixture) {
 	f.put(t, f.key(1), f.key(2))
-	one, two := keystore.Failure{KeyID: "key_0001"}, keystore.Failure{KeyID: "key_0002"}
-	results, err := f.Fail(t.Context(), strict(), []keystore.Failure{one, two, one, {KeyID: "key_none"}, one, one, two})
+	one, two := keystore.Proof{KeyID: "key_0001"}, keystore.Proof{KeyID: "key_0002"}
+	results, err := f.Count(t.Context(), strict(), []keystore.Proof{one, two, one, {KeyID: "key_none"}, one, one, two})
 	require.NoError(t, err)
 	require.Len(t, results, 7)
 	counts := make([]float64, len(results))
@@ -122,20 +122,20 @@ func failBatch(t *testing.T, f *fixture) {
 	require.Equal(t, []float64{1, 1, 2, 0, 3, 3, 2}, counts)
 	require.True(t, results[4].Locked)
 	require.Equal(t, policy.Outcome{}, results[5].Outcome, "locked by the one before")
-	require.Equal(t, keystore.FailResult{}, results[3])
+	require.Equal(t, keystore.CountResult{}, results[3])
 	require.Less(t, results[0].Whole.Seq, results[2].Whole.Seq)
 	require.Less(t, results[2].Whole.Seq, results[4].Whole.Seq)
 	require.Equal(t, results[4].Whole, results[5].Whole)
 	require.ElementsMatch(t, []keystore.Tally{results[5].Whole, results[6].Whole}, f.tallies(t, 0))
 
-	results, err = f.Fail(t.Context(), strict(), nil)
+	results, err = f.Count(t.Context(), strict(), nil)
 	require.NoError(t, err)
 	require.Empty(t, results)
 }
 
 func failUnknown(t *testing.T, f *fixture) {
 	before := f.head(t)
-	require.Equal(t, keystore.FailResult{}, f.fail(t, "key_none"))
+	require.Equal(t, keystore.CountResult{}, f.fail(t, "key_none"))
 	require.Empty(t, f.tallies(t, 0))
 	require.Equal(t, before, f.head(t))
 }
@@ -180,7 +180,7 @@ func succeedUnknown(t *testing.T, f *fixture) {
 	for _, l := range []policy.Lockout{strict(), guard()} {
 		r, err := f.Succeed(t.Context(), l, "key_none", "192.0.2.0/24")
 		require.ErrorIs(t, err, keystore.ErrNotFound)
-		require.Equal(t, keystore.FailResult{}, r)
+		require.Equal(t, keystore.CountResult{}, r)
 	}
 }
 

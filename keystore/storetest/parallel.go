@@ -44,7 +44,7 @@ func parallelFail(t *testing.T, f *fixture) {
 		if i%2 == 0 {
 			s = other
 		}
-		results, err := s.Fail(context.Background(), l, []keystore.Failure{{KeyID: "key_0001"}})
+		results, err := s.Count(context.Background(), l, []keystore.Proof{{KeyID: "key_0001"}})
 		if err != nil {
 			t.Error(err)
 			return
@@ -81,7 +81,7 @@ func parallelFailSucceed(t *testing.T, f *fixture) {
 			}
 			after = r.Whole
 		} else {
-			results, err := f.Fail(context.Background(), l, []keystore.Failure{{KeyID: "key_0001"}})
+			results, err := f.Count(context.Background(), l, []keystore.Proof{{KeyID: "key_0001"}})
 			if err != nil || !results[0].Counted {
 				t.Errorf("failure: %+v, %v", results, err)
 				return
@@ -120,7 +120,7 @@ func parallelLockLinearises(t *testing.T, f *fixture) {
 	var locked atomic.Bool
 	inParallel(40, func(i int) {
 		if i%2 == 0 {
-			results, err := f.Fail(context.Background(), strict(), []keystore.Failure{{KeyID: "key_0001"}})
+			results, err := f.Count(context.Background(), strict(), []keystore.Proof{{KeyID: "key_0001"}})
 			if err != nil {
 				t.Error(err)
 			} else if results[0].Locked {

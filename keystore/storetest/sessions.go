@@ -193,7 +193,7 @@ func (f *fixture) lockOut(t testing.TB, keyID, source string) {
 		l = guard()
 	}
 	for i := range l.Attempts {
-		_, err := f.Fail(t.Context(), l, []keystore.Failure{{KeyID: keyID, Source: source, Fingerprint: uint64(i)}})
+		_, err := f.Count(t.Context(), l, []keystore.Proof{{KeyID: keyID, Source: source, Fingerprint: uint64(i)}})
 		require.NoError(t, err)
 	}
 }
@@ -224,7 +224,7 @@ func lockList(t *testing.T, f *fixture) {
 	f.lockOut(t, b.ID, "192.0.2.1/32")
 	f.lockOut(t, b.ID, "")
 	f.lockOut(t, c.ID, "")
-	_, err := f.Fail(t.Context(), strict(), []keystore.Failure{{KeyID: d.ID}}) // counted, not locked
+	_, err := f.Count(t.Context(), strict(), []keystore.Proof{{KeyID: d.ID}}) // counted, not locked
 	require.NoError(t, err)
 	list, names, total := f.locks(t, keystore.LockQuery{AllCustomers: true, Limit: 10})
 	require.Equal(t, []string{"b ", "c ", "c 192.0.2.1/32", "d "}, names)

@@ -69,6 +69,18 @@ type fixture struct {
 	clock *Clock
 }
 
+// Succeed counts one right secret. ErrNotFound if the key is not there.
+func (f *fixture) Succeed(ctx context.Context, l policy.Lockout, keyID, source string) (keystore.CountResult, error) {
+	results, err := f.Count(ctx, l, []keystore.Proof{{KeyID: keyID, Source: source, Success: true}})
+	if err != nil {
+		return keystore.CountResult{}, err
+	}
+	if results[0].Whole.KeyID == "" {
+		return results[0], keystore.ErrNotFound
+	}
+	return results[0], nil
+}
+
 func newFixture(t *testing.T, open Database) *fixture {
 	clock := NewClock()
 	f := &fixture{Store: open(t, clock), open: open, clock: clock}

@@ -105,7 +105,7 @@ func txCancelled(t *testing.T, f *fixture) {
 	require.ErrorIs(t, err, context.Canceled)
 	_, err = f.KeyByClientID(ctx, "x")
 	require.ErrorIs(t, err, context.Canceled)
-	_, err = f.Fail(ctx, strict(), []keystore.Failure{{KeyID: "x"}})
+	_, err = f.Count(ctx, strict(), []keystore.Proof{{KeyID: "x"}})
 	require.ErrorIs(t, err, context.Canceled)
 }
 
@@ -193,7 +193,7 @@ func closed(t *testing.T, f *fixture) {
 	ctx := t.Context()
 	_, byClient := f.KeyByClientID(ctx, "x")
 	_, update := f.Update(ctx, func(keystore.Tx) error { return nil })
-	_, fail := f.Fail(ctx, strict(), nil)
+	_, fail := f.Count(ctx, strict(), nil)
 	_, succeed := f.Succeed(ctx, strict(), "x", "")
 	_, head := f.Head(ctx)
 	_, changes := f.Changes(ctx, 0)

@@ -109,7 +109,7 @@ func trimTallies(t *testing.T, f *fixture) {
 	long := strict()
 	long.Duration = 2 * keep
 	for range 3 {
-		_, err := f.Fail(t.Context(), long, []keystore.Failure{{KeyID: "key_0002"}})
+		_, err := f.Count(t.Context(), long, []keystore.Proof{{KeyID: "key_0002"}})
 		require.NoError(t, err)
 	}
 	f.fail(t, "key_0003")

@@ -41,11 +41,13 @@ type Authenticator struct {
 	tokens   *session.Tokens
 	settings Settings
 	rewrap   *rewrapper
+	floor    floor
 }
 
 // New makes an authenticator. It starts nothing and needs no closing.
 func New(keys *keystore.Cached, keyring *credential.Keyring, tokens *session.Tokens, settings Settings) *Authenticator {
-	return &Authenticator{keys: keys, keyring: keyring, tokens: tokens, settings: settings, rewrap: newRewrapper(keys, keyring)}
+	return &Authenticator{keys: keys, keyring: keyring, tokens: tokens, settings: settings,
+		rewrap: newRewrapper(keys, keyring), floor: floor{least: settings.FailureFloor}}
 }
 
 // Identity is a proven caller: its key and one picture of everything around it.
@@ -122,22 +124,9 @@ func (a *Authenticator) Malformed(ctx context.Context, now policy.Instant) Resul
 	return r
 }
 
-// Floor waits until the failure floor after start. Where counting took longer
-// than one floor (a slow disk), it waits for the end of the next, so that a
-// counted failure is not told from an uncounted one by a few milliseconds.
+// Floor waits until a refusal that began at start may leave, see floor.
 func (a *Authenticator) Floor(ctx context.Context, start policy.Instant) {
-	floor := a.settings.FailureFloor
-	if floor <= 0 {
-		return
-	}
-	spent := a.keys.Clock().Now().Since - start.Since
-	wait := floor - spent%floor
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done(): // nobody is there to measure
-	}
+	a.floor.wait(ctx, start, a.keys.Clock().Now())
 }
 
 func (r *Result) prove(id Identity) {
@@ -157,7 +146,7 @@ func (a *Authenticator) proveSecret(ctx context.Context, r *Result, clientID, se
 		r.Decision = unavailable(errStale)
 		return
 	}
-	key, err := a.keys.ByClientID(ctx, clientID, now)
+	key, directory, err := a.keys.Look(ctx, clientID, now)
 	if err != nil {
 		if errors.Is(err, keystore.ErrNotFound) {
 			a.spend(digest)
@@ -167,7 +156,7 @@ func (a *Authenticator) proveSecret(ctx context.Context, r *Result, clientID, se
 		r.Decision = unavailable(err)
 		return
 	}
-	id := Identity{Key: key, Directory: a.keys.Directory()}
+	id := Identity{Key: key, Directory: directory}
 	id.Role = id.Directory.Role(key.RoleID)
 	source := a.source(from)
 	if cause := a.unusable(id, from, source, now); cause != "" {
@@ -180,7 +169,7 @@ func (a *Authenticator) proveSecret(ctx context.Context, r *Result, clientID, se
 	case live != nil && !count:
 		r.prove(id)
 	case live != nil:
-		if !a.keys.Succeed(ctx, a.settings.Lockout, key.ID, source, now) {
+		if !a.keys.Succeed(a.settings.Lockout, key.ID, source, now) {
 			r.refuse(causeLocked)
 			return
 		}
@@ -197,6 +186,8 @@ func (a *Authenticator) proveSecret(ctx context.Context, r *Result, clientID, se
 		r.Outcome = a.keys.Fail(a.settings.Lockout, keystore.Attempt{
 			KeyID: key.ID, Source: source, Address: from(), Fingerprint: a.keyring.Fingerprint(secret),
 		})
+		counted := a.keys.Clock().Now()
+		a.floor.counted(counted, counted.Since-now.Since)
 	}
 }
 

@@ -47,7 +47,7 @@ func (a *Authenticator) judge(ctx context.Context, token string, from Address, n
 		r.Decision = unavailable(errStale)
 		return r
 	}
-	key, err := a.keys.ByClientID(ctx, claims.ClientID, now)
+	key, directory, err := a.keys.Look(ctx, claims.ClientID, now)
 	switch {
 	case errors.Is(err, keystore.ErrNotFound):
 		r.refuseToken(policy.ClientInactive, causeGone)
@@ -56,7 +56,7 @@ func (a *Authenticator) judge(ctx context.Context, token string, from Address, n
 		r.Decision = unavailable(err)
 		return r
 	}
-	id := Identity{Key: key, Directory: a.keys.Directory()}
+	id := Identity{Key: key, Directory: directory}
 	id.Role = id.Directory.Role(key.RoleID)
 	r.Claims = claims
 	if reason, cause := a.unusableSession(id, claims, from, now); cause != "" {

@@ -268,17 +268,21 @@ func TestErrorFormatCaddyLeavesTheBodyToHandleErrors(t *testing.T) {
 func TestGRPCCallersGetAStatusInTheHeaders(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
-	g := h.demo(t, "")
-	for _, c := range []struct {
+	c := newH2(t, h, newUpstream(t)) // gRPC is spoken over HTTP/2
+	for _, r := range []struct {
 		headers []string
 		status  string
 	}{
 		{nil, "16"}, {[]string{h.full.wrong()}, "16"}, {[]string{h.policyOnly.basic()}, "7"}, {[]string{"Early-Data: 1"}, "14"},
 	} {
-		a := g.send(t, "POST", h.applications(), append(c.headers, "Content-Type: application/grpc+proto", "Content-Length: 0")...)
-		require.Equal(t, []any{200, c.status, "", "application/grpc"},
+		a := c.ask(t, "POST", h.applications(), fields(append(r.headers, "Content-Type: application/grpc+proto")...), nil, nil)
+		require.Equal(t, []any{200, r.status, "", "application/grpc"},
 			[]any{a.status, a.header.Get("Grpc-Status"), a.body, a.header.Get("Content-Type")})
 	}
+	for _, contentType := range []string{"application/grpc-web", "application/grpc-web+proto", "application/grpcx"} {
+		c.ask(t, "POST", h.applications(), fields("Content-Type: "+contentType), nil, nil).refused(t, 401, "credentials_required")
+	}
+	c.gate.send(t, "POST", h.applications(), "Content-Type: application/grpc", "Content-Length: 0").refused(t, 401, "credentials_required")
 }
 
 // TestAStoreOutOfReachIsNotTakenForAnUnknownClient damages the store under a

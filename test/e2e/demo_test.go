@@ -2,6 +2,8 @@ package e2e
 
 import (
 	"encoding/base64"
+	"net"
+	"os"
 	"regexp"
 	"strings"
 	"testing"
@@ -41,8 +43,35 @@ func TestTheDemosArgumentsAreChecked(t *testing.T) {
 	}
 }
 
+func TestTheDemoSharesNoPortAndKeepsTheFilesOfItsUser(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	const mine = "version: 1 # mine\n"
+	own := h.write(t, "policy.yaml", mine)
+	_, port, _ := net.SplitHostPort(freeAddress())
+	p, out, err := launchDemo(h.dir, "--listen", ":"+port, "--admin-listen", ":0")
+	require.NoError(t, err)
+	g := &gate{process: p, house: h, address: strings.TrimPrefix(out.GateURL, "http://"), admin: strings.TrimPrefix(out.AdminURL, "http://")}
+	g.endWith(t)
+	require.Equal(t, "127.0.0.1:"+port, g.address, "an address that can be called")
+	require.Regexp(t, `^127\.0\.0\.1:[1-9]`, g.admin)
+	g.works(t, h.full)
+	require.Equal(t, 200, g.api(t, "GET", "/v1/keys", "").status)
+	left, err := os.ReadFile(own)
+	require.NoError(t, err)
+	require.Equal(t, mine, string(left))
+
+	for flag, other := range map[string]string{"--listen": "--admin-listen", "--admin-listen": "--listen"} {
+		r := h.command(t, "demo", "--dir", h.path("other"), flag, g.address, other, "127.0.0.1:0")
+		require.Equal(t, 1, r.code)
+		require.Contains(t, r.stderr, flag+": ")
+		require.Contains(t, r.stderr, "already in use")
+		require.Empty(t, r.stdout)
+	}
+}
+
 // curlLine is a line of the demo's output to copy.
-var curlLine = regexp.MustCompile(`^curl -u '([^']+)' (?:-X ([A-Z]+) )?'?(http://([^/]+)([^']*))'?$`)
+var curlLine = regexp.MustCompile(`^curl -u '([^']+)' (?:-X ([A-Z]+) )?(?:-d (\S+) )?'?(http://([^/]+)([^']*))'?$`)
 
 func TestTheLinesThatTheDemoPrintsWork(t *testing.T) {
 	t.Parallel()
@@ -66,8 +95,11 @@ func TestTheLinesThatTheDemoPrintsWork(t *testing.T) {
 			if method == "" {
 				method = "GET"
 			}
-			credential := "Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte(m[1]))
-			statuses = append(statuses, send(t, m[4], request(method, m[5], credential, "Content-Length: 0")).status)
+			lines := []string{"Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte(m[1])), "Content-Length: " + itoa(len(m[3]))}
+			if m[3] != "" {
+				method, lines = "POST", append(lines, "Content-Type: application/x-www-form-urlencoded")
+			}
+			statuses = append(statuses, send(t, m[5], request(method, m[6], lines...)+m[3]).status)
 		}
 		if command, found := strings.CutPrefix(line, "keyreeve "); found {
 			r := h.command(t, strings.Fields(command)...)
@@ -76,6 +108,6 @@ func TestTheLinesThatTheDemoPrintsWork(t *testing.T) {
 			lists++
 		}
 	}
-	require.Equal(t, []int{200, 403, 200, 200}, statuses, "full reads, readonly does not create, tenant reads its own, operator lists keys")
+	require.Equal(t, []int{200, 403, 200, 200, 200}, statuses, "full reads, readonly does not create, tenant reads its own, full signs in, operator lists keys")
 	require.Equal(t, 1, lists)
 }

@@ -51,7 +51,9 @@ func TestNoSpellingOfAnIdentityHeaderArrives(t *testing.T) {
 		expected_dot_headers keyreeve.* keyreeve.client.id`})
 	spoofed := []string{"Keyreeve-Client-Id: spoofed", "keyreeve-client-id: spoofed", "KEYREEVE-ROLE: spoofed", "kEyReEvE-Microtenant-Id: spoofed", "Keyreeve-Assertion: spoofed",
 		"Keyreeve-: spoofed", "Keyreeve-Future: spoofed", "Keyreeve_Client_Id: spoofed", "keyreeve_role: spoofed", "KEYREEVE_X: spoofed", "Keyreeve_Client-Id: spoofed",
-		"Keyreeve-Client_Id: spoofed", "keyreeve.client.id: spoofed", "Keyreeve.role: spoofed", "x_http_method_override: DELETE"}
+		"Keyreeve-Client_Id: spoofed", "keyreeve.client.id: spoofed", "Keyreeve.role: spoofed", "x_http_method_override: DELETE",
+		"Keyreeve!Client!Id: spoofed", "Keyreeve+Client+Id: spoofed", "keyreeve~role: spoofed", "KEYREEVE|KEY'ID: spoofed", "X!HTTP!Method!Override: spoofed",
+		"Http-Method-Override: spoofed", "X-Override-Url: spoofed", "X-Original-Host: spoofed", "X-Envoy-Original-Path: spoofed", "X-Http-Destinationurl: spoofed"}
 	for name, g := range map[string]*gate{"underscores dropped": dropping, "underscores kept": keeping} {
 		e := upstreamSaw(t, g.get(t, g.house.applications(), append(spoofed, g.house.full.basic())...))
 		e.onlyOwn(t, g.house.full)
@@ -163,12 +165,14 @@ func TestShadowLetsThroughCountsNothingAndSaysNothing(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
 	up := newUpstream(t)
-	g := h.run(t, &site{gate: "policy " + h.policyFile(t) + "\nshadow", upstream: up.url})
+	g := h.run(t, &site{gate: "policy " + h.policyFile(t) + "\nshadow", upstream: up.url, proxy: `header_up X-Who "{http.auth.user.id}|{http.auth.user.role}"`})
 	for _, headers := range [][]string{nil, {h.full.basic()}, {h.full.wrong()}, {h.full.wrong()}, {h.full.wrong()}, {h.full.wrong()}, {h.policyOnly.basic()}, {h.full.basic(), h.full.basic()}, {"Authorization: Bearer x"}} {
 		e := upstreamSaw(t, g.get(t, h.applications(), append(headers, "Keyreeve-Client-Id: spoofed")...))
 		require.Empty(t, e.identity())
 		require.Empty(t, e.Headers["Authorization"])
 	}
+	e := upstreamSaw(t, g.get(t, h.applications(), h.full.basic()))
+	require.Equal(t, "|", e.Headers.Get("X-Who"), "a placeholder says nothing either")
 	require.Equal(t, lock{}, g.lock(t, h.full))
 	require.Contains(t, g.stderr.String(), "permission_denied", "what would have been denied is logged")
 }
@@ -219,20 +223,23 @@ func TestWhatTheGateForwardsIsAnOption(t *testing.T) {
 	} {
 		require.Equal(t, "invalid_client", ask("strip.test", "/x", headers...).code(), name)
 	}
-	require.Equal(t, both[1:], ask("strip.test", "/x").header.Values("WWW-Authenticate"), "only what is enabled is offered")
+	require.Equal(t, both, ask("strip.test", "/x").header.Values("WWW-Authenticate"), "Bearer always, Basic where enabled")
 }
 
 func TestPlaceholdersAndLogsNameTheCallerAndNoTextIsExpanded(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
 	up := newUpstream(t)
-	g := h.run(t, &site{gate: "policy " + h.policyFile(t), upstream: up.url, handlers: "log", proxy: `
+	g := h.run(t, &site{gate: "policy " + h.policyFile(t) + "\npublic GET /healthz", upstream: up.url, handlers: "log", proxy: `
 		header_up X-Who "{http.auth.user.id}|{http.auth.user.key_id}|{http.auth.user.key_name}|{http.auth.user.customer_id}|{http.auth.user.microtenant_id}|{http.auth.user.role}|{http.keyreeve.outcome}|{http.keyreeve.reason}"`})
 	literal := g.create(t, "{env.HOME}", "role_api_full_access")
 	e := upstreamSaw(t, g.get(t, h.applications(), literal.basic(), "X-Literal: {env.HOME}{file./etc/hostname}{http.auth.user.id}"))
 	require.Equal(t, strings.Join([]string{literal.clientID, literal.id, "{env.HOME}", h.customer, "", "role_api_full_access", "allow", "allowed"}, "|"), e.Headers.Get("X-Who"))
 	require.Equal(t, "%7Benv.HOME%7D", e.identity()["Keyreeve-Key-Name"])
 	require.Equal(t, "{env.HOME}{file./etc/hostname}{http.auth.user.id}", e.Headers.Get("X-Literal"))
+
+	e = upstreamSaw(t, g.get(t, "/healthz", literal.basic()))
+	require.Equal(t, "||||||allow|public", e.Headers.Get("X-Who"), "nobody was asked, and no text with braces is left")
 
 	unicode := g.create(t, "Zoë | 100%", "role_api_full_access")
 	e = upstreamSaw(t, g.get(t, h.applications(), unicode.basic()))

@@ -164,6 +164,10 @@ func TestATenantParameterIsReadInOneWayOnly(t *testing.T) {
 		{at("microtenantId%5B%5D=" + own), bad}, {at("microtenantId[0]=" + own), bad}, {at("+microtenantId=" + own), bad}, {at("%20microtenantId=" + own), bad},
 		{at("x=1;microtenantId=" + own), bad}, {at("microtenantId=" + own + ";x"), bad}, {at("microtenantId=%32" + own[1:]), bad},
 		{at("microtenantId=" + own + "+"), bad},
+		{at("microtenantId=" + own + "&%u006dicrotenantId=" + foreign), bad}, {at("microtenantId=" + own + "&%zz=" + foreign), bad},
+		{at("microtenantId=" + own + "&?microtenantId=" + foreign), bad}, {at("?microtenantId=" + own), bad},
+		{at("microtenantId=" + own + "&%C2%A0microtenantId=" + foreign), bad}, {at("microtenantId=" + own + "&%EF%BB%BFmicrotenantId=" + foreign), bad},
+		{at("microtenantId=" + own + "&microtenantId%E2%80%8B=" + foreign), bad},
 	}
 	g.strike(t, up, h.tenant, "GET", aims)
 	g.strike(t, up, h.full, "GET", aims)

@@ -19,7 +19,12 @@ type h2 struct {
 
 func newH2(t *testing.T, h *house, up *upstream) *h2 {
 	t.Helper()
-	g := h.run(t, &site{gate: "policy " + h.policyFile(t) + neighbours, upstream: up.url, servers: "protocols h1 h2c"})
+	return overH2(t, h.run(t, &site{gate: "policy " + h.policyFile(t) + neighbours, upstream: up.url, servers: "protocols h1 h2c"}))
+}
+
+// overH2 speaks to a gate whose servers take h2c.
+func overH2(t *testing.T, g *gate) *h2 {
+	t.Helper()
 	transport := &http.Transport{Protocols: new(http.Protocols), DisableCompression: true}
 	transport.Protocols.SetUnencryptedHTTP2(true)
 	t.Cleanup(transport.CloseIdleConnections)

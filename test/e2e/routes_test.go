@@ -264,7 +264,7 @@ func TestAPathOutsideThePolicyReachesNobody(t *testing.T) {
 	g := h.demo(t, up.url)
 	customer := "/mgmtconfig/v1/admin/customers/" + url.PathEscape(h.customer)
 	for _, target := range []string{"/", "/healthz/", "/HEALTHZ", "/mgmtconfig", customer, customer + "/", customer + "/application/", customer + "/Application",
-		customer + "/application/1/2", customer + "/applications", customer + "/applicatio", "/v1/keys", "/signin", "/metrics"} {
+		customer + "/application/1/2", customer + "/applications", customer + "/applicatio", "/v1/keys", "/signin/", "/oauth2/v1", "/metrics"} {
 		g.get(t, target, h.operator.basic()).refused(t, http.StatusForbidden, "no_route")
 	}
 	for _, method := range []string{"POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "PROPFIND", "get", "PURGE"} {

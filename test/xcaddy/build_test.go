@@ -44,7 +44,7 @@ func TestABuildByXcaddyServesTheExample(t *testing.T) {
 
 	// The first key, made in the store itself before anything runs.
 	var key struct {
-		ID, State    string
+		ID           string
 		ClientID     string `json:"client_id"`
 		ClientSecret string `json:"client_secret"`
 		CustomerID   string `json:"customer_id"`
@@ -73,13 +73,13 @@ func TestABuildByXcaddyServesTheExample(t *testing.T) {
 
 // custom is a Caddy built for this test, and its run.
 type custom struct {
-	t                       *testing.T
-	root, dir               string
-	binary, caddyfile       string
-	caddyVersion            string
-	env                     []string
-	gateAddress, socket     string
-	upstream, adminListener string
+	t                         *testing.T
+	root, dir                 string
+	binary, caddyfile         string
+	caddyVersion              string
+	env                       []string // of its commands
+	gateAddress, adminAddress string
+	socket                    string // of Caddy's admin endpoint
 }
 
 // build runs keyreeve-build on the repository's declaration, changed only in
@@ -147,9 +147,9 @@ func (c *custom) configure() {
 	require.NoError(c.t, err)
 	c.t.Cleanup(func() { _ = os.RemoveAll(short) })
 	c.socket, c.caddyfile = filepath.Join(short, "admin.sock"), filepath.Join(c.root, "Caddyfile.example")
-	c.gateAddress, c.adminListener = freeAddress(c.t), freeAddress(c.t)
+	c.gateAddress, c.adminAddress = freeAddress(c.t), freeAddress(c.t)
 	gateHost, gatePort, _ := net.SplitHostPort(c.gateAddress)
-	adminHost, adminPort, _ := net.SplitHostPort(c.adminListener)
+	adminHost, adminPort, _ := net.SplitHostPort(c.adminAddress)
 	c.env = append(os.Environ(),
 		"XDG_CONFIG_HOME="+filepath.Join(c.dir, "config"), "XDG_DATA_HOME="+filepath.Join(c.dir, "data"),
 		"KEYREEVE_CADDY_ADMIN=unix/"+c.socket, "KEYREEVE_DB="+filepath.Join(c.dir, "keyreeve.db"),
