@@ -120,8 +120,8 @@ func TestMetricsOfKnownTrafficAreExact(t *testing.T) {
 		"keyreeve_cache_hits_total{cache=unknown}":                           1,
 		"keyreeve_cache_entries{cache=unknown}":                              1,
 		"keyreeve_store_duration_seconds{operation=key_by_client_id}":        4,
-		"keyreeve_store_duration_seconds{operation=fail}":                    3,
-		"keyreeve_store_errors_total{operation=fail}":                        0,
+		"keyreeve_store_duration_seconds{operation=count}":                    3,
+		"keyreeve_store_errors_total{operation=count}":                        0,
 	} {
 		require.Contains(t, after, series)
 		require.InDelta(t, delta, after[series].value-before[series].value, 0, series)

@@ -18,11 +18,15 @@ import (
 
 // ServeHTTP examines the request and lets it through or refuses it.
 func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	v := &verdict{began: time.Now(), silent: g.Shadow}
+	v := &verdict{began: time.Now()}
 	preflight := g.examine(r, v)
 	g.observe(r, v)
 	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
-		repl.Map(v.placeholder)
+		if g.Shadow {
+			repl.Map(v.shadowPlaceholder)
+		} else {
+			repl.Map(v.placeholder)
+		}
 	}
 	switch {
 	case !g.cors.enabled():
@@ -196,8 +200,6 @@ type verdict struct {
 	// headers holds the values of the identity headers, which would be an
 	// allocation of their own.
 	headers [6]string
-	// silent is set by a gate that only watches: nobody learns from it who calls.
-	silent bool
 }
 
 // nobody is whom placeholders name where the caller is not proven or not told.
@@ -210,6 +212,18 @@ func (v *verdict) proven() bool { return v.Role != nil }
 // every request that came by, so that no text with braces is left where nobody is
 // proven.
 func (v *verdict) placeholder(name string) (any, bool) {
+	who := &v.Identity
+	if !v.proven() {
+		who = &nobody
+	}
+	return v.resolve(name, who)
+}
+
+// shadowPlaceholder is placeholder for a gate that only watches: nobody learns
+// from it who calls.
+func (v *verdict) shadowPlaceholder(name string) (any, bool) { return v.resolve(name, &nobody) }
+
+func (v *verdict) resolve(name string, who *authn.Identity) (any, bool) {
 	if rest, ok := strings.CutPrefix(name, "http.keyreeve."); ok {
 		switch rest {
 		case "outcome":
@@ -225,10 +239,6 @@ func (v *verdict) placeholder(name string) (any, bool) {
 	rest, ok := strings.CutPrefix(name, "http.auth.user.")
 	if !ok {
 		return nil, false
-	}
-	who := &v.Identity
-	if v.silent || !v.proven() {
-		who = &nobody
 	}
 	switch rest {
 	case "id":

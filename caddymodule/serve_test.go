@@ -95,22 +95,26 @@ func TestPlaceholdersTellOnlyOfAProvenCallerAndNeverInShadow(t *testing.T) {
 	}
 	told := map[string]string{"id": "kr_1", "key_id": "k1", "key_name": "One", "customer_id": "c1", "microtenant_id": "m1", "role": "r1"}
 	for name, c := range map[string]struct {
-		v    verdict
-		told bool
+		v            verdict
+		shadow, told bool
 	}{
-		"let through":                 {verdict{Result: authn.Result{Identity: known, Decision: policy.Decision{Allow: true}}}, true},
-		"proven and denied":           {verdict{Result: authn.Result{Identity: known, Decision: policy.Deny(policy.PermissionDenied)}}, true},
-		"shadow":                      {verdict{Result: authn.Result{Identity: known, Decision: policy.Decision{Allow: true}}, silent: true}, false},
-		"shadow, denied":              {verdict{Result: authn.Result{Identity: known, Decision: policy.Deny(policy.PermissionDenied)}, silent: true}, false},
-		"a public route":              {verdict{Result: authn.Result{Decision: policy.Decision{Allow: true, Reason: policy.Public}}}, false},
-		"no credential":               {verdict{Result: authn.Result{Decision: policy.Deny(policy.CredentialsRequired)}}, false},
-		"a wrong secret of known key": {verdict{Result: authn.Result{Identity: authn.Identity{Key: known.Key}, Decision: policy.Deny(policy.InvalidClient)}}, false},
+		"let through":                 {verdict{Result: authn.Result{Identity: known, Decision: policy.Decision{Allow: true}}}, false, true},
+		"proven and denied":           {verdict{Result: authn.Result{Identity: known, Decision: policy.Deny(policy.PermissionDenied)}}, false, true},
+		"shadow":                      {verdict{Result: authn.Result{Identity: known, Decision: policy.Decision{Allow: true}}}, true, false},
+		"shadow, denied":              {verdict{Result: authn.Result{Identity: known, Decision: policy.Deny(policy.PermissionDenied)}}, true, false},
+		"a public route":              {verdict{Result: authn.Result{Decision: policy.Decision{Allow: true, Reason: policy.Public}}}, false, false},
+		"no credential":               {verdict{Result: authn.Result{Decision: policy.Deny(policy.CredentialsRequired)}}, false, false},
+		"a wrong secret of known key": {verdict{Result: authn.Result{Identity: authn.Identity{Key: known.Key}, Decision: policy.Deny(policy.InvalidClient)}}, false, false},
 	} {
 		for field, want := range told {
 			if !c.told {
 				want = ""
 			}
-			got, ok := c.v.placeholder("http.auth.user." + field)
+			resolve := c.v.placeholder
+			if c.shadow {
+				resolve = c.v.shadowPlaceholder
+			}
+			got, ok := resolve("http.auth.user." + field)
 			require.True(t, ok, "%s: {http.auth.user.%s} would stay as literal text", name, field)
 			require.Equal(t, want, got, "%s: %s", name, field)
 		}

@@ -19,6 +19,10 @@ const (
 	// countWait bounds how long an answer waits for its failure to be stored. Past
 	// it the store counts as out of reach: the failure is counted here already.
 	countWait = 500 * time.Millisecond
+	// clearWait is the same for a success that clears a count: as long as a commit
+	// takes where the disk is well, so that whoever reads the store next sees it,
+	// and no longer, since nothing depends on it.
+	clearWait = 25 * time.Millisecond
 	// retryEvery is how often a store that was out of reach is tried again.
 	retryEvery = 200 * time.Millisecond
 	// trustEvery is how often a success from a known source is written again.
@@ -93,21 +97,12 @@ func (c *counter) fail(l policy.Lockout, a Attempt) policy.Outcome {
 	if !p.outcome.Counted {
 		return p.outcome
 	}
-	if alone := c.tell(a.KeyID); alone {
-		return p.outcome
-	}
-	timer := time.NewTimer(countWait)
-	defer timer.Stop()
-	select {
-	case <-p.stored:
-	case <-c.stopped:
-	case <-timer.C:
-	}
+	c.tell(p, countWait)
 	return p.outcome
 }
 
 // succeed clears the counts after a right secret, in the table at once and in
-// the store behind the request. False: the caller is locked by now and the
+// the store behind the request if that is slow. False: the caller is locked by now and the
 // success came too late.
 func (c *counter) succeed(l policy.Lockout, keyID string, source netip.Prefix, now policy.Instant) bool {
 	ts := c.table.of(keyID)
@@ -122,33 +117,41 @@ func (c *counter) succeed(l policy.Lockout, keyID string, source netip.Prefix, n
 		l.Mode == policy.Guard && src.Failures == 0 && now.Wall.Sub(src.TrustedAt) < trustEvery:
 		return true // nothing to clear, nothing to remember
 	}
+	p := &pendingProof{lockout: l, source: source, stored: make(chan struct{}),
+		Proof: Proof{KeyID: keyID, Source: sourceName(source), At: now, Success: true}}
 	ok := true
 	c.table.update(keyID, func(old *tallies) *tallies {
-		p := &pendingProof{lockout: l, source: source, stored: make(chan struct{}),
-			Proof: Proof{KeyID: keyID, Source: sourceName(source), At: now, Success: true}}
 		var next *tallies
 		next, _, ok = old.add(p, now)
 		return next
 	})
 	if ok {
-		c.tell(keyID)
+		c.tell(p, clearWait)
 	}
 	return ok
 }
 
-// tell marks a key for the worker and reports whether the store is out of reach.
-func (c *counter) tell(keyID string) (alone bool) {
+// tell hands a proof that the table has to the worker, and waits until the store
+// has it too, but no longer than that; not at all while the store is out of reach.
+func (c *counter) tell(p *pendingProof, wait time.Duration) {
 	c.mu.Lock()
-	c.dirty[keyID] = struct{}{}
-	alone = c.alone
+	c.dirty[p.KeyID] = struct{}{}
+	alone := c.alone
 	c.mu.Unlock()
-	if !alone {
-		select {
-		case c.wake <- struct{}{}:
-		default:
-		}
+	if alone {
+		return
 	}
-	return alone
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-p.stored:
+	case <-c.stopped:
+	case <-timer.C:
+	}
 }
 
 // run tells the store until ctx ends, then what is still owed.
