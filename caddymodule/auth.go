@@ -12,7 +12,6 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
-	"github.com/keyreeve/keyreeve/policy"
 	"github.com/keyreeve/keyreeve/session/authn"
 	"github.com/keyreeve/keyreeve/session/endpoint"
 )
@@ -87,7 +86,7 @@ func (a *Auth) observe(r *http.Request, name string, res authn.Result, err error
 	switch {
 	case res.Outcome.Locked || res.Outcome.SourceLocked:
 		level, message = zap.WarnLevel, "client locked"
-	case err != nil, res.Reason == policy.StoreUnavailable:
+	case err != nil: // of a proven client, so nobody else can fill the log
 		level, message = zap.WarnLevel, "auth endpoint could not answer"
 	case res.Allow:
 		message = "client proven"

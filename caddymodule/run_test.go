@@ -136,6 +136,18 @@ func (g *gateTest) newKey(name, role string) testKey {
 
 var client = &http.Client{Timeout: 20 * time.Second}
 
+// do sends a request without a body, again where the connection failed: Caddy
+// listens anew on each load (SO_REUSEPORT), and the kernel resets what waits in
+// the queue of the listener that goes.
+func do(r *http.Request) (resp *http.Response, err error) {
+	for range 6 {
+		if resp, err = client.Do(r); err == nil {
+			break
+		}
+	}
+	return resp, err
+}
+
 // call asks the gate for /things/a with Basic credentials and returns the status.
 func (g *gateTest) call(k testKey, secret string) int {
 	g.t.Helper()
@@ -147,7 +159,7 @@ func (g *gateTest) send(with func(*http.Request)) int {
 	r, err := http.NewRequest(http.MethodGet, g.gateURL+"/things/a", http.NoBody)
 	require.NoError(g.t, err)
 	with(r)
-	resp, err := client.Do(r)
+	resp, err := do(r)
 	require.NoError(g.t, err)
 	defer func() { _ = resp.Body.Close() }()
 	return resp.StatusCode
@@ -253,12 +265,7 @@ func TestReloadsUnderTrafficLoseNoRequestCountOrGoroutine(t *testing.T) {
 				}
 				r, _ := http.NewRequest(http.MethodGet, g.gateURL+"/things/a", http.NoBody)
 				r.SetBasicAuth(good.clientID, good.secret)
-				resp, err := client.Do(r)
-				for tries := 0; err != nil && tries < 5; tries++ {
-					// Caddy listens anew on each reload (SO_REUSEPORT); the kernel resets
-					// what waits in the old listener's queue. Clients connect again.
-					resp, err = client.Do(r)
-				}
+				resp, err := do(r)
 				if err != nil || resp.StatusCode != 200 {
 					failed.Add(1)
 					t.Logf("request failed: %v %v", err, resp)
