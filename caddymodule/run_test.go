@@ -277,12 +277,18 @@ func TestReloadsUnderTrafficLoseNoRequestCountOrGoroutine(t *testing.T) {
 			}
 		})
 	}
-	reloads := 40
+	reloads := 200
 	if testing.Short() {
 		reloads = 10
 	}
+	lookups := openedBefore.keys.Counts().KeyLookups.Hits
 	for i := range reloads {
-		require.NoError(t, g.load(fmt.Sprintf("max_stale %dm", i+1))) // another configuration each time
+		// Other tunables each time.
+		require.NoError(t, g.load(fmt.Sprintf("max_stale %dm\n\t\tcache {\n\t\t\tkeys %d\n\t\t\ttokens %d\n\t\t}\n\t\tsessions {\n\t\t\tmax_per_key %d\n\t\t}",
+			i+1, 1000+i, 500+i, 10+i)))
+		now := openedBefore.keys.Counts().KeyLookups.Hits
+		require.GreaterOrEqual(t, now, lookups, "counters only grow")
+		lookups = now
 	}
 	close(stop)
 	traffic.Wait()
