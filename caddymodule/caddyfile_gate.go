@@ -72,23 +72,14 @@ func (g *Gate) parseCredentials(d *caddyfile.Dispenser) error {
 	if err := someArgs(d, &g.Credentials, "bearer, basic, header or apikey"); err != nil {
 		return err
 	}
-	seen := make(map[string]bool)
-	for _, w := range g.Credentials {
-		if _, ok := credentialForms[w]; !ok && w != logsFiltered {
-			return d.Errf("credentials %q: expected bearer, basic, header, apikey or %s", w, logsFiltered)
-		}
-		if seen[w] {
-			return d.Errf("credentials: %s stands twice", w)
-		}
-		seen[w] = true
-	}
-	g.UnsafeLogsFiltered = seen[logsFiltered]
-	g.Credentials = slices.DeleteFunc(g.Credentials, func(w string) bool { return w == logsFiltered })
+	all := g.Credentials
+	g.Credentials = slices.DeleteFunc(slices.Clone(all), func(w string) bool { return w == logsFiltered })
+	g.UnsafeLogsFiltered = len(g.Credentials) < len(all)
 	if len(g.Credentials) == 0 {
 		return d.Errf("credentials %s: expected bearer, basic, header or apikey before it", logsFiltered)
 	}
-	if !g.UnsafeLogsFiltered && (seen["header"] || seen["apikey"]) {
-		return d.Errf("credentials header and apikey: Caddy logs these headers before any handler runs; filter them in every access log, then add %s", logsFiltered)
+	if err := (&Gate{Credentials: g.Credentials, UnsafeLogsFiltered: g.UnsafeLogsFiltered}).provisionForms(); err != nil {
+		return d.WrapErr(err)
 	}
 	return nil
 }

@@ -149,13 +149,16 @@ func (g *Gate) provisionForms() error {
 	}
 	for _, w := range words {
 		f, ok := credentialForms[w]
-		if !ok {
+		switch {
+		case !ok:
 			return fmt.Errorf("credentials %q: expected bearer, basic, header or apikey", w)
+		case g.forms&f != 0:
+			return fmt.Errorf("credentials: %s stands twice", w)
 		}
 		g.forms |= f
 	}
 	if g.forms&(credential.FormHeader|credential.FormAPIKey) != 0 && !g.UnsafeLogsFiltered {
-		return fmt.Errorf("credentials header and apikey: Caddy logs these headers before any handler runs; filter them in every access log, then add unsafe_logs_filtered")
+		return fmt.Errorf("credentials header and apikey: Caddy logs these headers before any handler runs; filter them in every access log, then add %s", logsFiltered)
 	}
 	return nil
 }

@@ -3,7 +3,6 @@ package caddymodule
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"sync/atomic"
 	"time"
 
@@ -112,7 +111,7 @@ func closing(store keystore.Store, err error) error {
 
 // enter marks a decision as under way; leave with the same slot ends it.
 func (s *sharedStore) enter() (slot uint32) {
-	slot = rand.Uint32() % drainCounters
+	slot = uint32(keystore.Stripe()) % drainCounters
 	s.deciding[slot].n.Add(1)
 	return slot
 }

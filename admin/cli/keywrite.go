@@ -150,6 +150,7 @@ func (f *keyFlags) fields(body map[string]any, s *console, patch bool) error {
 
 func (s *console) addKeyEdit(parent *cobra.Command) {
 	f := &keyFlags{}
+	var in narrow
 	cmd := s.add(parent, verb{
 		use:   "edit KEY",
 		short: "Change a key's settings",
@@ -164,19 +165,20 @@ customer and microtenant cannot be changed; its secret neither.`,
 		args:   []string{"KEY"},
 		keyArg: true,
 		run: func(ctx context.Context, c *client, args []string) error {
-			return c.editKey(ctx, args[0], f)
+			return c.editKey(ctx, args[0], in, f)
 		},
 	})
 	f.register(cmd,
 		"when the key ends: a time, a day, from now such as 90d, or never",
 		"network the key may be used from, may be repeated; replaces all; any for anywhere",
 		"key=value to set a label, key- to remove it; may be repeated")
+	in.register(cmd.Flags())
 	cmd.Flags().StringVar(&f.name, "name", "", "new name")
 	cmd.Flags().StringVar(&f.role, "role", "", "id or name of the new role")
 	s.completeRole(cmd)
 }
 
-func (c *client) editKey(ctx context.Context, ref string, f *keyFlags) error {
+func (c *client) editKey(ctx context.Context, ref string, in narrow, f *keyFlags) error {
 	patch := map[string]any{}
 	if err := f.fields(patch, c.console, true); err != nil {
 		return err
@@ -187,7 +189,7 @@ func (c *client) editKey(ctx context.Context, ref string, f *keyFlags) error {
 	if len(patch) == 0 && !f.given("role") {
 		return usagef("nothing to change: no flag names a setting")
 	}
-	k, err := c.findKey(ctx, ref, narrow{})
+	k, err := c.findKey(ctx, ref, in)
 	if err != nil {
 		return err
 	}
