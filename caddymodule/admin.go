@@ -99,7 +99,7 @@ func (run *running) authenticate(r *http.Request) (lifecycle.Actor, *api.AuthPro
 	defer run.store.leave(slot)
 	now := run.store.clock.Now()
 	if problem == credential.MalformedClient {
-		return lifecycle.Actor{}, authProblem(run.auth.Malformed(r.Context(), now).Decision)
+		return lifecycle.Actor{}, authProblem(run.auth.Malformed(now).Decision)
 	}
 	from := clientAddress(r)
 	address := func() netip.Addr { return from }

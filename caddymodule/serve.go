@@ -131,7 +131,7 @@ func (g *Gate) prove(r *http.Request, v *verdict) {
 	from := func() netip.Addr { return clientAddress(r) }
 	switch {
 	case problem == credential.MalformedClient:
-		v.Result = run.auth.Malformed(r.Context(), now)
+		v.Result = run.auth.Malformed(now)
 	case cred.Form == credential.FormBearer:
 		v.Result = run.auth.Bearer(r.Context(), cred.Token, from, now)
 	case g.Shadow:

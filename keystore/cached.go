@@ -137,12 +137,8 @@ const lookTries = 100
 // known here and the store cannot be asked.
 func (c *Cached) Look(ctx context.Context, clientID string, now policy.Instant) (*Key, *Directory, error) {
 	for range lookTries {
-		turn := c.turn.Load()
-		if turn&1 != 0 {
-			runtime.Gosched() // for as long as it takes to store a few pointers
-			continue
-		}
-		key, err := c.keys.get(ctx, clientID, now.Wall)
+		turn := c.stillTurn()
+		key, err := c.keys.get(clientID, now.Wall)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -163,6 +159,21 @@ func (c *Cached) Look(ctx context.Context, clientID string, now policy.Instant) 
 
 // Directory is the current picture of roles and tenants.
 func (c *Cached) Directory() *Directory { return c.directory.Load() }
+
+// stillTurn waits until no change is becoming visible: for as long as it takes to
+// store a few pointers, or longer where very much changed at once.
+func (c *Cached) stillTurn() uint64 {
+	for i := 0; ; i++ {
+		if turn := c.turn.Load(); turn&1 == 0 {
+			return turn
+		}
+		if i < 10 {
+			runtime.Gosched()
+		} else {
+			time.Sleep(50 * time.Microsecond)
+		}
+	}
+}
 
 // Fresh reports whether what is cached may still be served: the change log was
 // followed within maxStale, by the larger of both clocks. 0 means until a loss
@@ -207,7 +218,7 @@ func (c *Cached) SessionEnded(id string) bool {
 }
 
 // View reads one consistent snapshot of the store itself. A few run at one time,
-// the others wait.
+// the others wait; so fn must call neither View nor Update.
 func (c *Cached) View(ctx context.Context, fn func(Reader) error) error {
 	select {
 	case c.views <- struct{}{}:

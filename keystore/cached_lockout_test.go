@@ -279,3 +279,141 @@ func TestGuardLocksTheStrangerAndNotTheClient(t *testing.T) {
 	}
 	require.Zero(t, b.c.Locked(l, "key_a", home, b.clock.Now()))
 }
+
+func TestAPollBetweenACommitAndItsReplyDoesNotCountTwice(t *testing.T) {
+	b := newBench(t)
+	ctx := t.Context()
+	stop := make(chan struct{})
+	var polls sync.WaitGroup
+	for range 2 {
+		polls.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					_ = b.c.Poll(ctx)
+				}
+			}
+		})
+	}
+	for i := range 200 {
+		id := fmt.Sprintf("k%d", i)
+		b.put(id, true)
+		b.fail(id, 1)
+		b.fail(id, 2)
+		require.Zero(t, b.locked(id), "two failures locked %s", id)
+		require.True(t, b.fail(id, 3).Locked)
+	}
+	close(stop)
+	polls.Wait()
+}
+
+func TestAPollWhileACountIsOnItsWayIsHeld(t *testing.T) {
+	b := newBench(t)
+	b.put("a", true)
+	b.fail("a", 1)
+	committed, release := make(chan struct{}), make(chan struct{})
+	hold := func() { close(committed); <-release }
+	b.store.holdReply.Store(&hold)
+	var second sync.WaitGroup
+	second.Go(func() { b.fail("a", 2) })
+	<-committed // in the store, and this node does not know it yet
+	require.NoError(t, b.c.Poll(t.Context()))
+	require.Zero(t, b.locked("a"))
+	b.store.holdReply.Store(nil)
+	close(release)
+	second.Wait()
+	require.Zero(t, b.locked("a"))
+	require.True(t, b.fail("a", 3).Locked)
+}
+
+func TestAnUnlockClearsWhatWasStillOwed(t *testing.T) {
+	b := newBench(t)
+	b.put("a", true)
+	b.store.full.Store(true)
+	for range 3 {
+		b.fail("a", 1)
+	}
+	require.NotZero(t, b.locked("a"))
+	_, err := b.c.Update(t.Context(), func(tx keystore.Tx) error { return tx.Unlock(t.Context(), "key_a") })
+	require.NoError(t, err)
+	require.Zero(t, b.locked("a"))
+	b.store.full.Store(false)
+	require.Eventually(t, func() bool { return b.c.Owed() == 0 }, patience, time.Millisecond)
+	require.NoError(t, b.c.Poll(t.Context()))
+	require.Zero(t, b.locked("a"))
+	require.Zero(t, b.stored("a").Remaining(b.clock.Now()))
+}
+
+func TestALockMadeWhileCutOffStandsWhateverTheStoreCounted(t *testing.T) {
+	b := newBench(t)
+	b.put("a", true)
+	b.fail("a", 1)
+	b.fail("a", 2)
+	b.store.down.Store(true)
+	require.True(t, b.fail("a", 3).Locked)
+	// Meanwhile another node sees a success.
+	_, err := b.store.Store.Count(t.Context(), policy.DefaultLockout(), []keystore.Proof{{KeyID: "key_a", Success: true}})
+	require.NoError(t, err)
+	b.clock.Advance(time.Minute)
+	b.store.down.Store(false)
+	require.NoError(t, b.c.Poll(t.Context()))
+	require.Equal(t, 29*time.Minute, b.locked("a"))
+	require.Eventually(t, func() bool { return b.stored("a").Remaining(b.clock.Now()) == 29*time.Minute }, patience, time.Millisecond)
+}
+
+func TestASuccessToldLateDoesNotClearWhatFailedAfterIt(t *testing.T) {
+	b := newBench(t)
+	b.put("a", true)
+	b.store.down.Store(true)
+	b.fail("a", 1)
+	require.True(t, b.succeed("a"))
+	b.clock.Advance(10 * time.Minute)
+	for range 2 { // on another node
+		_, err := b.store.Store.Count(t.Context(), policy.DefaultLockout(), []keystore.Proof{{KeyID: "key_a"}})
+		require.NoError(t, err)
+	}
+	b.store.down.Store(false)
+	require.Eventually(t, func() bool { return b.c.Owed() == 0 }, patience, time.Millisecond)
+	require.Equal(t, 2.0, b.stored("a").Failures)
+	require.NoError(t, b.c.Poll(t.Context()))
+	require.True(t, b.fail("a", 3).Locked)
+}
+
+func TestATrustedSourceOutlivesAFloodOfStrangers(t *testing.T) {
+	b := newBench(t)
+	b.put("a", true)
+	l := policy.DefaultLockout()
+	l.Mode = policy.Guard
+	home := netip.MustParsePrefix("198.51.100.1/32")
+	require.True(t, b.c.Succeed(l, "key_a", home, b.clock.Now()))
+	stranger := func(i int) {
+		address := netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})
+		b.c.Fail(l, keystore.Attempt{KeyID: "key_a", Source: netip.PrefixFrom(address, 32), Address: address, Fingerprint: uint64(i)})
+	}
+	for i := range 300 { // three a minute: under the ceiling
+		stranger(i)
+		b.clock.Advance(20 * time.Second)
+	}
+	for i := range 110 {
+		stranger(1000 + i)
+	}
+	require.NotZero(t, b.c.Locked(l, "key_a", netip.MustParsePrefix("10.9.9.9/32"), b.clock.Now()), "the whole client is locked")
+	require.Zero(t, b.c.Locked(l, "key_a", home, b.clock.Now()), "but for where it is at home")
+	require.True(t, b.c.Succeed(l, "key_a", home, b.clock.Now()))
+}
+
+func TestManyOwedSourcesAreToldInBoundedTime(t *testing.T) {
+	b := newBench(t)
+	b.put("a", true)
+	l := policy.DefaultLockout()
+	l.Mode = policy.Guard
+	b.store.full.Store(true)
+	for i := range 2000 {
+		require.True(t, b.c.Succeed(l, "key_a", netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 32), b.clock.Now()))
+	}
+	require.LessOrEqual(t, b.c.Owed(), 600)
+	b.store.full.Store(false)
+	require.Eventually(t, func() bool { return b.c.Owed() == 0 }, patience, time.Millisecond)
+}

@@ -47,6 +47,7 @@ type meddler struct {
 	full      atomic.Bool            // writes of counts fail, reading works
 	holdOff   atomic.Pointer[func()] // runs between a key's reading and its delivery
 	holdCount atomic.Pointer[func()] // runs before proofs are counted
+	holdReply atomic.Pointer[func()] // runs after proofs were counted
 }
 
 var errDown = errors.New("store is down")
@@ -77,7 +78,11 @@ func (m *meddler) Count(ctx context.Context, l policy.Lockout, p []keystore.Proo
 	if hold := m.holdCount.Load(); hold != nil {
 		(*hold)()
 	}
-	return m.Store.Count(ctx, l, p)
+	results, err := m.Store.Count(ctx, l, p)
+	if hold := m.holdReply.Load(); hold != nil {
+		(*hold)()
+	}
+	return results, err
 }
 
 // fastDir is a directory whose syncs cost nothing, where the system has one: for

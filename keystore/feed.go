@@ -58,6 +58,8 @@ func (c *Cached) apply(ctx context.Context, changes []Change) error {
 			clients = append(clients, ch.ClientID)
 		case KindSession:
 			sessions = append(sessions, ch.ID)
+		case KindUnlock:
+			c.counter.unlocked(ch.ID)
 		case KindRole, KindCustomer, KindMicrotenant, KindSigningKey:
 			directory = append(directory, ch)
 		}
@@ -74,15 +76,13 @@ func (c *Cached) apply(ctx context.Context, changes []Change) error {
 			return err
 		}
 	}
-	c.show(next, changes[len(changes)-1].Revision, func() {
-		if len(clients) > 0 {
-			c.keys.invalidate(clients...)
-		}
-	})
+	c.show(next, changes[len(changes)-1].Revision, func() { c.keys.invalidate(clients) })
+	c.keys.forget(clients)
 	return nil
 }
 
-// show makes a picture visible as one: the directory, and the keys as of a position.
+// show makes a picture visible as one: the directory, and the keys as of a
+// position. Readers wait meanwhile, so it does no more than it must.
 func (c *Cached) show(d *Directory, position Revision, invalidate func()) {
 	c.turn.Add(1)
 	c.directory.Store(d)
@@ -162,19 +162,16 @@ func (c *Cached) resyncLocked(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.tallySeq = 0
+	c.tallySeq = allTallies
 	if err := c.applyTallies(ctx); err != nil {
 		return err
-	}
-	if c.tallySeq == 0 {
-		c.tallySeq = allTallies
 	}
 	c.noteSynced(&syncState{at: sent, position: c.position})
 	return nil
 }
 
 // allTallies is the position before the first count. Not 0, which would leave
-// out a count that was cleared before this node saw the store's first one.
+// out a count that was cleared, and is held here from before.
 const allTallies = -1
 
 func (c *Cached) noteSynced(s *syncState) {

@@ -125,11 +125,20 @@ func (c *keyCache) current(hash uint64, tick int64) bool {
 }
 
 // invalidate makes every value of this client ID read before now unusable.
-func (c *keyCache) invalidate(clientIDs ...string) {
+func (c *keyCache) invalidate(clientIDs []string) {
+	if len(clientIDs) == 0 {
+		return
+	}
 	tick := c.ticks.Add(1)
 	for _, id := range clientIDs {
 		raise(&c.marks[c.hash(id)%markBuckets], tick)
-		c.known.Del(id) // frees the room; safety does not depend on it
+	}
+}
+
+// forget frees the room of invalidated values; safety does not depend on it.
+func (c *keyCache) forget(clientIDs []string) {
+	for _, id := range clientIDs {
+		c.known.Del(id)
 	}
 }
 
@@ -148,7 +157,7 @@ func raise(mark *atomic.Int64, tick int64) {
 // get is the key of a client ID: from the cache without lock, allocation or I/O
 // when it is there, else by one read of the store however many wait for it.
 // ErrNotFound if there is none; any other error means it cannot be known now.
-func (c *keyCache) get(ctx context.Context, clientID string, now time.Time) (*Key, error) {
+func (c *keyCache) get(clientID string, now time.Time) (*Key, error) {
 	hash := c.hash(clientID)
 	slot := c.slot(hash)
 	// The full ID is compared: two IDs may share a slot, and ristretto's hashes.
@@ -166,31 +175,29 @@ func (c *keyCache) get(ctx context.Context, clientID string, now time.Time) (*Ke
 		return nil, ErrNotFound
 	}
 	c.counts.asked.Add()
-	return c.fill(ctx, clientID, hash, now)
+	return c.fill(clientID, hash, now)
 }
 
 // fill reads a key and keeps it. A read that a change overtook is not used, not
 // even for the request that made it: it may have joined a read that began before
 // a revocation which was confirmed before this request began.
-func (c *keyCache) fill(ctx context.Context, clientID string, hash uint64, now time.Time) (*Key, error) {
+//
+// It does not end with the caller's request, and is short: a caller that hangs up
+// must be answered like any other, or the answer would tell what is cached.
+func (c *keyCache) fill(clientID string, hash uint64, now time.Time) (*Key, error) {
 	for range fillTries {
-		read := c.flight.DoChan(clientID, func() (any, error) { return c.read(clientID, hash, now) })
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case r := <-read:
-			if r.Err != nil {
-				return nil, r.Err
-			}
-			v := r.Val.(cachedKey)
-			if !c.current(hash, v.tick) {
-				continue
-			}
-			if v.key == nil {
-				return nil, ErrNotFound
-			}
-			return v.key, nil
+		read, err, _ := c.flight.Do(clientID, func() (any, error) { return c.read(clientID, hash, now) })
+		if err != nil {
+			return nil, err
 		}
+		v := read.(cachedKey)
+		if !c.current(hash, v.tick) {
+			continue
+		}
+		if v.key == nil {
+			return nil, ErrNotFound
+		}
+		return v.key, nil
 	}
 	return nil, fmt.Errorf("key changed %d times while it was read", fillTries)
 }

@@ -14,6 +14,8 @@ import (
 const (
 	// countBatch bounds how many keys one transaction counts for.
 	countBatch = 1024
+	// countProofs bounds how many proofs it counts, but for those of one key more.
+	countProofs = 4096
 	// countTimeout bounds one such transaction.
 	countTimeout = 5 * time.Second
 	// countWait bounds how long an answer waits for its failure to be stored. Past
@@ -117,6 +119,9 @@ func (c *counter) succeed(l policy.Lockout, keyID string, source netip.Prefix, n
 		l.Mode == policy.Guard && src.Failures == 0 && now.Wall.Sub(src.TrustedAt) < trustEvery:
 		return true // nothing to clear, nothing to remember
 	}
+	// Not the time at which the request began: what failed since then and is counted
+	// comes before this success.
+	now = c.clock.Now()
 	p := &pendingProof{lockout: l, source: source, stored: make(chan struct{}),
 		Proof: Proof{KeyID: keyID, Source: sourceName(source), At: now, Success: true}}
 	ok := true
@@ -195,22 +200,36 @@ func (c *counter) take() []string {
 	return keys
 }
 
+// owedRun is what one transaction tells of one key.
+type owedRun struct {
+	keyID  string
+	proofs []*pendingProof
+}
+
 // storeBatch stores what is pending for these keys. False: it could not be, and
 // is owed still.
 func (c *counter) storeBatch(keys []string) bool {
-	var batch []*pendingProof
-	for _, id := range keys {
-		if ts := c.table.of(id); ts != nil {
-			batch = append(batch, ts.pending...)
+	var batch []owedRun
+	proofs := 0
+	for i, id := range keys {
+		if proofs >= countProofs {
+			c.again(keys[i:])
+			keys = keys[:i]
+			break
+		}
+		if sent := c.send(id); len(sent) > 0 {
+			batch = append(batch, owedRun{id, sent})
+			proofs += len(sent)
 		}
 	}
 	for len(batch) > 0 {
-		// A reload can put two policies into one batch; each run of one is a transaction.
+		// A reload can put two policies into one batch; each is a transaction.
+		l := batch[0].proofs[0].lockout
 		n := 1
-		for n < len(batch) && batch[n].lockout == batch[0].lockout {
+		for n < len(batch) && batch[n].proofs[0].lockout == l {
 			n++
 		}
-		if err := c.storeRun(batch[:n]); err != nil {
+		if err := c.storeRuns(l, batch[:n]); err != nil {
 			c.owe(keys, err)
 			return false
 		}
@@ -220,21 +239,56 @@ func (c *counter) storeBatch(keys []string) bool {
 	return true
 }
 
-func (c *counter) storeRun(run []*pendingProof) error {
-	proofs := make([]Proof, len(run))
-	for i, p := range run {
-		proofs[i] = p.Proof
+// send marks the pending proofs of a key as under way: those of one policy. What
+// is left comes with the next batch.
+func (c *counter) send(keyID string) (sent []*pendingProof) {
+	c.table.update(keyID, func(old *tallies) *tallies {
+		if old == nil || len(old.pending) == 0 {
+			return old
+		}
+		next := *old
+		for next.sent < len(next.pending) && next.pending[next.sent].lockout == next.pending[0].lockout {
+			next.sent++
+		}
+		sent = next.pending[:next.sent]
+		return &next
+	})
+	if len(sent) > 0 && c.table.of(keyID).sent < len(c.table.of(keyID).pending) {
+		c.again([]string{keyID})
+	}
+	return sent
+}
+
+// again marks keys for another batch.
+func (c *counter) again(keys []string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, id := range keys {
+		c.dirty[id] = struct{}{}
+	}
+}
+
+func (c *counter) storeRuns(l policy.Lockout, runs []owedRun) error {
+	var proofs []Proof
+	for _, r := range runs {
+		for _, p := range r.proofs {
+			proofs = append(proofs, p.Proof)
+		}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), countTimeout)
 	defer cancel()
-	results, err := c.store.Count(ctx, run[0].lockout, proofs)
+	results, err := c.store.Count(ctx, l, proofs)
 	if err != nil {
 		return err
 	}
 	now := c.clock.Now()
-	for i, p := range run {
-		c.table.update(p.KeyID, func(old *tallies) *tallies { return old.told(p, results[i], now) })
-		p.release()
+	for _, r := range runs {
+		n := len(r.proofs)
+		c.table.update(r.keyID, func(old *tallies) *tallies { return old.told(results[:n], now) })
+		results = results[n:]
+		for _, p := range r.proofs {
+			p.release()
+		}
 	}
 	return nil
 }
@@ -246,17 +300,28 @@ func (c *counter) owe(keys []string, err error) {
 		c.logger.Error("failures cannot be stored; this node counts them on its own until the store is back", zap.Error(err))
 	}
 	c.alone = true
-	for _, id := range keys {
-		c.dirty[id] = struct{}{}
-	}
 	c.mu.Unlock()
+	c.again(keys)
+	now := c.clock.Now()
 	for _, id := range keys {
-		if ts := c.table.of(id); ts != nil {
-			for _, p := range ts.pending {
+		c.table.update(id, func(old *tallies) *tallies {
+			if old == nil {
+				return nil
+			}
+			next := old.copy(id, now)
+			next.answered(next.sent, now)
+			for _, p := range next.pending {
 				p.release()
 			}
-		}
+			return next
+		})
 	}
+}
+
+// unlocked notes that an administrator has cleared the counts of a key.
+func (c *counter) unlocked(keyID string) {
+	now := c.clock.Now()
+	c.table.update(keyID, func(old *tallies) *tallies { return old.unlocked(now) })
 }
 
 func (c *counter) reached() {

@@ -1,6 +1,7 @@
 package keystore
 
 import (
+	"cmp"
 	"maps"
 	"net/netip"
 	"slices"
@@ -17,6 +18,8 @@ const (
 	// maxSources bounds the sources counted for one key (guard), as the store's
 	// bound does.
 	maxSources = 256
+	// maxPending bounds the proofs of one key that the store has not heard of.
+	maxPending = 512
 )
 
 // lockTable holds every failure count and lock, by key id.
@@ -37,6 +40,11 @@ type tallies struct {
 		sources map[netip.Prefix]policy.Tally
 	}
 	touched time.Duration // Instant.Since of the latest change
+	// sent of the pending proofs, the first ones, are under way to the store. A
+	// reading that comes meanwhile may or may not have them in it, so it is held
+	// until they are answered.
+	sent int
+	held []Tally
 }
 
 // pendingProof is a proof on its way to the store.
@@ -52,16 +60,6 @@ type pendingProof struct {
 }
 
 func (p *pendingProof) release() { p.waiting.Do(func() { close(p.stored) }) }
-
-// apply counts p on top of whole and src.
-func (p *pendingProof) apply(whole, src policy.Tally) (policy.Tally, policy.Tally, policy.Outcome, bool) {
-	if p.Success {
-		whole, src, ok := p.lockout.Succeed(whole, src, p.At)
-		return whole, src, policy.Outcome{}, ok
-	}
-	whole, src, out := p.lockout.Fail(whole, src, p.At, p.Fingerprint)
-	return whole, src, out, out.Counted
-}
 
 // of is the counts of a key, nil if it has none.
 func (t *lockTable) of(keyID string) *tallies {
@@ -85,7 +83,11 @@ func (t *lockTable) apply(now policy.Instant, changed ...Tally) {
 		}
 		t.update(c.KeyID, func(old *tallies) *tallies {
 			next := old.copy(c.KeyID, now)
-			if !next.take(c) {
+			if next.sent > 0 && c.Remaining(now) == 0 {
+				next.held = append(slices.Clip(next.held), c)
+				return next
+			}
+			if !next.take(c, now) {
 				return old
 			}
 			next.count()
@@ -118,40 +120,61 @@ func (ts *tallies) copy(keyID string, now policy.Instant) *tallies {
 // add counts a new proof; counted false changes nothing.
 func (ts *tallies) add(p *pendingProof, now policy.Instant) (next *tallies, out policy.Outcome, counted bool) {
 	whole, src := ts.pair(p.source)
-	whole, src, out, counted = p.apply(whole, src)
+	whole, src, out, counted = p.Count(p.lockout, whole, src)
 	if !counted {
 		return ts, out, false
 	}
+	p.Locked, p.SourceLocked = out.Locked, out.SourceLocked
 	next = ts.copy(p.KeyID, now)
-	latest := whole
-	if p.lockout.Mode == policy.Guard {
-		latest = src
+	if p.lockout.Mode == policy.Strict && (p.Success || whole.Failures == 1) {
+		// The count starts over here, so the failures before do not matter any more,
+		// whenever the store hears of it. A success before a failure does: it is why
+		// the count starts over. (In guard mode every failure also raises the level.)
+		next.drop(func(o *pendingProof) bool { return p.Success || !o.Success })
 	}
-	if p.Success || latest.Failures == 1 {
-		// The count of this source starts over here, so the failures before do not
-		// matter any more, whenever the store hears of it: what is owed to a store
-		// that is out of reach stays bounded. A success before a failure does: it is
-		// why the count starts over.
-		next.pending = slices.DeleteFunc(slices.Clone(next.pending), func(o *pendingProof) bool {
-			if o.source != p.source || o.Success && !p.Success {
-				return false
-			}
-			o.release()
-			return true
-		})
+	if len(next.pending)-next.sent >= maxPending {
+		next.dropOldest()
 	}
 	next.pending = append(slices.Clip(next.pending), p)
+	next.seen.sources = maps.Clone(next.seen.sources)
 	next.see(p.source, whole, src)
 	return next, out, true
 }
 
-// see publishes counts with a pending proof in them.
+// drop takes back proofs that the store need not hear of. Those under way stay.
+func (ts *tallies) drop(unneeded func(*pendingProof) bool) {
+	kept := slices.Clone(ts.pending[:ts.sent])
+	for _, p := range ts.pending[ts.sent:] {
+		if unneeded(p) {
+			p.release()
+			continue
+		}
+		kept = append(kept, p)
+	}
+	ts.pending = kept
+}
+
+// dropOldest makes room where too much is owed: of a success, which in guard mode
+// mostly renews a trust, or else of the oldest failure.
+func (ts *tallies) dropOldest() {
+	oldest := ts.sent
+	for i, p := range ts.pending[ts.sent:] {
+		if p.Success {
+			oldest = ts.sent + i
+			break
+		}
+	}
+	victim := ts.pending[oldest]
+	ts.drop(func(p *pendingProof) bool { return p == victim })
+}
+
+// see puts counts with a pending proof in them into seen, whose map is the
+// receiver's own.
 func (ts *tallies) see(source netip.Prefix, whole, src policy.Tally) {
 	ts.seen.whole = whole
 	if !source.IsValid() {
 		return
 	}
-	ts.seen.sources = maps.Clone(ts.seen.sources)
 	if ts.seen.sources == nil {
 		ts.seen.sources = make(map[netip.Prefix]policy.Tally, 1)
 	}
@@ -163,74 +186,117 @@ func (ts *tallies) count() {
 	ts.seen.whole, ts.seen.sources = ts.whole.Tally, nil
 	for _, p := range ts.pending {
 		whole, src := ts.pair(p.source)
-		if whole, src, _, counted := p.apply(whole, src); counted {
+		if whole, src, _, counted := p.Count(p.lockout, whole, src); counted {
 			ts.see(p.source, whole, src)
 		}
 	}
 }
 
 // take notes what the store says of one tally; false if newer is known.
-func (ts *tallies) take(c Tally) bool {
+func (ts *tallies) take(c Tally, now policy.Instant) bool {
 	if c.Source == "" {
 		if c.Seq < ts.whole.Seq {
 			return false
 		}
-		ts.whole = c.stricter(ts.whole)
+		ts.whole = c.stricter(ts.whole, now)
 		return true
 	}
 	source, err := netip.ParsePrefix(c.Source)
 	if err != nil || c.Seq < ts.sources[source].Seq {
 		return false
 	}
-	c = c.stricter(ts.sources[source])
 	ts.sources = maps.Clone(ts.sources)
 	if ts.sources == nil {
 		ts.sources = make(map[netip.Prefix]Tally, 1)
 	}
-	ts.sources[source] = c
+	ts.sources[source] = c.stricter(ts.sources[source], now)
 	if len(ts.sources) > maxSources {
-		ts.dropSource(source)
+		ts.dropSource(source, now)
 	}
 	return true
 }
 
 // stricter is c with the lock of what was known before a store that went
 // backwards began its seqs anew, see startOver.
-func (t Tally) stricter(before Tally) Tally {
-	if before.Seq == 0 && before.LockedFor > 0 && t.LockedFor == 0 {
+func (t Tally) stricter(before Tally, now policy.Instant) Tally {
+	if before.Seq == 0 && before.Remaining(now) > t.Remaining(now) {
 		t.LockedAt, t.LockedFor = before.LockedAt, before.LockedFor
 	}
 	return t
 }
 
-// dropSource forgets the source that changed longest ago and is not locked, but
-// never the one just noted. The map is the receiver's own.
-func (ts *tallies) dropSource(but netip.Prefix) {
-	var oldest netip.Prefix
+// dropSource forgets a source but never the one just noted: first what means
+// least, as the store does, then what changed longest ago. The map is the
+// receiver's own.
+func (ts *tallies) dropSource(but netip.Prefix, now policy.Instant) {
+	var least netip.Prefix
 	for p, t := range ts.sources {
-		if p == but || t.LockedFor > 0 {
+		if p == but {
 			continue
 		}
-		if !oldest.IsValid() || t.Seq < ts.sources[oldest].Seq {
-			oldest = p
+		if !least.IsValid() || cmp.Or(cmp.Compare(t.weight(now), ts.sources[least].weight(now)), cmp.Compare(t.Seq, ts.sources[least].Seq)) < 0 {
+			least = p
 		}
 	}
-	delete(ts.sources, oldest)
+	delete(ts.sources, least)
 }
 
-// told is ts after the store has counted p.
-func (ts *tallies) told(p *pendingProof, r CountResult, now policy.Instant) *tallies {
+// weight is how much it would matter to forget a source's tally.
+func (t Tally) weight(now policy.Instant) int {
+	switch {
+	case t.Remaining(now) > 0:
+		return 3
+	case t.Trusted(now):
+		return 2
+	case t.Failures > 0:
+		return 1
+	}
+	return 0
+}
+
+// told is ts after the store has counted its first pending proofs, n of them.
+func (ts *tallies) told(results []CountResult, now policy.Instant) *tallies {
+	if ts == nil || results[len(results)-1].Whole.KeyID == "" {
+		return nil // the key is gone, and its counts with it
+	}
+	next := ts.copy(ts.keyID, now)
+	for _, r := range results {
+		next.take(r.Whole, now)
+		if r.Source.KeyID != "" {
+			next.take(r.Source, now)
+		}
+	}
+	n := min(len(results), len(next.pending))
+	next.pending = slices.Clone(next.pending[n:])
+	next.answered(n, now)
+	return next
+}
+
+// answered notes that n proofs are not under way any more.
+func (ts *tallies) answered(n int, now policy.Instant) {
+	ts.sent = max(0, ts.sent-n)
+	if ts.sent == 0 {
+		for _, c := range ts.held {
+			ts.take(c, now)
+		}
+		ts.held = nil
+	}
+	ts.count()
+}
+
+// unlocked is ts after an administrator has cleared its counts in the store: what
+// this node still owed of before is cleared with them.
+func (ts *tallies) unlocked(now policy.Instant) *tallies {
 	if ts == nil {
 		return nil
 	}
-	if r.Whole.KeyID == "" {
-		return nil // the key is gone, and its counts with it
-	}
-	next := ts.copy(p.KeyID, now)
-	next.pending = slices.DeleteFunc(slices.Clone(ts.pending), func(o *pendingProof) bool { return o == p })
-	next.take(r.Whole)
-	if r.Source.KeyID != "" {
-		next.take(r.Source)
+	next := ts.copy(ts.keyID, now)
+	next.drop(func(*pendingProof) bool { return true })
+	next.whole.Tally = policy.Tally{}
+	next.sources = make(map[netip.Prefix]Tally, len(ts.sources))
+	for p, s := range ts.sources {
+		s.Tally = policy.Tally{TrustedAt: s.TrustedAt}
+		next.sources[p] = s
 	}
 	next.count()
 	return next

@@ -231,6 +231,7 @@ type Kind string
 const (
 	KindKey         Kind = "key"
 	KindLock        Kind = "lock"
+	KindUnlock      Kind = "unlock"
 	KindRole        Kind = "role"
 	KindCustomer    Kind = "customer"
 	KindMicrotenant Kind = "microtenant"

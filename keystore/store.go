@@ -85,6 +85,27 @@ type Proof struct {
 	// At is when it was shown; zero is the transaction's time. A proof that the
 	// store hears of late counts as of then.
 	At policy.Instant
+	// Locked and SourceLocked: the node that it was shown to has locked the client,
+	// or the source, by it. So does the store, whatever it counted meanwhile: of
+	// two views the stricter stands.
+	Locked, SourceLocked bool
+}
+
+// Count counts the proof on top of the client's and the source's tallies; counted
+// is false where it changed nothing. Stores and caches count by this alone.
+func (p *Proof) Count(l policy.Lockout, whole, source policy.Tally) (w, s policy.Tally, out policy.Outcome, counted bool) {
+	if p.Success {
+		w, s, counted = l.Succeed(whole, source, p.At)
+		return w, s, out, counted
+	}
+	w, s, out = l.Fail(whole, source, p.At, p.Fingerprint)
+	if p.Locked && !out.Locked {
+		w, out.Locked = l.Lock(w, p.At)
+	}
+	if p.SourceLocked && !out.SourceLocked {
+		s, out.SourceLocked = l.Lock(s, p.At)
+	}
+	return w, s, out, out.Counted || out.Locked || out.SourceLocked
 }
 
 // CountResult is where a proof left the counts.

@@ -147,6 +147,15 @@ func (t Tally) current(l Lockout, now Instant) Tally {
 	return t
 }
 
+// Lock locks t from `at` on, unless it is locked then.
+func (l Lockout) Lock(t Tally, at Instant) (Tally, bool) {
+	if t.Remaining(at) > 0 {
+		return t, false
+	}
+	t.LockedAt, t.LockedFor = at, l.Duration
+	return t, true
+}
+
 // Outcome is what one failed proof did.
 type Outcome struct {
 	// Counted is false while locked and, in guard mode, for a repeated secret.
@@ -240,6 +249,9 @@ func (l Lockout) Succeed(whole, source Tally, now Instant) (Tally, Tally, bool) 
 		return whole, source, false
 	}
 	if l.Mode == Strict {
+		if later(whole.Last, now) != now {
+			return whole, source, true // told late: what failed since is not its to clear
+		}
 		return Tally{}, source, true
 	}
 	return whole, Tally{TrustedAt: now.Wall}, true

@@ -121,12 +121,8 @@ func (b *batch) count(ctx context.Context, p keystore.Proof) (keystore.CountResu
 		p.At = b.t.now
 	}
 	var r keystore.CountResult
-	var w, c policy.Tally
-	if p.Success {
-		w, c, r.OK = b.l.Succeed(whole.tally.Tally, src.tally.Tally, p.At)
-	} else {
-		w, c, r.Outcome = b.l.Fail(whole.tally.Tally, src.tally.Tally, p.At, p.Fingerprint)
-	}
+	w, c, out, counted := p.Count(b.l, whole.tally.Tally, src.tally.Tally)
+	r.Outcome, r.OK = out, p.Success && counted
 	b.set(whole, w)
 	b.set(src, c)
 	if r.Locked {

@@ -128,7 +128,7 @@ func (t *tx) Unlock(ctx context.Context, keyID string) error {
 			return err
 		}
 	}
-	t.log(keystore.Change{Kind: keystore.KindLock, ID: keyID, ClientID: clientID})
+	t.log(keystore.Change{Kind: keystore.KindUnlock, ID: keyID, ClientID: clientID})
 	return nil
 }
 

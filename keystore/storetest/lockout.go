@@ -232,7 +232,7 @@ func unlock(t *testing.T, f *fixture) {
 	require.Equal(t, before+1, rev)
 	changes, err := f.Changes(t.Context(), before)
 	require.NoError(t, err)
-	require.Equal(t, []keystore.Change{{Revision: rev, Kind: keystore.KindLock, ID: "key_0001", ClientID: f.key(1).ClientID}}, changes)
+	require.Equal(t, []keystore.Change{{Revision: rev, Kind: keystore.KindUnlock, ID: "key_0001", ClientID: f.key(1).ClientID}}, changes)
 	cleared := f.tallies(t, locked.Whole.Seq)
 	require.Len(t, cleared, 1)
 	require.Equal(t, policy.Tally{}, cleared[0].Tally)

@@ -102,7 +102,7 @@ func (a *Authenticator) Secret(ctx context.Context, clientID, secret string, fro
 	var r Result
 	a.proveSecret(ctx, &r, clientID, secret, from, now, true)
 	if r.Reason == policy.InvalidClient {
-		a.Floor(ctx, now)
+		a.Floor(now)
 	}
 	return r
 }
@@ -117,16 +117,16 @@ func (a *Authenticator) Peek(ctx context.Context, clientID, secret string, from 
 
 // Malformed is the refusal of a credential that could not even be read, by the
 // same floor as any other.
-func (a *Authenticator) Malformed(ctx context.Context, now policy.Instant) Result {
-	a.Floor(ctx, now)
+func (a *Authenticator) Malformed(now policy.Instant) Result {
+	a.Floor(now)
 	var r Result
 	r.refuse(causeMalformed)
 	return r
 }
 
 // Floor waits until a refusal that began at start may leave, see floor.
-func (a *Authenticator) Floor(ctx context.Context, start policy.Instant) {
-	a.floor.wait(ctx, start, a.keys.Clock().Now())
+func (a *Authenticator) Floor(start policy.Instant) {
+	a.floor.wait(start, a.keys.Clock().Now())
 }
 
 func (r *Result) prove(id Identity) {
@@ -183,11 +183,12 @@ func (a *Authenticator) proveSecret(ctx context.Context, r *Result, clientID, se
 	default:
 		r.refuse(causeWrong)
 		r.Key = key
+		counting := a.keys.Clock().Now()
 		r.Outcome = a.keys.Fail(a.settings.Lockout, keystore.Attempt{
 			KeyID: key.ID, Source: source, Address: from(), Fingerprint: a.keyring.Fingerprint(secret),
 		})
 		counted := a.keys.Clock().Now()
-		a.floor.counted(counted, counted.Since-now.Since)
+		a.floor.counted(counted, counted.Since-counting.Since)
 	}
 }
 

@@ -1,7 +1,6 @@
 package authn
 
 import (
-	"context"
 	"sync/atomic"
 	"time"
 
@@ -16,12 +15,12 @@ const slowMemory = 30 * time.Second
 // is slower than the configured floor, the floor of all of them rises with it.
 type floor struct {
 	least time.Duration
-	// slowest counts of this window of slowMemory and of the one before, ns.
+	// slowest counts of this window of slowMemory and of those before, ns.
 	window        atomic.Int64 // number of the window
 	slow, slowest atomic.Int64
 }
 
-// counted notes how long a failure took from its beginning to its count.
+// counted notes how long counting a failure took.
 func (f *floor) counted(now policy.Instant, took time.Duration) {
 	f.turn(now)
 	for {
@@ -39,11 +38,9 @@ func (f *floor) turn(now policy.Instant) {
 	if n == old || !f.window.CompareAndSwap(old, n) {
 		return
 	}
-	last := f.slow.Swap(0)
-	if n != old+1 {
-		last = 0 // long ago
-	}
-	f.slowest.Store(last)
+	// It falls by half with each window, not at once: else the first count after a
+	// quiet while would stand out.
+	f.slowest.Store(max(f.slow.Swap(0), f.slowest.Load()/2))
 }
 
 // until is how long after its beginning a refusal leaves, at least: the
@@ -56,7 +53,7 @@ func (f *floor) until(now policy.Instant) time.Duration {
 
 // wait returns when a refusal that began at start may leave. One that took
 // longer than all before it leaves at the end of the floor it is in.
-func (f *floor) wait(ctx context.Context, start, now policy.Instant) {
+func (f *floor) wait(start, now policy.Instant) {
 	if f.least <= 0 {
 		return
 	}
@@ -65,10 +62,7 @@ func (f *floor) wait(ctx context.Context, start, now policy.Instant) {
 	if spent > until {
 		until = (spent/f.least + 1) * f.least
 	}
-	timer := time.NewTimer(until - spent)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done(): // nobody is there to measure
-	}
+	// Whoever hangs up waits too: with half of the connection closed, the answer
+	// could still be read.
+	time.Sleep(until - spent)
 }

@@ -22,7 +22,7 @@ func (c *call) prove(form url.Values, forms credential.Forms, now policy.Instant
 	case problem == credential.MalformedToken:
 		res.Decision = policy.Deny(policy.InvalidToken)
 	case problem != credential.None:
-		res = c.Auth.Malformed(c.r.Context(), now)
+		res = c.Auth.Malformed(now)
 	case client.Form == credential.FormBearer:
 		res = c.Auth.Bearer(c.r.Context(), client.Token, c.address, now)
 	default:
