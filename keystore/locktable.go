@@ -266,7 +266,7 @@ func (ts *tallies) told(results []CountResult, now policy.Instant) *tallies {
 			next.take(r.Source, now)
 		}
 	}
-	n := min(len(results), len(next.pending))
+	n := min(len(results), ts.sent) // fewer where the entry was made anew meanwhile
 	next.pending = slices.Clone(next.pending[n:])
 	next.answered(n, now)
 	return next
