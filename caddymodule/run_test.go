@@ -64,13 +64,22 @@ func startEdited(t testing.TB, extra string, edit func(string) string) *gateTest
 	return g
 }
 
+// freeAddress is a loopback address nobody listens on. No two calls give the
+// same one: a port that was only looked at is free until the server listens.
 func freeAddress(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
+	for {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		address := l.Addr().String()
+		require.NoError(t, l.Close())
+		if _, given := givenAddresses.LoadOrStore(address, true); !given {
+			return address
+		}
+	}
 }
+
+var givenAddresses sync.Map
 
 func (g *gateTest) caddyfile(extra string) string {
 	return fmt.Sprintf(`{

@@ -188,16 +188,22 @@ func seedOnce() (*demoOutput, error) {
 }
 
 // freeAddress is a loopback address nobody listens on, below the ports that
-// systems give to outgoing connections.
+// systems give to outgoing connections. No two calls give the same one: a port
+// that was only looked at is free until its program listens.
 func freeAddress() string {
 	for {
 		address := fmt.Sprintf("127.0.0.1:%d", 10000+rand.IntN(20000))
+		if _, given := givenAddresses.LoadOrStore(address, true); given {
+			continue
+		}
 		if l, err := net.Listen("tcp", address); err == nil {
 			_ = l.Close()
 			return address
 		}
 	}
 }
+
+var givenAddresses sync.Map
 
 // gate is a running program with a gate and an admin API.
 type gate struct {
