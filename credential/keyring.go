@@ -18,6 +18,7 @@ import (
 const (
 	infoVerifier    = "keyreeve verifier v1"
 	infoFingerprint = "keyreeve wrong secret fingerprint v1"
+	infoAudit       = "keyreeve audit trail v1"
 	infoDerived     = "keyreeve derived v1: "
 )
 
@@ -34,6 +35,7 @@ type ringKey struct {
 	master      *hiddenKey
 	verifier    *hmacState
 	fingerprint *hmacState
+	audit       *hmacState
 }
 
 // NewKeyring makes a keyring; the first key is the current one.
@@ -52,6 +54,7 @@ func NewKeyring(keys ...MasterKey) (*Keyring, error) {
 		k := &ringKey{id: m.ID(), master: m.key}
 		k.verifier = newHMACState(k.derive(infoVerifier))
 		k.fingerprint = newHMACState(k.derive(infoFingerprint))
+		k.audit = newHMACState(k.derive(infoAudit))
 		r.keys = append(r.keys, k)
 	}
 	return r, nil
@@ -108,6 +111,26 @@ func (r *Keyring) Derive(masterKeyID, info string) ([32]byte, bool) {
 func (r *Keyring) Fingerprint(secret string) uint64 {
 	sum := r.keys[0].fingerprint.sum(digest(secret))
 	return binary.BigEndian.Uint64(sum[:])
+}
+
+// Seal is the MAC of an audit trail's hash under the current master key. The
+// purpose is part of it, so that no MAC passes for one of another purpose.
+func (r *Keyring) Seal(purpose string, hash [32]byte) (mac [32]byte, masterKeyID string) {
+	return r.keys[0].seal(purpose, hash), r.keys[0].id
+}
+
+// Check reports whether Seal made mac under that master key; known is false for
+// one that is not held.
+func (r *Keyring) Check(purpose string, hash, mac [32]byte, masterKeyID string) (ok, known bool) {
+	k := r.key(masterKeyID)
+	if k == nil {
+		return false, false
+	}
+	return Equal(k.seal(purpose, hash), mac), true
+}
+
+func (k *ringKey) seal(purpose string, hash [32]byte) [32]byte {
+	return k.audit.sum(sha256.Sum256(append(hash[:], purpose...)))
 }
 
 // String lists the ids of the master keys.

@@ -2,7 +2,10 @@ package keystore
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -19,7 +22,7 @@ const (
 // helps neither of the former.
 func (k *Key) State(locked bool, now time.Time) string {
 	switch {
-	case !k.Enabled:
+	case !k.Active():
 		return StateDisabled
 	case k.Expired(now):
 		return StateExpired
@@ -29,29 +32,73 @@ func (k *Key) State(locked bool, now time.Time) string {
 	return StateActive
 }
 
-// The fields keys are sorted by, for KeyQuery.Sort.
+// The fields keys are sorted by, for KeyQuery.Sort. What is null in the API sorts
+// as the least: a key never used before one that was.
 const (
-	SortName     = "name"
-	SortCreated  = "created_at"
-	SortModified = "modified_at"
-	SortClientID = "client_id"
+	SortName        = "name"
+	SortClientID    = "client_id"
+	SortCreated     = "created_at"
+	SortModified    = "modified_at"
+	SortLastUsed    = "last_used_at"
+	SortExpires     = "expires_at"
+	SortEnabled     = "enabled"
+	SortValidity    = "session_validity_seconds"
+	SortRole        = "role_id"
+	SortSource      = "source"
+	SortMicrotenant = "microtenant_id"
 )
 
-// Cursor is the place of a key in the list sorted by q.Sort. Times are given in
-// Unix milliseconds, the precision they are stored in.
-func (q KeyQuery) Cursor(k *Key) (KeyCursor, error) {
-	c := KeyCursor{ID: k.ID}
-	switch q.Sort {
-	case "", SortName:
-		c.Value = k.Name
-	case SortCreated:
-		c.Value = cursorTime(k.Created)
-	case SortModified:
-		c.Value = cursorTime(k.Modified)
-	case SortClientID:
-		c.Value = k.ClientID
-	default:
-		return c, fmt.Errorf("unknown sort field %q, expected %s, %s, %s or %s", q.Sort, SortName, SortCreated, SortModified, SortClientID)
+// maxSortFields bounds an order; more fields than that decide nothing.
+const maxSortFields = 4
+
+// keySorts gives a key's value for each field, in a text that the store takes back.
+var keySorts = map[string]func(*Key) string{
+	SortName:        func(k *Key) string { return k.Name },
+	SortClientID:    func(k *Key) string { return k.ClientID },
+	SortCreated:     func(k *Key) string { return cursorTime(k.Created) },
+	SortModified:    func(k *Key) string { return cursorTime(k.Modified) },
+	SortLastUsed:    func(k *Key) string { return cursorTime(k.LastUsed) },
+	SortExpires:     func(k *Key) string { return cursorTime(k.ExpiresAt) },
+	SortEnabled:     func(k *Key) string { return cursorBool(k.Active()) },
+	SortValidity:    func(k *Key) string { return strconv.FormatInt(int64(k.SessionValidity), 10) },
+	SortRole:        func(k *Key) string { return k.RoleID },
+	SortSource:      func(k *Key) string { return k.Source },
+	SortMicrotenant: func(k *Key) string { return k.MicrotenantID },
+}
+
+// KeySortFields lists what keys can be sorted by.
+func KeySortFields() []string { return slices.Sorted(maps.Keys(keySorts)) }
+
+// Order is the complete order of the query, the default spelt out; an error
+// where a field is unknown, stands twice, or there are too many.
+func (q KeyQuery) Order() ([]SortField, error) {
+	if len(q.Sort) == 0 {
+		return []SortField{{Field: SortName}}, nil
+	}
+	if len(q.Sort) > maxSortFields {
+		return nil, fmt.Errorf("%d sort fields, at most %d are allowed", len(q.Sort), maxSortFields)
+	}
+	for i, f := range q.Sort {
+		if keySorts[f.Field] == nil {
+			return nil, fmt.Errorf("unknown sort field %q, expected %s", f.Field, strings.Join(KeySortFields(), ", "))
+		}
+		if slices.ContainsFunc(q.Sort[:i], func(s SortField) bool { return s.Field == f.Field }) {
+			return nil, fmt.Errorf("sort field %s stands twice", f.Field)
+		}
+	}
+	return q.Sort, nil
+}
+
+// Cursor is the place of a key in the list in the query's order. Times are given
+// in Unix milliseconds, the precision they are stored in.
+func (q KeyQuery) Cursor(k *Key) (Cursor, error) {
+	order, err := q.Order()
+	if err != nil {
+		return Cursor{}, err
+	}
+	c := Cursor{ID: k.ID}
+	for _, f := range order {
+		c.Values = append(c.Values, keySorts[f.Field](k))
 	}
 	return c, nil
 }
@@ -62,4 +109,11 @@ func cursorTime(t time.Time) string {
 		return "0"
 	}
 	return strconv.FormatInt(t.UnixMilli(), 10)
+}
+
+func cursorBool(b bool) string {
+	if b {
+		return "1"
+	}
+	return "0"
 }

@@ -1,5 +1,11 @@
 package keystore
 
+import (
+	"cmp"
+	"slices"
+	"strings"
+)
+
 // Lock is a lock in force, of a whole client or of one source of it, and the
 // key that it locks.
 type Lock struct {
@@ -18,7 +24,7 @@ type LockQuery struct {
 	// AllCustomers must be set for a query that names no customer.
 	AllCustomers bool
 	// After continues behind this place; nil starts at the beginning.
-	After *KeyCursor
+	After *Cursor
 	// Offset skips; used instead of After.
 	Offset int
 	// Limit is the most locks to list; 0 only counts.
@@ -27,10 +33,12 @@ type LockQuery struct {
 
 // Cursor is the place of a lock in the list. No id holds a space, so sources
 // sort within their key.
-func (l *Lock) Cursor() KeyCursor { return KeyCursor{Value: l.KeyName, ID: l.KeyID + " " + l.Source} }
+func (l *Lock) Cursor() Cursor {
+	return Cursor{Values: []string{l.KeyName}, ID: l.KeyID + " " + l.Source}
+}
 
 // Behind reports whether the lock stands behind a place in the list.
-func (l *Lock) Behind(at KeyCursor) bool {
+func (l *Lock) Behind(at Cursor) bool {
 	c := l.Cursor()
-	return c.Value > at.Value || c.Value == at.Value && c.ID > at.ID
+	return cmp.Or(slices.Compare(c.Values, at.Values), strings.Compare(c.ID, at.ID)) > 0
 }

@@ -20,6 +20,9 @@ const MaxLiveSecrets = 2
 // lagging deployment still using it is recognised and does not lock its client.
 const RetiredSecretMemory = 30 * 24 * time.Hour
 
+// IdempotencyMemory is how long a request that was done is remembered.
+const IdempotencyMemory = 24 * time.Hour
+
 // The predefined roles. They belong to no customer and cannot be changed.
 const (
 	RoleOperator   = "role_operator"
@@ -41,12 +44,14 @@ func PredefinedRoles() []Role {
 
 // Customer is a tenant: the owner of keys, roles and microtenants.
 type Customer struct {
-	ID       string
-	Name     string
-	Enabled  bool
-	Created  time.Time
-	Modified time.Time
-	Revision Revision
+	ID      string
+	Name    string
+	Enabled bool
+	// Generation counts how often all sessions of its keys were ended at once.
+	Generation int64
+	Created    time.Time
+	Modified   time.Time
+	Revision   Revision
 }
 
 // Microtenant is a part of a customer.
@@ -55,6 +60,8 @@ type Microtenant struct {
 	CustomerID string
 	Name       string
 	Enabled    bool
+	// Generation counts how often all sessions of its keys were ended at once.
+	Generation int64
 	Created    time.Time
 	Modified   time.Time
 	Revision   Revision
@@ -96,14 +103,23 @@ type Key struct {
 	// AllowedCIDRs limits where the key may be used from; empty is anywhere.
 	AllowedCIDRs []netip.Prefix
 	Labels       map[string]string
-	// Source names the external system that owns the key; "" is Keyreeve itself.
+	// Source names the external system that owns the key, a Source of its
+	// customer; "" is Keyreeve itself.
 	Source string
-	// Generation is that of its sessions: raising it ends all of them at once.
+	// DisabledHere switches off a key of an external source, whatever that says of it.
+	DisabledHere bool
+	// Generation counts how often all of its sessions were ended at once. Those of
+	// its microtenant and customer add to it: see SessionGeneration.
 	Generation int64
 	// Secrets holds the live ones, newest first, then the retired ones still remembered.
 	Secrets []Secret
 
-	LastUsed   time.Time
+	// LastUsed is when it was last let in, from where, and on which route (""
+	// for a sign-in and the admin API). Written late, in batches: see Use.
+	LastUsed        time.Time
+	LastUsedAddress string
+	LastUsedRoute   string
+
 	Created    time.Time
 	CreatedBy  string
 	Modified   time.Time
@@ -125,8 +141,14 @@ type Secret struct {
 	// Expires ends the secret; zero is never.
 	Expires time.Time
 	// Retired is when an administrator ended the secret; zero while live.
-	Retired  time.Time
-	LastUsed time.Time
+	Retired time.Time
+	// LastUsed and LastUsedAddress are when it was last good, and from where.
+	LastUsed        time.Time
+	LastUsedAddress string
+	// Tried and TriedAddress are when it was last shown once it was no longer
+	// good, and from where: a deployment that lags.
+	Tried        time.Time
+	TriedAddress string
 }
 
 // Live reports whether the secret may be used at now.
@@ -192,29 +214,62 @@ type Session struct {
 	EndReason string
 }
 
-// Audit is one event of the audit trail.
-type Audit struct {
-	// ID grows with each event.
-	ID         int64
-	At         time.Time
+// What an external source lets administrators do with its keys.
+const (
+	// SourceReadOnly keys are shown and cannot be changed here.
+	SourceReadOnly = "read_only"
+	// SourceLocked keys can be neither edited nor deleted, here or by whoever
+	// administers them there for this customer.
+	SourceLocked = "locked"
+)
+
+// Source is an external system that owns keys of a customer.
+type Source struct {
 	CustomerID string
-	// ActorKind is key, local, session or system; ActorID and ActorName say which.
-	ActorKind string
-	ActorID   string
-	ActorName string
-	// Address is where the request came from, "" for local and system.
-	Address   string
-	RequestID string
-	// Action is a dotted verb such as key.create or key.lock.
-	Action     string
-	TargetKind string
-	TargetID   string
-	TargetName string
-	// Before and After are JSON objects without secrets; nil where there is none.
-	Before json.RawMessage
-	After  json.RawMessage
-	// Chain is the MAC that binds this event to its predecessor; empty until chained.
-	Chain []byte
+	// Name is unique in the customer; keys name it.
+	Name string
+	// Owner is who to turn to, for people.
+	Owner string
+	// Rule is SourceReadOnly or SourceLocked.
+	Rule string
+	// MaxRoleID bounds what its keys may do: no role beyond this one.
+	MaxRoleID string
+	Created   time.Time
+	Modified  time.Time
+	// Synced is when its list was last pushed, zero for never, and SyncedBy by whom.
+	Synced   time.Time
+	SyncedBy string
+	// Revision is that of the latest change of the source or of its list.
+	Revision Revision
+}
+
+// Use is that a key was let in, or that one of its retired secrets was shown.
+type Use struct {
+	KeyID string
+	// SecretID is the secret that was shown, or by which the session was opened.
+	SecretID string
+	At       time.Time
+	// Address is the caller's, "" where there is none.
+	Address string
+	// Route is the pattern of the route, "" for a sign-in and the admin API.
+	Route string
+	// Retired: the secret was no longer good, and the caller was refused.
+	Retired bool
+}
+
+// Idempotency is a request that was done, so that its retry does nothing.
+type Idempotency struct {
+	// Owner is the actor, so that no actor's names meet another's.
+	Owner string
+	// Key is the caller's name of the request.
+	Key string
+	// Fingerprint tells requests of one name apart.
+	Fingerprint [32]byte
+	// Result is what was answered, a JSON object without secrets.
+	Result json.RawMessage
+	// Revision is that of the request's commit.
+	Revision Revision
+	Created  time.Time
 }
 
 // Preference is a value that an administrator's page remembers.
@@ -238,6 +293,7 @@ const (
 	// KindSession is a session that ended early; new ones are not in the log.
 	KindSession    Kind = "session"
 	KindSigningKey Kind = "signing_key"
+	KindSource     Kind = "source"
 )
 
 // Change is one row of the change log: what to look at again, not how it looks.
@@ -248,9 +304,13 @@ type Change struct {
 	ID string
 	// ClientID is the key's, for keys, locks and sessions: cached keys are found by it.
 	ClientID string
-	// CustomerID is set for microtenants, whose ids are unique in their customer.
+	// CustomerID is set for microtenants and sources, whose ids are unique in
+	// their customer.
 	CustomerID string
 }
+
+// Active reports whether the key is switched on, by its owner and here.
+func (k *Key) Active() bool { return k.Enabled && !k.DisabledHere }
 
 // Expired reports whether the key's time is over at now.
 func (k *Key) Expired(now time.Time) bool {

@@ -34,6 +34,18 @@ func SessionOrigin(id string) (generation int64, secretID string) {
 	return generation, secretID
 }
 
+// SessionGeneration is the generation that sessions of a key are issued with and
+// must have: raising any of the three ends all sessions under it, in one write.
+// microtenant is nil for a key at customer level. Generations never fall, and a key
+// never changes its tenant, so that no sum comes twice.
+func SessionGeneration(k *Key, c *Customer, m *Microtenant) int64 {
+	g := k.Generation + c.Generation
+	if m != nil {
+		g += m.Generation
+	}
+	return g
+}
+
 // State is the state a session of key k is listed under. What the key is else
 // (disabled, locked, expired) can be undone and then the session goes on, so it
 // is not the session's state.
@@ -67,7 +79,7 @@ type SessionQuery struct {
 	// State is SessionActive, SessionEnded or SessionExpired.
 	State string
 	// After continues behind this place; nil starts at the newest.
-	After *KeyCursor
+	After *Cursor
 	// Offset skips; used instead of After.
 	Offset int
 	// Limit is the most sessions to list; 0 only counts.
@@ -75,7 +87,7 @@ type SessionQuery struct {
 }
 
 // Cursor is the place of a session in the list.
-func (s *Session) Cursor() KeyCursor { return KeyCursor{Value: cursorTime(s.Issued), ID: s.ID} }
+func (s *Session) Cursor() Cursor { return Cursor{Values: []string{cursorTime(s.Issued)}, ID: s.ID} }
 
 // CheckSessionState refuses a state that no session has.
 func CheckSessionState(state string) error {

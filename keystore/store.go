@@ -62,6 +62,17 @@ type Store interface {
 	// long over.
 	Trim(ctx context.Context, l policy.Lockout, keep time.Duration) error
 
+	// Use records uses, all in one transaction; keys and secrets that are gone are
+	// passed over, and nothing older than what is recorded already replaces it. It is
+	// not in the change log: no decision depends on it.
+	Use(ctx context.Context, uses []Use) error
+	// SealAudit names what the audit trail is sealed with. Until it is called, every
+	// write with an audit event fails.
+	SealAudit(s AuditSealer)
+	// TrimAudit forgets audit events older than keep; each chain keeps where it
+	// begins now.
+	TrimAudit(ctx context.Context, keep time.Duration) error
+
 	// Identity names the database: two stores with one identity share state.
 	Identity() string
 	// MasterKeyIDs lists the master keys that stored verifiers and signing keys
@@ -123,29 +134,76 @@ type KeyQuery struct {
 	MicrotenantID string
 	// AllCustomers must be set for a query that names no customer.
 	AllCustomers bool
-	RoleID       string
-	Source       string
+	// CustomerLevel selects keys in no microtenant.
+	CustomerLevel bool
+	RoleID        string
+	Source        string
+	// OwnOnly selects keys of no external source.
+	OwnOnly bool
 	// Text is found in name, description or client ID, case-insensitively.
 	Text string
 	// Name matches exactly.
 	Name string
 	// State is active, disabled, locked or expired.
 	State string
-	// Sort is a field of name, created_at, modified_at, client_id; "" is name.
-	Sort string
-	Desc bool
-	// After continues behind this (sort value, id); zero starts at the beginning.
-	After *KeyCursor
+	// Labels must all match.
+	Labels []LabelFilter
+	// CreatedAfter and CreatedBefore exclude the instant itself, ExpiresBefore too;
+	// a key without expiry does not expire before anything.
+	CreatedAfter, CreatedBefore, ExpiresBefore time.Time
+	// NeverUsed selects keys by whether they were ever used; nil is both.
+	NeverUsed *bool
+	// Locked selects keys by whether the whole client is locked, disabled and
+	// expired ones too; nil is both.
+	Locked *bool
+	// Sort is the order, by the first field first; none is by name. The id is always last.
+	Sort []SortField
+	// After continues behind this place; nil starts at the beginning.
+	After *Cursor
 	// Offset skips; used instead of After.
 	Offset int
 	// Limit is the most keys to list; 0 only counts.
 	Limit int
 }
 
-// KeyCursor is a place in a sorted list: behind the key with this sort value and id.
-type KeyCursor struct {
-	Value string
-	ID    string
+// LabelFilter selects keys by a label.
+type LabelFilter struct {
+	Name string
+	// Value is what it must be; nil is anything.
+	Value *string
+}
+
+// SortField is one field of an order.
+type SortField struct {
+	Field string
+	Desc  bool
+}
+
+// Cursor is a place in a sorted list: behind the record with these sort values
+// and this id.
+type Cursor struct {
+	Values []string
+	ID     string
+}
+
+// TenantQuery selects customers or microtenants. Zero fields do not filter.
+type TenantQuery struct {
+	// CustomerID is the customer itself, or that of the microtenants.
+	CustomerID string
+	// ID is that of the microtenant.
+	ID string
+	// AllCustomers must be set for a query that names no customer.
+	AllCustomers bool
+	// Text is found in name or id, case-insensitively.
+	Text string
+	// Sort is by name or created_at; the zero value is by name.
+	Sort SortField
+	// After continues behind this place; nil starts at the beginning.
+	After *Cursor
+	// Offset skips; used instead of After.
+	Offset int
+	// Limit is the most records to list; 0 only counts.
+	Limit int
 }
 
 // Reader reads one consistent snapshot. Records are the caller's own.
@@ -165,9 +223,19 @@ type Reader interface {
 	Roles(ctx context.Context, customerID string) ([]*Role, error)
 	Customer(ctx context.Context, id string) (*Customer, error)
 	Customers(ctx context.Context) ([]*Customer, error)
+	// ListCustomers lists matching customers, and how many match in all.
+	ListCustomers(ctx context.Context, q TenantQuery) (customers []*Customer, total int, err error)
 	Microtenant(ctx context.Context, customerID, id string) (*Microtenant, error)
 	// Microtenants lists a customer's; "" lists all.
 	Microtenants(ctx context.Context, customerID string) ([]*Microtenant, error)
+	// ListMicrotenants lists matching microtenants, and how many match in all.
+	ListMicrotenants(ctx context.Context, q TenantQuery) (microtenants []*Microtenant, total int, err error)
+	// KeysByRole counts keys by their role; customerID "" counts those of all, and
+	// microtenantID "" those of all microtenants and of none.
+	KeysByRole(ctx context.Context, customerID, microtenantID string) (map[string]int, error)
+	Source(ctx context.Context, customerID, name string) (*Source, error)
+	// Sources lists a customer's, by name; "" lists all.
+	Sources(ctx context.Context, customerID string) ([]*Source, error)
 	Session(ctx context.Context, id string) (*Session, error)
 	// Sessions lists a key's sessions that have not expired, newest first.
 	Sessions(ctx context.Context, keyID string) ([]*Session, error)
@@ -182,8 +250,13 @@ type Reader interface {
 	SigningKeys(ctx context.Context) ([]*SigningKey, error)
 	// StoreID is a random name that the store was given when it was made.
 	StoreID(ctx context.Context) (string, error)
-	// AuditEvents lists events, newest first; customerID "" lists all.
-	AuditEvents(ctx context.Context, customerID string, limit int) ([]*Audit, error)
+	// AuditEvents lists matching events, and how many match in all.
+	AuditEvents(ctx context.Context, q AuditQuery) (events []*Audit, total int, err error)
+	// AuditHeads lists the ends of one customer's chain, or of every chain where
+	// all is set. The chain of events of no customer has customerID "".
+	AuditHeads(ctx context.Context, customerID string, all bool) ([]AuditHead, error)
+	// Idempotency is what was done under this name. ErrNotFound if nothing was.
+	Idempotency(ctx context.Context, owner, key string) (*Idempotency, error)
 	Preferences(ctx context.Context, owner string) ([]Preference, error)
 	Head(ctx context.Context) (Revision, error)
 }
@@ -208,7 +281,15 @@ type Tx interface {
 	// news to other nodes.
 	PutSession(ctx context.Context, s *Session) error
 	PutSigningKey(ctx context.Context, k *SigningKey) error
-	// AddAudit appends an event; its ID is set.
+	// PutSource stores a source; its customer and role must exist.
+	PutSource(ctx context.Context, s *Source) error
+	// DeleteSource answers ErrInUse while it owns keys.
+	DeleteSource(ctx context.Context, customerID, name string) error
+	// PutIdempotency remembers a request for IdempotencyMemory. ErrConflict if its
+	// name is taken.
+	PutIdempotency(ctx context.Context, i *Idempotency) error
+	// AddAudit appends an event to its customer's chain; ID, Seq, Hash, MAC and
+	// MasterKeyID are set.
 	AddAudit(ctx context.Context, e *Audit) error
 	// PutPreference stores a value, or removes it when Value is nil.
 	PutPreference(ctx context.Context, p Preference) error

@@ -86,6 +86,8 @@ func register[I, O any](api huma.API, op huma.Operation, body *requestBody, hand
 		item.Post.RequestBody = described
 	case http.MethodPatch:
 		item.Patch.RequestBody = described
+	case http.MethodPut:
+		item.Put.RequestBody = described
 	default:
 		panic("api: no body expected of " + op.Method)
 	}

@@ -83,12 +83,13 @@ func (c *call) write(p *Problem) {
 
 // statuses is where a lifecycle error becomes HTTP.
 var statuses = map[lifecycle.ErrorKind]int{
-	lifecycle.Invalid:      http.StatusBadRequest,
-	lifecycle.Unauthorized: http.StatusUnauthorized,
-	lifecycle.Forbidden:    http.StatusForbidden,
-	lifecycle.NotFound:     http.StatusNotFound,
-	lifecycle.Conflict:     http.StatusConflict,
-	lifecycle.Precondition: http.StatusPreconditionFailed,
+	lifecycle.Invalid:       http.StatusBadRequest,
+	lifecycle.Unauthorized:  http.StatusUnauthorized,
+	lifecycle.Forbidden:     http.StatusForbidden,
+	lifecycle.NotFound:      http.StatusNotFound,
+	lifecycle.Conflict:      http.StatusConflict,
+	lifecycle.Precondition:  http.StatusPreconditionFailed,
+	lifecycle.Unprocessable: http.StatusUnprocessableEntity,
 }
 
 // problem is the answer to err. What is neither a refusal nor a problem already

@@ -39,7 +39,7 @@ const (
 )
 
 // Actor is who does something. Of one that stands for a key, only Kind, ID,
-// Address and RequestID are believed: its rights are read anew in each
+// Address, RequestID and Once are believed: its rights are read anew in each
 // transaction, so that a key that was disabled or whose role was cut while its
 // request was under way gets what it has now.
 type Actor struct {
@@ -51,6 +51,8 @@ type Actor struct {
 	// no key with allowed networks may act from.
 	Address   string
 	RequestID string
+	// Once names the request, for operations that make something; nil is no name.
+	Once *Once
 	// CustomerID and MicrotenantID bound what the actor sees; "" is unbounded
 	// within what AllCustomers says.
 	CustomerID, MicrotenantID string
@@ -129,7 +131,7 @@ func (a Actor) current(o *op) (Actor, error) {
 		return a, fmt.Errorf("role %s of key %s: %w", k.RoleID, k.ID, err)
 	}
 	now := ForKey(k, role, a.Address, a.RequestID)
-	now.Kind = a.Kind
+	now.Kind, now.Once = a.Kind, a.Once
 	return now, nil
 }
 

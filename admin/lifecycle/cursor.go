@@ -27,9 +27,9 @@ const (
 
 // sealed is what a cursor holds, beside its MAC.
 type sealed struct {
-	MasterKeyID string `json:"k"`
-	Value       string `json:"v"`
-	ID          string `json:"i"`
+	MasterKeyID string   `json:"k"`
+	Values      []string `json:"v"`
+	ID          string   `json:"i"`
 }
 
 // scope is what a cursor is bound to: the list, its filters and order, and how
@@ -44,8 +44,8 @@ func (o *op) scope(list string, filters []string) string {
 	return string(text)
 }
 
-func (o *op) sealCursor(scope string, c keystore.KeyCursor) string {
-	s := sealed{MasterKeyID: o.cfg.Keyring.CurrentID(), Value: c.Value, ID: c.ID}
+func (o *op) sealCursor(scope string, c keystore.Cursor) string {
+	s := sealed{MasterKeyID: o.cfg.Keyring.CurrentID(), Values: c.Values, ID: c.ID}
 	payload, err := json.Marshal(s)
 	if err != nil {
 		panic(fmt.Sprintf("strings not written as JSON: %v", err))
@@ -54,7 +54,7 @@ func (o *op) sealCursor(scope string, c keystore.KeyCursor) string {
 	return base64.RawURLEncoding.EncodeToString(append(mac, payload...))
 }
 
-func (o *op) openCursor(scope, cursor string) (*keystore.KeyCursor, error) {
+func (o *op) openCursor(scope, cursor string) (*keystore.Cursor, error) {
 	invalid := &Error{Kind: Invalid, Code: CodeInvalidCursor,
 		Detail: "the cursor is not one of this list with these filters; start again without it",
 		Fields: []FieldError{{Field: "cursor", Code: CodeInvalidCursor, Detail: "is not a cursor of this list with these filters"}}}
@@ -71,7 +71,7 @@ func (o *op) openCursor(scope, cursor string) (*keystore.KeyCursor, error) {
 	if !ok || !hmac.Equal(mac, want) {
 		return nil, invalid
 	}
-	return &keystore.KeyCursor{Value: s.Value, ID: s.ID}, nil
+	return &keystore.Cursor{Values: s.Values, ID: s.ID}, nil
 }
 
 // cursorMAC is false for a master key that is not held.

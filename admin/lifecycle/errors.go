@@ -27,6 +27,8 @@ const (
 	Conflict
 	// Precondition: the record changed since the caller read it.
 	Precondition
+	// Unprocessable: an earlier request of the same name asked for something else.
+	Unprocessable
 )
 
 // Codes that doors and clients test for. Field errors have codes of their own.
@@ -45,6 +47,8 @@ const (
 	CodeInUse            = "in_use"
 	CodeManaged          = "managed_externally"
 	CodeRevisionMismatch = "revision_mismatch"
+
+	CodeIdempotencyReused = "idempotency_key_reused"
 )
 
 // Codes of a FieldError.

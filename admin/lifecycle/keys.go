@@ -64,29 +64,21 @@ type Condition func(keystore.Revision) bool
 
 // CreateKey makes a key, with a secret unless one is imported.
 func (s *Service) CreateKey(ctx context.Context, a Actor, in NewKey) (CreatedKey, Commit, error) {
-	var out CreatedKey
-	commit, err := s.update(ctx, a, func(o *op) error {
-		if err := o.need(ResourceKeys, policy.Create); err != nil {
-			return err
-		}
+	may := func(o *op) error { return o.need(ResourceKeys, policy.Create) }
+	return create(ctx, s, a, may, func(o *op) (CreatedKey, error) {
 		k, secret, err := o.newKey(in)
 		if err != nil {
-			return err
+			return CreatedKey{}, err
 		}
 		if err := o.tx.PutKey(ctx, k); err != nil {
-			return refusal(err, "key")
+			return CreatedKey{}, refusal(err, "key")
 		}
 		if err := o.audit("key.create", keyTarget(k), nil, recordKey(k)); err != nil {
-			return err
+			return CreatedKey{}, err
 		}
 		stored, err := o.storedKey(k.ID)
-		out = CreatedKey{Key: stored, ClientSecret: secret}
-		return err
+		return CreatedKey{Key: stored, ClientSecret: secret}, err
 	})
-	if err != nil {
-		return CreatedKey{}, Commit{}, err
-	}
-	return out, commit, nil
 }
 
 // newKey validates in and holds it against the actor's rights and what is stored.

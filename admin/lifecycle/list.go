@@ -2,7 +2,6 @@ package lifecycle
 
 import (
 	"context"
-	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -44,7 +43,7 @@ type Paging struct {
 type place struct {
 	size   int
 	offset int
-	after  *keystore.KeyCursor
+	after  *keystore.Cursor
 	err    error
 }
 
@@ -92,8 +91,8 @@ type KeyFilter struct {
 	Source        string
 	CustomerID    string
 	MicrotenantID string
-	// Sort is name, created_at, modified_at or client_id, with a - before it for
-	// descending; "" is name.
+	// Sort is fields of keystore.KeySortFields, separated by commas, each with a -
+	// before it for descending; "" is name.
 	Sort string
 	Paging
 }
@@ -108,7 +107,7 @@ func (s *Service) ListKeys(ctx context.Context, a Actor, f KeyFilter) (Page[Key]
 		}
 		var bad FieldErrors
 		q := f.query(&bad)
-		scope := o.scope(keyCursor, []string{f.Text, f.State, f.RoleID, f.Source, f.CustomerID, f.MicrotenantID, q.Sort, strconv.FormatBool(q.Desc)})
+		scope := o.scope(keyCursor, []string{f.Text, f.State, f.RoleID, f.Source, f.CustomerID, f.MicrotenantID, f.Sort})
 		at, err := f.Paging.check(o, scope, bad)
 		if err != nil {
 			return err
@@ -127,18 +126,16 @@ func (s *Service) ListKeys(ctx context.Context, a Actor, f KeyFilter) (Page[Key]
 
 // query is the filter as the store takes it, not yet bounded to the actor.
 func (f KeyFilter) query(bad *FieldErrors) keystore.KeyQuery {
-	field, desc := strings.CutPrefix(f.Sort, "-")
 	q := keystore.KeyQuery{Text: f.Text, State: f.State, RoleID: f.RoleID, Source: f.Source,
-		CustomerID: f.CustomerID, MicrotenantID: f.MicrotenantID, Sort: field, Desc: desc}
-	switch field {
-	case "":
-		q.Sort = keystore.SortName
-		if desc {
-			bad.Add("sort", FieldFormat, "is a lone minus sign")
+		CustomerID: f.CustomerID, MicrotenantID: f.MicrotenantID}
+	if f.Sort != "" {
+		for _, field := range strings.Split(f.Sort, ",") {
+			name, desc := strings.CutPrefix(field, "-")
+			q.Sort = append(q.Sort, keystore.SortField{Field: name, Desc: desc})
 		}
-	case keystore.SortName, keystore.SortCreated, keystore.SortModified, keystore.SortClientID:
-	default:
-		bad.Add("sort", FieldFormat, "must be one of name, created_at, modified_at and client_id, with a - before it for descending")
+	}
+	if _, err := q.Order(); err != nil {
+		bad.Add("sort", FieldFormat, "%s; put a - before a field for descending", truncate(err.Error()))
 	}
 	switch f.State {
 	case "", keystore.StateActive, keystore.StateDisabled, keystore.StateLocked, keystore.StateExpired:

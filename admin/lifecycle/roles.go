@@ -184,18 +184,18 @@ func (o *op) matchingRoles(f RoleFilter) ([]*keystore.Role, error) {
 
 // pageOfRoles cuts one page out of all roles: there are few.
 func pageOfRoles(o *op, roles []*keystore.Role, desc bool, at place, scope string) Page[Role] {
-	order := func(r *keystore.Role, c keystore.KeyCursor) int {
-		d := cmp.Or(strings.Compare(r.Name, c.Value), strings.Compare(r.ID, c.ID))
+	order := func(r *keystore.Role, c keystore.Cursor) int {
+		d := cmp.Or(strings.Compare(r.Name, c.Values[0]), strings.Compare(r.ID, c.ID))
 		if desc {
 			return -d
 		}
 		return d
 	}
-	slices.SortFunc(roles, func(a, b *keystore.Role) int { return order(a, keystore.KeyCursor{Value: b.Name, ID: b.ID}) })
+	slices.SortFunc(roles, func(a, b *keystore.Role) int { return order(a, keystore.Cursor{Values: []string{b.Name}, ID: b.ID}) })
 	page := Page[Role]{Items: []Role{}, Total: len(roles)}
 	start := min(at.offset, len(roles))
 	if at.after != nil {
-		start, _ = slices.BinarySearchFunc(roles, *at.after, func(r *keystore.Role, c keystore.KeyCursor) int {
+		start, _ = slices.BinarySearchFunc(roles, *at.after, func(r *keystore.Role, c keystore.Cursor) int {
 			if order(r, c) <= 0 {
 				return -1
 			}
@@ -208,7 +208,7 @@ func pageOfRoles(o *op, roles []*keystore.Role, desc bool, at place, scope strin
 	}
 	if end < len(roles) && end > start {
 		last := roles[end-1]
-		page.NextCursor = optional(o.sealCursor(scope, keystore.KeyCursor{Value: last.Name, ID: last.ID}))
+		page.NextCursor = optional(o.sealCursor(scope, keystore.Cursor{Values: []string{last.Name}, ID: last.ID}))
 	}
 	return page
 }

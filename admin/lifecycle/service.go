@@ -48,6 +48,8 @@ type Commit struct {
 	// Revision is the write's place in the change log, or the head if it changed nothing.
 	Revision keystore.Revision
 	Propagation
+	// Replayed: the request was done before, under the same name; nothing was written.
+	Replayed bool
 }
 
 // Service does the operations. It is safe for concurrent use and holds no state

@@ -106,7 +106,7 @@ func BenchmarkHead(b *testing.B) {
 // BenchmarkKeys measures a page in the middle of a list.
 func BenchmarkKeys(b *testing.B) {
 	s := benchStore(b)
-	after := keystore.KeyCursor{Value: testKey(benchKeys / 2).Name, ID: testKey(benchKeys / 2).ID}
+	after := keystore.Cursor{Values: []string{testKey(benchKeys / 2).Name}, ID: testKey(benchKeys / 2).ID}
 	for b.Loop() {
 		err := s.View(b.Context(), func(r keystore.Reader) error {
 			_, _, err := r.Keys(b.Context(), keystore.KeyQuery{CustomerID: "c", Limit: 20, After: &after})

@@ -152,7 +152,7 @@ func listSorts(t *testing.T, f *fixture) {
 		for i := range up {
 			require.Equal(t, up[i], down[len(down)-1-i], "%q", sort)
 		}
-		var last keystore.KeyCursor
+		var last keystore.Cursor
 		for i, id := range up {
 			c, err := keystore.KeyQuery{Sort: sort}.Cursor(f.get(t, id))
 			require.NoError(t, err)
@@ -245,7 +245,7 @@ func listErrors(t *testing.T, f *fixture) {
 	for name, q := range map[string]keystore.KeyQuery{
 		"sort":   {Sort: "secret"},
 		"state":  {State: "happy"},
-		"cursor": {Sort: keystore.SortCreated, After: &keystore.KeyCursor{Value: "yesterday"}},
+		"cursor": {Sort: keystore.SortCreated, After: &keystore.Cursor{Values: []string{"yesterday"}}},
 	} {
 		q.CustomerID, q.Limit = acme, 10
 		err := f.View(t.Context(), func(r keystore.Reader) error {

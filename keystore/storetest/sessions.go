@@ -171,7 +171,7 @@ func sessionErrors(t *testing.T, f *fixture) {
 	f.put(t, k)
 	f.putSessions(t, f.signIn(k, 1))
 	for name, q := range map[string]keystore.SessionQuery{
-		"no customer": {}, "state": {CustomerID: acme, State: "happy"}, "cursor": {CustomerID: acme, After: &keystore.KeyCursor{Value: "yesterday"}},
+		"no customer": {}, "state": {CustomerID: acme, State: "happy"}, "cursor": {CustomerID: acme, After: &keystore.Cursor{Values: []string{"yesterday"}}},
 	} {
 		q.Limit = 10
 		require.Error(t, f.View(t.Context(), func(r keystore.Reader) error {

@@ -1,0 +1,112 @@
+package lifecycle
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/keyreeve/keyreeve/keystore"
+)
+
+// MaxOnceKey is the longest name of a request, in bytes.
+const MaxOnceKey = 255
+
+// Once is a caller's name for a request that makes something, so that a retry of
+// it makes nothing more: what HTTP calls an Idempotency-Key.
+type Once struct {
+	// Key is the caller's own; two actors' never meet.
+	Key string
+	// Fingerprint is of all that was asked for.
+	Fingerprint [32]byte
+}
+
+// made is what a create operation returns: a view of a record.
+type made interface {
+	// at is where the view keeps the record's revision.
+	at() *keystore.Revision
+	// redact takes out what is shown only once.
+	redact()
+}
+
+// create runs fn in one transaction, or, where the request was done before under
+// the same name, returns what that made, without secrets. fn is not run then, so
+// it must hold every check of the actor's rights that `may` does not.
+func create[T any, P interface {
+	*T
+	made
+}](ctx context.Context, s *Service, a Actor, may func(*op) error, fn func(*op) (T, error)) (T, Commit, error) {
+	var out T
+	replayed := false
+	commit, err := s.update(ctx, a, func(o *op) (err error) {
+		if err := may(o); err != nil {
+			return err
+		}
+		if replayed, err = replay(o, P(&out)); err != nil || replayed {
+			return err
+		}
+		if out, err = fn(o); err != nil {
+			return err
+		}
+		kept := out
+		return remember(o, P(&kept))
+	})
+	if err != nil {
+		var none T
+		return none, Commit{}, err
+	}
+	commit.Replayed = replayed
+	return out, commit, nil
+}
+
+// replay fills out from what the request made before; false if it was not done.
+func replay(o *op, out made) (bool, error) {
+	once := o.actor.Once
+	if once == nil {
+		return false, nil
+	}
+	done, err := o.r.Idempotency(o.ctx, o.actor.label(), once.Key)
+	switch {
+	case errors.Is(err, keystore.ErrNotFound):
+		return false, nil
+	case err != nil:
+		return false, err
+	case done.Fingerprint != once.Fingerprint:
+		return false, &Error{Kind: Unprocessable, Code: CodeIdempotencyReused,
+			Detail: "this Idempotency-Key was used for another request; use a new one for each"}
+	}
+	if err := json.Unmarshal(done.Result, out); err != nil {
+		return false, fmt.Errorf("what was answered before: %w", err)
+	}
+	*out.at() = done.Revision
+	return true, nil
+}
+
+// remember keeps what was made for a retry. kept is the caller's own copy.
+func remember(o *op, kept made) error {
+	once := o.actor.Once
+	if once == nil {
+		return nil
+	}
+	kept.redact()
+	result, err := json.Marshal(kept)
+	if err != nil {
+		return err
+	}
+	err = o.tx.PutIdempotency(o.ctx, &keystore.Idempotency{Owner: o.actor.label(), Key: once.Key, Fingerprint: once.Fingerprint,
+		Result: result, Revision: *kept.at(), Created: o.stamp()})
+	if err != nil {
+		return fmt.Errorf("request %w", err)
+	}
+	return nil
+}
+
+func (k *Key) at() *keystore.Revision         { return &k.Revision }
+func (k *Key) redact()                        {}
+func (k *CreatedKey) redact()                 { k.ClientSecret = "" }
+func (r *Role) at() *keystore.Revision        { return &r.Revision }
+func (*Role) redact()                         {}
+func (c *Customer) at() *keystore.Revision    { return &c.Revision }
+func (*Customer) redact()                     {}
+func (m *Microtenant) at() *keystore.Revision { return &m.Revision }
+func (*Microtenant) redact()                  {}

@@ -1,0 +1,147 @@
+package keystore
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"time"
+)
+
+// Audit is one event of the audit trail. The events of a customer (and those of
+// none) are a chain: each is bound to the one before, so that none can be
+// changed, left out or put in unnoticed. The store makes the chain as it appends.
+type Audit struct {
+	// ID grows with each event of the store.
+	ID int64
+	// Seq numbers the customer's events without gaps, from 1. Set by the store.
+	Seq        int64
+	At         time.Time
+	CustomerID string
+	// MicrotenantID is the target's, "" at customer level.
+	MicrotenantID string
+	// ActorKind is key, local, session or system; ActorID and ActorName say which.
+	ActorKind string
+	ActorID   string
+	ActorName string
+	// Address is where the request came from, "" for local and system.
+	Address   string
+	RequestID string
+	// Action is a dotted verb such as key.create or key.lock.
+	Action     string
+	TargetKind string
+	TargetID   string
+	TargetName string
+	// Before and After are JSON objects without secrets; nil where there is none.
+	Before json.RawMessage
+	After  json.RawMessage
+	// Hash covers the event and the Hash of the one before; MAC, under the master
+	// key MasterKeyID, proves that it was made here. Set by the store.
+	Hash        [32]byte
+	MAC         [32]byte
+	MasterKeyID string
+}
+
+// AuditHead is where a customer's chain ends, and where it begins since older
+// events were forgotten. Both ends carry a MAC of their own, so that events
+// missing at either end are noticed.
+type AuditHead struct {
+	CustomerID string
+	// Seq and Hash are the newest event's; 0 and zero before the first.
+	Seq         int64
+	Hash        [32]byte
+	MAC         [32]byte
+	MasterKeyID string
+	// TrimmedSeq and TrimmedHash are the newest forgotten event's; 0 if none was.
+	TrimmedSeq         int64
+	TrimmedHash        [32]byte
+	TrimmedMAC         [32]byte
+	TrimmedMasterKeyID string
+}
+
+// What a MAC of the audit trail says, so that none passes for another.
+const (
+	SealEvent   = "event"
+	SealHead    = "head"
+	SealTrimmed = "trimmed"
+)
+
+// AuditSealer makes and checks the MACs of the audit trail with a key that is
+// outside the store.
+type AuditSealer interface {
+	// Seal is under the current master key.
+	Seal(purpose string, hash [32]byte) (mac [32]byte, masterKeyID string)
+	// Check is known=false for a master key that is not held.
+	Check(purpose string, hash, mac [32]byte, masterKeyID string) (ok, known bool)
+}
+
+// AuditQuery selects audit events, newest first. Zero fields do not filter.
+type AuditQuery struct {
+	CustomerID    string
+	MicrotenantID string
+	// AllCustomers must be set for a query that names no customer.
+	AllCustomers bool
+	// NoCustomer selects the events that belong to no customer.
+	NoCustomer bool
+	ActorID    string
+	// Action is one, or a group of them such as `key.` with the dot at its end.
+	Action     string
+	TargetKind string
+	TargetID   string
+	RequestID  string
+	// Since and Until bound At: at or after, and before.
+	Since, Until time.Time
+	// Oldest lists the oldest first.
+	Oldest bool
+	// After continues behind this place, by ID; nil starts at the beginning.
+	After *Cursor
+	// Offset skips; used instead of After.
+	Offset int
+	// Limit is the most events to list; 0 only counts.
+	Limit int
+}
+
+// Link is the event's Hash, given that of the one before it in its chain (zero
+// for the first): SHA-256 over every field, each with its length, so that no two
+// events have one input. Before and After count by what they say, whatever their
+// spacing and the order of their members, so that an exported event that another
+// program has formatted anew keeps its hash.
+func (e *Audit) Link(previous [sha256.Size]byte) ([sha256.Size]byte, error) {
+	before, err := canonicalJSON(e.Before)
+	if err != nil {
+		return [sha256.Size]byte{}, fmt.Errorf("before: %w", err)
+	}
+	after, err := canonicalJSON(e.After)
+	if err != nil {
+		return [sha256.Size]byte{}, fmt.Errorf("after: %w", err)
+	}
+	h := sha256.New()
+	var length [8]byte
+	for _, part := range [][]byte{
+		[]byte("keyreeve audit v1"), previous[:], []byte(strconv.FormatInt(e.Seq, 10)), []byte(strconv.FormatInt(e.At.UnixMilli(), 10)),
+		[]byte(e.CustomerID), []byte(e.MicrotenantID), []byte(e.ActorKind), []byte(e.ActorID), []byte(e.ActorName),
+		[]byte(e.Address), []byte(e.RequestID), []byte(e.Action), []byte(e.TargetKind), []byte(e.TargetID), []byte(e.TargetName),
+		before, after,
+	} {
+		binary.BigEndian.PutUint64(length[:], uint64(len(part)))
+		h.Write(length[:])
+		h.Write(part)
+	}
+	return [sha256.Size]byte(h.Sum(nil)), nil
+}
+
+// canonicalJSON is value in one spelling; nil for none.
+func canonicalJSON(value json.RawMessage) ([]byte, error) {
+	if value == nil {
+		return nil, nil
+	}
+	d := json.NewDecoder(bytes.NewReader(value))
+	d.UseNumber() // numbers stay as they are written
+	var v any
+	if err := d.Decode(&v); err != nil {
+		return nil, err
+	}
+	return json.Marshal(v) // sorts members
+}
