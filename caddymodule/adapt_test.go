@@ -173,6 +173,7 @@ func TestJSONIsHeldToTheSameRules(t *testing.T) {
 		"two sorts of master key": {app(`"master_key":["{env.A}"],"master_key_file":["b"]`), "expected only one of them"},
 		"local_admin":             {app(`"local_admin":"yes"`), `local_admin "yes": expected full, read or off`},
 		"max_stale":               {app(`"max_stale":-1`), "max_stale -1ns: expected 0 or more"},
+		"audit_retention":         {app(`"audit_retention":"1h"`), "audit_retention 1h0m0s: expected at least 24h, or 0 for ever"},
 		"lockout mode":            {app(`"lockout":{"mode":"lax"}`), `lockout mode "lax": expected strict or guard`},
 		"lockout attempts":        {app(`"lockout":{"attempts":-1}`), "lockout attempts -1: expected at least 1"},
 		"source_prefix":           {app(`"lockout":{"source_prefix":[32]}`), "lockout source_prefix [32]: expected"},
@@ -193,6 +194,7 @@ func TestJSONIsHeldToTheSameRules(t *testing.T) {
 		"error_format":            {site(`{"handler":"keyreeve","error_format":"xml"}`), `error_format "xml": expected problem, zpa or caddy`},
 		"route without a line":    {site(`{"handler":"keyreeve","routes":[{"methods":["GET"],"path":"/a","resource":"a"},{"methods":["GET"],"path":"b","resource":"a"}]}`), `route 2: path pattern "b" must begin with a slash`},
 		"admin":                   {site(`{"handler":"keyreeve_admin","api":"yes"}`), `api "yes": expected on or off`},
+		"face":                    {site(`{"handler":"keyreeve_admin","zpa_api":"yes"}`), `zpa_api "yes": expected on or off`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := provision([]byte(c.config))

@@ -14,6 +14,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/admin/api"
 	"github.com/keyreeve/keyreeve/admin/lifecycle"
+	"github.com/keyreeve/keyreeve/admin/zpa"
 	"github.com/keyreeve/keyreeve/credential"
 	"github.com/keyreeve/keyreeve/policy"
 	"github.com/keyreeve/keyreeve/session/authn"
@@ -29,11 +30,15 @@ const (
 	off = "off"
 )
 
-// Admin serves the admin API on a site. It answers its own paths only and passes
-// every other on.
+// Admin serves the admin API, and the ZPA-compatible face to keys, on a site. It
+// answers their paths only and passes every other on.
 type Admin struct {
 	// Whether the admin API is served: `on` or `off`. Default: `on`.
 	API string `json:"api,omitempty"`
+	// Whether the ZPA-compatible face is served, at
+	// `/mgmtconfig/v1/admin/customers/{customerId}/apiKeys`: `on` or `off`. Default:
+	// `off`.
+	ZPAAPI string `json:"zpa_api,omitempty"`
 
 	app *App
 }
@@ -45,12 +50,11 @@ func (*Admin) CaddyModule() caddy.ModuleInfo {
 
 // Provision finds the app.
 func (a *Admin) Provision(ctx caddy.Context) error {
-	switch a.API {
-	case "":
-		a.API = on
-	case on, off:
-	default:
-		return fmt.Errorf("api %q: expected on or off", a.API)
+	if err := onOrOff(&a.API, "api", on); err != nil {
+		return err
+	}
+	if err := onOrOff(&a.ZPAAPI, "zpa_api", off); err != nil {
+		return err
 	}
 	app, err := ctx.App("keyreeve")
 	if err != nil {
@@ -60,9 +64,22 @@ func (a *Admin) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// ServeHTTP answers the admin API's paths.
+// onOrOff fills in a word's default and refuses any other.
+func onOrOff(word *string, name, otherwise string) error {
+	switch *word {
+	case "":
+		*word = otherwise
+	case on, off:
+	default:
+		return fmt.Errorf("%s %q: expected on or off", name, *word)
+	}
+	return nil
+}
+
+// ServeHTTP answers the paths of what is on.
 func (a *Admin) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	if a.API == off || !strings.HasPrefix(r.URL.Path, "/v1/") {
+	face := a.ZPAAPI == on && zpa.Match(r)
+	if !face && (a.API == off || !strings.HasPrefix(r.URL.Path, "/v1/")) {
 		return next.ServeHTTP(w, r)
 	}
 	run := a.app.ready(r.Context())
@@ -70,10 +87,14 @@ func (a *Admin) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 		w.Header().Set("Retry-After", "5")
 		return caddyhttp.Error(http.StatusServiceUnavailable, errors.New("the key store is not open yet"))
 	}
-	if !run.api.Match(r.URL.Path) {
+	switch {
+	case face:
+		run.face.ServeHTTP(w, r)
+	case run.api.Match(r.URL.Path):
+		run.api.ServeHTTP(w, r)
+	default:
 		return next.ServeHTTP(w, r)
 	}
-	run.api.ServeHTTP(w, r)
 	return nil
 }
 
@@ -110,9 +131,10 @@ func (run *running) authenticate(r *http.Request) (lifecycle.Actor, *api.AuthPro
 		res = run.auth.Secret(r.Context(), cred.ClientID, cred.Secret, address, now)
 	}
 	if !res.Allow {
-		run.noteLocks(r, &res)
+		run.noteFailure(r, &res)
 		return lifecycle.Actor{}, authProblem(res.Decision)
 	}
+	run.auth.Used(&res, "", address, now)
 	shown := ""
 	if from.IsValid() {
 		shown = from.String()
@@ -170,10 +192,22 @@ func (a *App) localAPI(run *running) http.Handler {
 func (a *App) newAPI(run *running, auth api.Authenticate) *api.API {
 	h := api.New(run.keys, auth)
 	h.RequestID = requestID
-	h.Report = func(r *http.Request, err error) {
-		a.logger.Error("admin API", zap.String("method", r.Method), zap.String("path", r.URL.Path), zap.Error(err))
-	}
+	h.Report = a.reportTo("admin API")
 	return h
+}
+
+// newFace is the ZPA-compatible face over the same operations, for the same callers.
+func (a *App) newFace(run *running) http.Handler {
+	h := zpa.New(run.keys, run.authenticate)
+	h.Report = a.reportTo("ZPA-compatible API")
+	return h
+}
+
+// reportTo logs why a request to this door ended in a fault.
+func (a *App) reportTo(door string) func(*http.Request, error) {
+	return func(r *http.Request, err error) {
+		a.logger.Error(door, zap.String("method", r.Method), zap.String("path", r.URL.Path), zap.Error(err))
+	}
 }
 
 // isLocal reports a peer on this machine: a loopback address, or a unix socket,

@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/keyreeve/keyreeve/admin/zpa"
 	"github.com/keyreeve/keyreeve/credential"
 	"github.com/keyreeve/keyreeve/policy"
 )
@@ -70,7 +71,7 @@ func (g *Gate) refuse(w http.ResponseWriter, r *http.Request, d policy.Decision)
 	case g.ErrorFormat == formatCaddy:
 		return caddyhttp.Error(a.status, errors.New(d.Reason.Code()))
 	case g.ErrorFormat == formatZPA:
-		return writeJSON(w, a.status, "application/json", zpaError{ID: zpaID(a, d), Reason: a.detail})
+		return writeJSON(w, a.status, "application/json", zpa.Error{ID: zpa.ErrorID(a.status, d.Reason.Code()), Reason: a.detail})
 	}
 	return writeJSON(w, a.status, "application/problem+json", problem{
 		Type: "about:blank", Title: http.StatusText(a.status), Status: a.status, Detail: a.detail,
@@ -107,24 +108,6 @@ type problem struct {
 	Code      string `json:"code"`
 	Scope     string `json:"scope,omitempty"`
 	RequestID string `json:"request_id"`
-}
-
-// zpaError is the body that clients of the modelled product read.
-type zpaError struct {
-	ID     string `json:"id"`
-	Reason string `json:"reason"`
-}
-
-// zpaID is the id those clients act on. A 401 for a token carries the word that
-// makes them sign in again; ids that make them repeat a request are avoided.
-func zpaID(a answer, d policy.Decision) string {
-	switch {
-	case a.bearerError == "invalid_token":
-		return "SESSION_NOT_VALID"
-	case a.status == http.StatusUnauthorized:
-		return "access.denied"
-	}
-	return strings.ReplaceAll(d.Reason.Code(), "_", ".")
 }
 
 func writeJSON(w http.ResponseWriter, status int, contentType string, body any) error {

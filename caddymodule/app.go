@@ -71,6 +71,10 @@ type App struct {
 	// loopback or a unix socket only), `read` or `off`. Default: `full`.
 	LocalAdmin string `json:"local_admin,omitempty"`
 
+	// How long audit events are kept, at least 24h; what is kept stays provable.
+	// 0 is for ever. Default: 0.
+	AuditRetention caddy.Duration `json:"audit_retention,omitempty"`
+
 	// Policy files that every gate obeys besides its own.
 	Policy []string `json:"policy,omitempty"`
 
@@ -80,9 +84,12 @@ type App struct {
 	sessions session.Settings
 	files    []*policy.File
 	sets     []*policy.Set // the app's own, then each gate's
+	gates    []*Gate       // as they were provisioned
 	logger   *zap.Logger
 	events   *emitter
 
+	// offline: the store was opened for a command, and no request is decided on.
+	offline bool
 	// identity is set once this configuration holds its share of the store.
 	identity string
 	running  atomic.Pointer[running]
@@ -98,10 +105,13 @@ type running struct {
 	tokens *session.Tokens
 	auth   *authn.Authenticator
 	keys   *lifecycle.Service
-	api    *api.API     // on a site
-	local  http.Handler // on Caddy's own admin endpoint, acting as `local`
-	// noteLocks is the app's.
-	noteLocks func(*http.Request, *authn.Result)
+	// gatekeeper answers administrators for the gates.
+	gatekeeper *gatekeeper
+	api        *api.API     // on a site
+	face       http.Handler // the ZPA-compatible one, on a site
+	local      http.Handler // on Caddy's own admin endpoint, acting as `local`
+	// noteFailure is the app's.
+	noteFailure func(*http.Request, *authn.Result)
 }
 
 // active is the app of the configuration in force, for Caddy's admin endpoint:
@@ -153,6 +163,9 @@ func (a *App) configure(ctx caddy.Context) (err error) {
 		return err
 	}
 	if a.sizes, err = a.Cache.sizes(); err != nil {
+		return err
+	}
+	if err := checkAuditRetention(a.AuditRetention); err != nil {
 		return err
 	}
 	switch a.LocalAdmin {
@@ -217,6 +230,7 @@ func (a *App) start() error {
 		a.release()
 		return err
 	}
+	shared.keys.Store().SealAudit(ring)
 	a.tune(shared)
 	sessions := a.sessions
 	sessions.MaxStale = a.settings.MaxStale
@@ -224,19 +238,25 @@ func (a *App) start() error {
 		sessions.Issuer = "urn:keyreeve:" + shared.id
 	}
 	tokens := session.NewTokens(shared.keys, ring, shared.tokens, sessions)
+	auth := authn.New(shared.keys, ring, tokens, a.settings)
+	keeper := &gatekeeper{store: shared, auth: auth, gates: a.placeGates()}
 	run := &running{
-		store:  shared,
-		tokens: tokens,
-		auth:   authn.New(shared.keys, ring, tokens, a.settings),
+		store:      shared,
+		tokens:     tokens,
+		auth:       auth,
+		gatekeeper: keeper,
 		keys: lifecycle.New(lifecycle.Config{
 			Store: shared.keys, Keyring: ring, GroupOf: a.groupOf,
 			DefaultValidity: a.sessions.DefaultValidity, MaxValidity: a.sessions.MaxValidity,
-			Lockout: func() policy.Lockout { return a.settings.Lockout },
-			Notify:  a.events.administered,
+			Lockout:   func() policy.Lockout { return a.settings.Lockout },
+			Notify:    a.events.administered,
+			FlushUses: shared.keys.FlushUses, Nodes: a.nodes(shared),
+			Gatekeeper: keeper,
 		}),
 	}
-	run.noteLocks = a.noteLocks
+	run.noteFailure = a.noteFailure
 	run.api = a.newAPI(run, run.authenticate)
+	run.face = a.newFace(run)
 	run.local = a.localAPI(run)
 	a.running.Store(run)
 	close(a.opened)
@@ -249,6 +269,7 @@ func (a *App) tune(shared *sharedStore) {
 	shared.keys.Resize(a.sizes.CacheSizes)
 	shared.tokens.Resize(a.sizes.tokens)
 	shared.keys.SetLockout(a.settings.Lockout)
+	shared.keys.SetAuditRetention(time.Duration(a.AuditRetention))
 }
 
 // Stop leaves the admin endpoint: to the next configuration, which has taken it

@@ -70,7 +70,7 @@ func (a *Auth) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 func (a *Auth) newHandler(run *running) *endpoint.Handler {
 	return endpoint.New(endpoint.Config{
 		Auth: run.auth, Tokens: run.tokens, Clock: run.store.clock, Issuer: a.app.sessions.Issuer,
-		Address: clientAddress, EarlyData: isEarlyData, Observe: a.observe,
+		Address: clientAddress, RequestID: requestID, EarlyData: isEarlyData, Observe: a.observe,
 		Enter: func() func() {
 			slot := run.store.enter()
 			return func() { run.store.leave(slot) }
@@ -81,7 +81,7 @@ func (a *Auth) newHandler(run *running) *endpoint.Handler {
 // observe tells operators what clients are not told.
 func (a *Auth) observe(r *http.Request, name string, res authn.Result, err error) {
 	observeSignIn(name, res, err)
-	a.app.noteLocks(r, &res)
+	a.app.noteFailure(r, &res)
 	level, message := zap.DebugLevel, "denied"
 	switch {
 	case res.Outcome.Locked || res.Outcome.SourceLocked:

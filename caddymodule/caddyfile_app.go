@@ -26,6 +26,7 @@ func init() {
 //	    cache { ... }
 //	    max_stale <duration>
 //	    local_admin full|read|off
+//	    audit_retention <duration>|off
 //	    policy <file>...
 //	}
 func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
@@ -52,13 +53,29 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"master_key": func() error {
 			return a.parseMasterKey(d, &a.MasterKey, "a placeholder such as {env.KEYREEVE_MASTER_KEY}")
 		},
-		"lockout":     func() error { a.Lockout = new(LockoutConfig); return a.Lockout.parse(d) },
-		"sessions":    func() error { a.Sessions = new(SessionsConfig); return a.Sessions.parse(d) },
-		"cache":       func() error { a.Cache = new(CacheConfig); return a.Cache.parse(d) },
-		"max_stale":   func() error { a.MaxStale = new(caddy.Duration); return durationArg(d, a.MaxStale) },
-		"local_admin": func() error { return wordArg(d, &a.LocalAdmin, localAdminFull, localAdminRead, localAdminOff) },
-		"policy":      func() error { return someArgs(d, &a.Policy, "a policy file") },
+		"lockout":         func() error { a.Lockout = new(LockoutConfig); return a.Lockout.parse(d) },
+		"sessions":        func() error { a.Sessions = new(SessionsConfig); return a.Sessions.parse(d) },
+		"cache":           func() error { a.Cache = new(CacheConfig); return a.Cache.parse(d) },
+		"max_stale":       func() error { a.MaxStale = new(caddy.Duration); return durationArg(d, a.MaxStale) },
+		"local_admin":     func() error { return wordArg(d, &a.LocalAdmin, localAdminFull, localAdminRead, localAdminOff) },
+		"audit_retention": func() error { return a.parseAuditRetention(d) },
+		"policy":          func() error { return someArgs(d, &a.Policy, "a policy file") },
 	})
+}
+
+// parseAuditRetention reads `audit_retention <duration>|off`; off keeps events for ever.
+func (a *App) parseAuditRetention(d *caddyfile.Dispenser) error {
+	const what = "a duration of at least 24h such as 365d, or off to keep events for ever"
+	value, err := oneArg(d, what)
+	if err != nil || value == off {
+		return err
+	}
+	keep, err := caddy.ParseDuration(value)
+	if err != nil || keep < minAuditRetention {
+		return d.Errf("audit_retention %q: expected %s", value, what)
+	}
+	a.AuditRetention = caddy.Duration(keep)
+	return nil
 }
 
 // storeNamespace is where the modules are that `store` names.

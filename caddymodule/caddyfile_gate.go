@@ -161,6 +161,7 @@ func parseAdmin(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 //
 //	keyreeve_admin {
 //	    api on|off
+//	    zpa_api on|off
 //	}
 func (a *Admin) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next()
@@ -168,7 +169,8 @@ func (a *Admin) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return err
 	}
 	return eachOption(d, "keyreeve_admin", options{
-		"api": func() error { return wordArg(d, &a.API, on, off) },
+		"api":     func() error { return wordArg(d, &a.API, on, off) },
+		"zpa_api": func() error { return wordArg(d, &a.ZPAAPI, on, off) },
 	})
 }
 

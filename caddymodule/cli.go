@@ -55,7 +55,7 @@ func openOffline(ctx context.Context, configPath string) (http.Handler, func() e
 		cancel()
 		return nil, nil, err
 	}
-	app.logger = zap.NewNop()
+	app.logger, app.offline = zap.NewNop(), true
 	app.LocalAdmin = localAdminFull // whoever can write the store's file needs no permission
 	if err := app.Start(); err != nil {
 		cancel()

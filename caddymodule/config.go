@@ -191,6 +191,17 @@ func checkIssuer(issuer string) error {
 	return nil
 }
 
+// minAuditRetention keeps a slip of the pen from forgetting what just happened.
+const minAuditRetention = 24 * time.Hour
+
+// checkAuditRetention takes 0 for ever.
+func checkAuditRetention(keep caddy.Duration) error {
+	if keep != 0 && time.Duration(keep) < minAuditRetention {
+		return fmt.Errorf("audit_retention %s: expected at least 24h, or 0 for ever", time.Duration(keep))
+	}
+	return nil
+}
+
 // cacheSizes bounds every cache.
 type cacheSizes struct {
 	keystore.CacheSizes

@@ -137,7 +137,7 @@ func effective(t *testing.T, config []byte) map[string]any {
 	require.NoError(t, err)
 	found := map[string]any{
 		"settings": app.settings, "sizes": app.sizes, "sessions": app.sessions,
-		"local_admin": app.LocalAdmin, "store": identity,
+		"local_admin": app.LocalAdmin, "audit_retention": app.AuditRetention, "store": identity,
 	}
 	for _, h := range handlers(t, config) {
 		switch h["handler"] {
@@ -150,7 +150,7 @@ func effective(t *testing.T, config []byte) map[string]any {
 			a := new(Admin)
 			decode(t, h, a)
 			require.NoError(t, a.Provision(ctx))
-			found["admin"] = a.API
+			found["admin"] = []string{a.API, a.ZPAAPI}
 		}
 	}
 	return found

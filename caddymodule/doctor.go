@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,7 +17,10 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
+	"github.com/keyreeve/keyreeve/admin/api"
 	"github.com/keyreeve/keyreeve/admin/cli"
+	"github.com/keyreeve/keyreeve/admin/lifecycle"
+	"github.com/keyreeve/keyreeve/credential"
 	"github.com/keyreeve/keyreeve/keystore"
 	"github.com/keyreeve/keyreeve/keystore/sqlite"
 )
@@ -36,6 +40,9 @@ type doctor struct {
 	app      *App
 	clock    keystore.Clock
 	findings []cli.Finding
+	// store is open and ring is its master keys, once both were found good.
+	store keystore.Store
+	ring  *credential.Keyring
 }
 
 func (d *doctor) ok(check, format string, args ...any) {
@@ -84,7 +91,9 @@ func diagnose(ctx context.Context, configPath string) cli.Diagnosis {
 	}
 	d.app.logger = zap.NewNop()
 	d.stores(ctx)
-	return cli.Diagnosis{Findings: d.findings, Admin: admin}
+	found := cli.Diagnosis{Findings: d.findings, Admin: admin}
+	d.offer(&found)
+	return found
 }
 
 func (d *doctor) notChecked(checks ...string) {
@@ -190,7 +199,7 @@ func (d *doctor) stores(ctx context.Context) {
 		d.clockAlone()
 		return
 	}
-	defer func() { _ = store.Close() }() // read, and written what was undone
+	d.store = store
 	var keys int
 	var newest time.Time
 	err = store.View(ctx, func(r keystore.Reader) (err error) {
@@ -208,9 +217,25 @@ func (d *doctor) stores(ctx context.Context) {
 	if needed, err := store.MasterKeyIDs(ctx); err != nil {
 		d.fail(checkMasterKey, err, "restore a backup if the store is damaged")
 	} else {
-		d.masterKey(needed, store.Identity())
+		d.ring = d.masterKey(needed, store.Identity())
 	}
 	d.clockAgainst(newest)
+}
+
+// offer lets the command ask the store itself for what a running server would be
+// asked for, where it can be read whole.
+func (d *doctor) offer(found *cli.Diagnosis) {
+	switch {
+	case d.store == nil:
+	case d.ring == nil:
+		_ = d.store.Close() // read, and written what was undone
+	default:
+		svc := lifecycle.New(lifecycle.Config{Store: d.store, Keyring: d.ring})
+		found.Store = api.New(svc, func(*http.Request) (lifecycle.Actor, *api.AuthProblem) {
+			return lifecycle.Local("doctor", true), nil
+		})
+		found.Close = d.store.Close
+	}
 }
 
 // examined looks at a database that is not open yet; false if there is nothing
@@ -278,7 +303,8 @@ func (d *doctor) writing(ctx context.Context, store keystore.Store) {
 	}
 }
 
-func (d *doctor) masterKey(needed []string, identity string) {
+// masterKey is nil where it is not good.
+func (d *doctor) masterKey(needed []string, identity string) *credential.Keyring {
 	ring, err := d.app.keyringFor(identity, needed, false)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && len(needed) == 0 && d.app.opener.Embedded():
@@ -290,11 +316,12 @@ func (d *doctor) masterKey(needed []string, identity string) {
 	default:
 		d.ok(checkMasterKey, "%s is the one that the store depends on", strings.Join(needed, ", "))
 	}
+	return ring
 }
 
 // newestChange is the newest time that the store holds.
 func newestChange(ctx context.Context, r keystore.Reader) (newest time.Time, err error) {
-	events, err := r.AuditEvents(ctx, "", 1)
+	events, _, err := r.AuditEvents(ctx, keystore.AuditQuery{AllCustomers: true, Limit: 1, Uncounted: true})
 	if err != nil {
 		return newest, err
 	}

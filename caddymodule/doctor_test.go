@@ -59,6 +59,9 @@ func (i *installation) diagnose() (map[string]cli.Finding, string) {
 func (i *installation) findings() (map[string]cli.Finding, string) {
 	i.t.Helper()
 	d := diagnose(i.t.Context(), i.config)
+	if d.Close != nil {
+		defer func() { require.NoError(i.t, d.Close()) }()
+	}
 	found := map[string]cli.Finding{}
 	for _, f := range d.Findings {
 		if was, twice := found[f.Check]; !twice || was.Status == cli.StatusOK || f.Status == cli.StatusFail {

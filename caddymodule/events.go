@@ -23,6 +23,9 @@ const (
 	eventKeyCreated = "keyreeve.key_created"
 	eventKeyChanged = "keyreeve.key_changed"
 	eventKeyDeleted = "keyreeve.key_deleted"
+	// eventRetiredUsed: a deployment lags behind, and will be cut off for good when
+	// the secret is forgotten.
+	eventRetiredUsed = "keyreeve.retired_secret_used"
 )
 
 // Scopes of a lock.
@@ -84,11 +87,8 @@ func (e *emitter) emit(name string, data func() map[string]any) {
 	}
 }
 
-// noteLocks tells of the locks that a failed proof began.
+// noteLocks tells of the locks that a failed proof of a known client began.
 func (a *App) noteLocks(r *http.Request, res *authn.Result) {
-	if res.Key == nil {
-		return
-	}
 	note := func(scope string) {
 		a.events.emit(eventLocked, func() map[string]any {
 			data := keyData(res.Key)

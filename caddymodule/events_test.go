@@ -61,7 +61,7 @@ func subscribed(events ...string) func(string) string {
 	}
 }
 
-var everyEvent = []string{eventLocked, eventUnlocked, eventDenied, eventKeyCreated, eventKeyChanged, eventKeyDeleted}
+var everyEvent = []string{eventLocked, eventUnlocked, eventDenied, eventRetiredUsed, eventKeyCreated, eventKeyChanged, eventKeyDeleted}
 
 func TestSubscribersHearWhatHappensToKeysAndRequests(t *testing.T) {
 	g := startEdited(t, "", subscribed(everyEvent...))
@@ -108,7 +108,7 @@ func TestSubscribersHearWhatHappensToKeysAndRequests(t *testing.T) {
 	g.call(k, "wrong")
 	one(eventDenied) // locked already
 
-	_, err := Service().Unlock(ctx, local, k.id)
+	_, err := Service().Unlock(ctx, local, k.id, nil)
 	require.NoError(t, err)
 	require.Equal(t, k.id, one(eventUnlocked)["key_id"])
 	_, _, err = Service().UpdateKey(ctx, local, k.id, lifecycle.KeyPatch{Description: lifecycle.Some("d")}, nil)
@@ -200,10 +200,12 @@ func TestEventsReferenceHasExactlyTheEventsAndTheirData(t *testing.T) {
 	for range 3 {
 		g.call(k, "wrong")
 	}
-	_, err := Service().Unlock(ctx, local, k.id)
+	_, err := Service().Unlock(ctx, local, k.id, nil)
 	require.NoError(t, err)
 	_, _, err = Service().UpdateKey(ctx, local, k.id, lifecycle.KeyPatch{Description: lifecycle.Some("d")}, nil)
 	require.NoError(t, err)
+	g.rotate(k)
+	g.call(k, k.secret)
 	_, err = Service().DeleteKey(ctx, local, k.id, nil)
 	require.NoError(t, err)
 	told := map[string]map[string]bool{}

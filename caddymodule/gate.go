@@ -128,6 +128,7 @@ func (g *Gate) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("policy: the gates of one configuration disagree: %w", err)
 	}
 	g.app.sets = sets
+	g.app.gates = append(g.app.gates, g)
 	if len(g.set.Routes()) == 0 {
 		g.logger.Warn("no routes: every request is refused; add a policy file, or route and public lines")
 	}

@@ -71,6 +71,8 @@ func (t *storeTotals) add(o storeTotals) {
 	t.Uncounted += o.Uncounted
 	t.ClientLocks += o.ClientLocks
 	t.SourceLocks += o.SourceLocks
+	t.RetiredUses += o.RetiredUses
+	t.DroppedUses += o.DroppedUses
 }
 
 func (s *sharedStore) totals() storeTotals {
@@ -121,6 +123,8 @@ var (
 	descCacheBytes    = prometheus.NewDesc("keyreeve_cache_bytes", "Estimated memory of the cache's entries.", []string{"cache"}, nil)
 	descFailures      = prometheus.NewDesc("keyreeve_failures_total", "Wrong secrets for a known client, by whether they counted towards a lock.", []string{"counted"}, nil)
 	descLockouts      = prometheus.NewDesc("keyreeve_lockouts_total", "Locks that began on this node, of a client or of one of its source networks.", []string{"scope"}, nil)
+	descRetiredUses   = prometheus.NewDesc("keyreeve_retired_secret_uses_total", "Secrets shown that are no longer good but were within 30 days.", nil, nil)
+	descDroppedUses   = prometheus.NewDesc("keyreeve_last_uses_dropped_total", "Last uses of keys that were not recorded, for too many waited to be written.", nil, nil)
 	descLockedClients = prometheus.NewDesc("keyreeve_locked_clients", "Clients locked at present.", nil, nil)
 	descEndedSessions = prometheus.NewDesc("keyreeve_ended_sessions", "Sessions remembered because they were ended early.", nil, nil)
 	descFeedRevision  = prometheus.NewDesc("keyreeve_feed_revision", "Newest change of the key store that this node has seen.", nil, nil)
@@ -134,7 +138,7 @@ type collector struct{}
 func (collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descDecisions, descDuration, descCacheHits, descCacheMisses, descCacheEntries, descCacheBytes, descFailures,
-		descLockouts, descLockedClients, descEndedSessions, descFeedRevision, descFeedAge,
+		descLockouts, descRetiredUses, descDroppedUses, descLockedClients, descEndedSessions, descFeedRevision, descFeedAge,
 	} {
 		ch <- d
 	}
@@ -155,6 +159,8 @@ func (collector) Collect(ch chan<- prometheus.Metric) {
 	counter(descFailures, t.Uncounted, "false")
 	counter(descLockouts, t.ClientLocks, scopeClient)
 	counter(descLockouts, t.SourceLocks, scopeSource)
+	counter(descRetiredUses, t.RetiredUses)
+	counter(descDroppedUses, t.DroppedUses)
 	if app := active.Load(); app != nil {
 		if run := app.running.Load(); run != nil {
 			collectState(ch, run.store)

@@ -28,7 +28,8 @@ func (g *Gate) observe(r *http.Request, v *verdict) {
 	if v.Allow {
 		return
 	}
-	g.app.noteLocks(r, &v.Result)
+	g.keepDenial(r, v)
+	g.app.noteFailure(r, &v.Result)
 	if g.app.events.denied.Load() {
 		g.app.events.emit(eventDenied, func() map[string]any { return g.denial(r, v) })
 	}

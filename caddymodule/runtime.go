@@ -43,6 +43,8 @@ type sharedStore struct {
 	// not read again.
 	instant func(time.Time) policy.Instant
 	logger  *zap.Logger
+	// denials are kept over reloads, for administrators who ask why.
+	denials denials
 
 	// deciding counts decisions under way: the requests of an old configuration
 	// are still in flight when its cleanup runs.

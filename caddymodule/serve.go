@@ -21,6 +21,7 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 	v := &verdict{began: time.Now()}
 	preflight := g.examine(r, v)
 	g.observe(r, v)
+	g.used(r, v)
 	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		if g.Shadow {
 			repl.Map(v.shadowPlaceholder)

@@ -45,6 +45,7 @@ var (
 	opChanges       = newStoreOperation("changes")
 	opTallies       = newStoreOperation("tallies")
 	opTrim          = newStoreOperation("trim")
+	opUse           = newStoreOperation("use")
 )
 
 func (op storeOperation) observe(began time.Time, err error) {
@@ -127,5 +128,12 @@ func (s measuredStore) Trim(ctx context.Context, l policy.Lockout, keep time.Dur
 	began := time.Now()
 	err := s.Store.Trim(ctx, l, keep)
 	opTrim.observe(began, err)
+	return err
+}
+
+func (s measuredStore) Use(ctx context.Context, uses []keystore.Use) error {
+	began := time.Now()
+	err := s.Store.Use(ctx, uses)
+	opUse.observe(began, err)
 	return err
 }

@@ -1,7 +1,6 @@
 package keystore
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
@@ -26,7 +25,8 @@ type Audit struct {
 	ActorKind string
 	ActorID   string
 	ActorName string
-	// Address is where the request came from, "" for local and system.
+	// Address is where it came from; of a lock, the failure that locked. "" for
+	// local, and for what the system does by itself.
 	Address   string
 	RequestID string
 	// Action is a dotted verb such as key.create or key.lock.
@@ -101,6 +101,9 @@ type AuditQuery struct {
 	Offset int
 	// Limit is the most events to list; 0 only counts.
 	Limit int
+	// Uncounted: the total is not wanted, which for whoever walks a whole chain
+	// would cost as much as the walk each time.
+	Uncounted bool
 }
 
 // Link is the event's Hash, given that of the one before it in its chain (zero
@@ -109,39 +112,45 @@ type AuditQuery struct {
 // spacing and the order of their members, so that an exported event that another
 // program has formatted anew keeps its hash.
 func (e *Audit) Link(previous [sha256.Size]byte) ([sha256.Size]byte, error) {
-	before, err := canonicalJSON(e.Before)
+	before, err := CanonicalJSON(e.Before)
 	if err != nil {
 		return [sha256.Size]byte{}, fmt.Errorf("before: %w", err)
 	}
-	after, err := canonicalJSON(e.After)
+	after, err := CanonicalJSON(e.After)
 	if err != nil {
 		return [sha256.Size]byte{}, fmt.Errorf("after: %w", err)
 	}
-	h := sha256.New()
-	var length [8]byte
-	for _, part := range [][]byte{
+	return digestParts(
 		[]byte("keyreeve audit v1"), previous[:], []byte(strconv.FormatInt(e.Seq, 10)), []byte(strconv.FormatInt(e.At.UnixMilli(), 10)),
 		[]byte(e.CustomerID), []byte(e.MicrotenantID), []byte(e.ActorKind), []byte(e.ActorID), []byte(e.ActorName),
 		[]byte(e.Address), []byte(e.RequestID), []byte(e.Action), []byte(e.TargetKind), []byte(e.TargetID), []byte(e.TargetName),
 		before, after,
-	} {
+	), nil
+}
+
+// Cursor is the event's place in a list.
+func (e *Audit) Cursor() Cursor { return Cursor{ID: strconv.FormatInt(e.ID, 10)} }
+
+// HeadDigest is what the head's MAC is of: whose chain it is, and the newest
+// event's number and hash.
+func (h AuditHead) HeadDigest() [sha256.Size]byte { return h.digest(h.Seq, h.Hash) }
+
+// TrimmedDigest is the same of the newest forgotten event.
+func (h AuditHead) TrimmedDigest() [sha256.Size]byte { return h.digest(h.TrimmedSeq, h.TrimmedHash) }
+
+func (h AuditHead) digest(seq int64, hash [sha256.Size]byte) [sha256.Size]byte {
+	return digestParts([]byte("keyreeve audit end v1"), []byte(h.CustomerID), []byte(strconv.FormatInt(seq, 10)), hash[:])
+}
+
+// digestParts hashes parts each with its length, so that what one loses cannot
+// be made good by the next.
+func digestParts(parts ...[]byte) [sha256.Size]byte {
+	h := sha256.New()
+	var length [8]byte
+	for _, part := range parts {
 		binary.BigEndian.PutUint64(length[:], uint64(len(part)))
 		h.Write(length[:])
 		h.Write(part)
 	}
-	return [sha256.Size]byte(h.Sum(nil)), nil
-}
-
-// canonicalJSON is value in one spelling; nil for none.
-func canonicalJSON(value json.RawMessage) ([]byte, error) {
-	if value == nil {
-		return nil, nil
-	}
-	d := json.NewDecoder(bytes.NewReader(value))
-	d.UseNumber() // numbers stay as they are written
-	var v any
-	if err := d.Decode(&v); err != nil {
-		return nil, err
-	}
-	return json.Marshal(v) // sorts members
+	return [sha256.Size]byte(h.Sum(nil))
 }

@@ -30,6 +30,8 @@ const (
 	// endedMemory is how long past its expiry an ended session is remembered, for
 	// clocks that were set.
 	endedMemory = 2 * time.Hour
+	// forgetEvery is how often old audit events are forgotten, where any are.
+	forgetEvery = time.Hour
 	// changesKept is how long the change log reaches back.
 	changesKept = 24 * time.Hour
 )
@@ -49,6 +51,8 @@ type Cached struct {
 	directory atomic.Pointer[Directory]
 	lockout   atomic.Pointer[policy.Lockout] // for sweeping only; decisions bring their own
 	failures  failureCounts
+	retention auditRetention
+	uses      *uses
 
 	// feedMu serialises applying changes; the positions below belong to it.
 	feedMu   sync.Mutex
@@ -90,7 +94,7 @@ func OpenCached(ctx context.Context, store Store, clock Clock, sizes CacheSizes,
 		return nil, err
 	}
 	c := &Cached{store: store, clock: clock, logger: logger, keys: keys, counter: newCounter(store, clock, logger),
-		views: make(chan struct{}, maxViews)}
+		uses: newUses(store, clock, logger), views: make(chan struct{}, maxViews)}
 	l := policy.DefaultLockout()
 	c.lockout.Store(&l)
 	if err := c.resync(ctx); err != nil {
@@ -101,14 +105,17 @@ func OpenCached(ctx context.Context, store Store, clock Clock, sizes CacheSizes,
 	c.stop = stop
 	c.done.Go(func() { c.follow(running) })
 	c.done.Go(func() { c.counter.run(running) })
+	c.done.Go(func() { c.uses.run(running) })
 	c.done.Go(func() { c.sweepOften(running) })
 	return c, nil
 }
 
-// Close stops following, counts what is still queued and closes the store.
+// Close stops following, counts what is still queued, writes last uses and closes
+// the store.
 func (c *Cached) Close() error {
 	c.stop()
 	c.done.Wait()
+	c.uses.close()
 	c.keys.close()
 	return c.store.Close()
 }
@@ -309,6 +316,7 @@ func (c *Cached) Sweep(ctx context.Context) {
 	if err := c.store.Trim(ctx, l, changesKept); err != nil && !errors.Is(err, context.Canceled) {
 		c.logger.Warn("the key store could not be trimmed", zap.Error(err))
 	}
+	c.forgetAudit(ctx, now)
 }
 
 // Position is the newest revision that decisions on this node see.

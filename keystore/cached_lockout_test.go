@@ -89,6 +89,7 @@ func TestCountsAndLocksSurviveAReopening(t *testing.T) {
 	open := func() *keystore.Cached {
 		s, err := sqlite.Open(t.Context(), sqlite.Options{Path: path, Clock: clock})
 		require.NoError(t, err)
+		s.SealAudit(storetest.NewSealer("mk"))
 		c, err := keystore.OpenCached(t.Context(), s, clock, sizes, zap.NewNop())
 		require.NoError(t, err)
 		return c

@@ -114,6 +114,7 @@ func newBench(t testing.TB) *bench {
 func (b *bench) open() *sqlite.Store {
 	s, err := sqlite.Open(b.t.Context(), sqlite.Options{Path: b.path, Clock: b.clock})
 	require.NoError(b.t, err)
+	s.SealAudit(storetest.NewSealer("mk"))
 	return s
 }
 

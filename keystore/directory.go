@@ -62,6 +62,26 @@ func (d *Directory) TenantEnabled(customerID, microtenantID string) bool {
 	return enabled
 }
 
+// SessionGeneration is the generation that sessions of k must have, see there;
+// negative, which no session has, for a key whose tenant is not there.
+func (d *Directory) SessionGeneration(k *Key) int64 {
+	c := d.customers[k.CustomerID]
+	if c == nil {
+		return noGeneration
+	}
+	var m *Microtenant
+	if k.MicrotenantID != "" {
+		if m = d.microtenants[tenant{k.CustomerID, k.MicrotenantID}]; m == nil {
+			return noGeneration
+		}
+	}
+	return SessionGeneration(k, c, m)
+}
+
+// noGeneration is not the -1 that SessionOrigin gives for what is no id of ours:
+// the two must not meet.
+const noGeneration = -2
+
 func loadDirectory(ctx context.Context, r Reader) (*Directory, error) {
 	d := Directory{roles: map[string]*Role{}, customers: map[string]*Customer{}, microtenants: map[tenant]*Microtenant{}}
 	roles, err := r.Roles(ctx, "")

@@ -48,8 +48,8 @@ const (
 	SortMicrotenant = "microtenant_id"
 )
 
-// maxSortFields bounds an order; more fields than that decide nothing.
-const maxSortFields = 4
+// MaxSortFields bounds an order; more fields than that decide nothing.
+const MaxSortFields = 4
 
 // keySorts gives a key's value for each field, in a text that the store takes back.
 var keySorts = map[string]func(*Key) string{
@@ -75,8 +75,8 @@ func (q KeyQuery) Order() ([]SortField, error) {
 	if len(q.Sort) == 0 {
 		return []SortField{{Field: SortName}}, nil
 	}
-	if len(q.Sort) > maxSortFields {
-		return nil, fmt.Errorf("%d sort fields, at most %d are allowed", len(q.Sort), maxSortFields)
+	if len(q.Sort) > MaxSortFields {
+		return nil, fmt.Errorf("%d sort fields, at most %d are allowed", len(q.Sort), MaxSortFields)
 	}
 	for i, f := range q.Sort {
 		if keySorts[f.Field] == nil {

@@ -114,8 +114,9 @@ type Key struct {
 	// Secrets holds the live ones, newest first, then the retired ones still remembered.
 	Secrets []Secret
 
-	// LastUsed is when it was last let in, from where, and on which route (""
-	// for a sign-in and the admin API). Written late, in batches: see Use.
+	// LastUsed is when it was last proven, from where, and on which route it was let
+	// in ("" for a sign-in, the admin API and what was refused after the proof).
+	// Written late, in batches: see Use.
 	LastUsed        time.Time
 	LastUsedAddress string
 	LastUsedRoute   string
@@ -243,7 +244,7 @@ type Source struct {
 	Revision Revision
 }
 
-// Use is that a key was let in, or that one of its retired secrets was shown.
+// Use is that a key was proven, or that one of its retired secrets was shown.
 type Use struct {
 	KeyID string
 	// SecretID is the secret that was shown, or by which the session was opened.
@@ -251,7 +252,8 @@ type Use struct {
 	At       time.Time
 	// Address is the caller's, "" where there is none.
 	Address string
-	// Route is the pattern of the route, "" for a sign-in and the admin API.
+	// Route is the pattern of the route that it was let in on, "" for a sign-in, the
+	// admin API and what was refused after the proof.
 	Route string
 	// Retired: the secret was no longer good, and the caller was refused.
 	Retired bool

@@ -15,9 +15,9 @@ const (
 	SessionExpired = "expired"
 )
 
-// SessionID is the id of a session: its random part, the key's generation of
-// sessions and the secret that was shown, so that ending all sessions of a key or
-// of a secret is one write, however many there are.
+// SessionID is the id of a session: its random part, the generation of sessions
+// it belongs to and the secret that was shown, so that ending all sessions of a
+// tenant, a key or a secret is one write, however many there are.
 func SessionID(random string, generation int64, secretID string) string {
 	return random + "." + strconv.FormatInt(generation, 36) + "." + secretID
 }
@@ -46,27 +46,27 @@ func SessionGeneration(k *Key, c *Customer, m *Microtenant) int64 {
 	return g
 }
 
-// State is the state a session of key k is listed under. What the key is else
-// (disabled, locked, expired) can be undone and then the session goes on, so it
-// is not the session's state.
-func (s *Session) State(k *Key, now time.Time) string {
+// State is the state a session of key k is listed under; generation is the
+// SessionGeneration of k. What the key is else (disabled, locked, expired) can be
+// undone and then the session goes on, so it is not the session's state.
+func (s *Session) State(k *Key, generation int64, now time.Time) string {
 	switch {
 	case !s.Ended.IsZero():
 		return SessionEnded
 	case !now.Before(s.Expires):
 		return SessionExpired
-	case !s.Current(k, now):
+	case !s.Current(k, generation, now):
 		return SessionEnded
 	}
 	return SessionActive
 }
 
-// Current reports whether the session is of the key's present generation and of
-// a secret that is still good.
-func (s *Session) Current(k *Key, now time.Time) bool {
-	generation, _ := SessionOrigin(s.ID)
+// Current reports whether the session is of the present generation and of a
+// secret that is still good.
+func (s *Session) Current(k *Key, generation int64, now time.Time) bool {
+	origin, _ := SessionOrigin(s.ID)
 	secret := k.SecretByID(s.SecretID)
-	return generation == k.Generation && secret != nil && secret.Live(now)
+	return origin == generation && secret != nil && secret.Live(now)
 }
 
 // SessionQuery selects sessions, newest first. Zero fields do not filter.

@@ -44,6 +44,11 @@ type Counts struct {
 	Counted, Uncounted uint64
 	// ClientLocks and SourceLocks are locks that began here.
 	ClientLocks, SourceLocks uint64
+	// RetiredUses is how often a secret was shown that is no longer good but
+	// remembered.
+	RetiredUses uint64
+	// DroppedUses are last uses that were not recorded for want of room.
+	DroppedUses uint64
 }
 
 // CacheCounts is how often a cache was asked: a miss of Keys asks Unknown, and a
@@ -100,6 +105,7 @@ func (c *Cached) Counts() Counts {
 		KeyLookups: c.keys.counts.known(), UnknownLookups: c.keys.counts.unknown(),
 		Counted: c.failures.counted.Load(), Uncounted: c.failures.uncounted.Load(),
 		ClientLocks: c.failures.clientLocks.Load(), SourceLocks: c.failures.sourceLocks.Load(),
+		RetiredUses: c.uses.retired.Load(), DroppedUses: c.uses.dropped.Load(),
 	}
 }
 
@@ -116,6 +122,13 @@ func (c *Cached) Stats() Stats {
 		LockedClients: c.counter.table.lockedClients(now),
 		EndedSessions: c.ended.len(),
 	}
+}
+
+// Followed is how far the change log was followed: the newest revision that was
+// seen, when the log was last asked with success, and whether it cannot be now.
+func (c *Cached) Followed() (position Revision, at time.Time, lost bool) {
+	s := c.synced.Load()
+	return s.position, s.at.Wall, s.lost
 }
 
 // lookupCounts are how the lookups of keys ended. The found ones are the hot path's.

@@ -142,8 +142,8 @@ type KeyQuery struct {
 	OwnOnly bool
 	// Text is found in name, description or client ID, case-insensitively.
 	Text string
-	// Name matches exactly.
-	Name string
+	// Name, ID and ClientID match exactly.
+	Name, ID, ClientID string
 	// State is active, disabled, locked or expired.
 	State string
 	// Labels must all match.
@@ -283,6 +283,9 @@ type Tx interface {
 	PutSigningKey(ctx context.Context, k *SigningKey) error
 	// PutSource stores a source; its customer and role must exist.
 	PutSource(ctx context.Context, s *Source) error
+	// TouchSource records that a source's list was pushed and said nothing new. It
+	// is no change: neither its revision nor the change log moves.
+	TouchSource(ctx context.Context, customerID, name string, at time.Time, by string) error
 	// DeleteSource answers ErrInUse while it owns keys.
 	DeleteSource(ctx context.Context, customerID, name string) error
 	// PutIdempotency remembers a request for IdempotencyMemory. ErrConflict if its

@@ -6,13 +6,13 @@ import (
 	"unicode/utf8"
 )
 
-// queryValue finds the parameter called name in a raw query. An empty value
+// QueryValue finds the parameter called name in a raw query. An empty value
 // counts as absent. ambiguous says that two parsers could disagree on it: the
 // name occurs twice, or in another spelling (case, encoding, blanks, `[]`,
 // behind a `;`), or the value is encoded, or the name of any parameter cannot be
 // decoded. It does not allocate unless a parameter's name is encoded or beyond
 // ASCII.
-func queryValue(raw, name string) (value string, ambiguous bool) {
+func QueryValue(raw, name string) (value string, ambiguous bool) {
 	seen := false
 	for raw != "" {
 		var pair string

@@ -60,10 +60,17 @@ func (r *Route) checkTenant(action Mask, path, rawQuery string, who *Subject) (r
 		}
 		return Allowed, ""
 	}
-	id, ambiguous := queryValue(rawQuery, r.MicrotenantQuery)
-	switch {
-	case ambiguous:
+	id, ambiguous := QueryValue(rawQuery, r.MicrotenantQuery)
+	if ambiguous {
 		return AmbiguousQuery, "the microtenant parameter is repeated or oddly spelt"
+	}
+	return who.CheckMicrotenant(action, id)
+}
+
+// CheckMicrotenant compares the microtenant that a request names, "" for none,
+// with the caller's. detail is for logs.
+func (who *Subject) CheckMicrotenant(action Mask, id string) (reason Reason, detail string) {
+	switch {
 	case who.MicrotenantID != "":
 		return confined(id, who.MicrotenantID)
 	case id == "" || id == DefaultMicrotenant:

@@ -30,7 +30,7 @@ func TestQueryParametersAreFoundOnlyInTheirOneSpelling(t *testing.T) {
 		"a\u00a0microtenantId=5":             "",
 		"%E2%82%AC=1&microtenantId=5":        "5",
 	} {
-		value, ambiguous := queryValue(raw, "microtenantId")
+		value, ambiguous := QueryValue(raw, "microtenantId")
 		require.False(t, ambiguous, raw)
 		require.Equal(t, want, value, raw)
 	}
@@ -50,16 +50,16 @@ func TestQueryParametersAreFoundOnlyInTheirOneSpelling(t *testing.T) {
 		"\u00a0microtenantId=5", "%C2%A0microtenantId=5", "microtenantId%C2%A0=5", "%EF%BB%BFmicrotenantId=5", "microtenantId%EF%BB%BF[]=5", "%E2%80%8BmicrotenantId=5",
 		"microtenantId\u200d=5", "%E3%80%80microtenantId=5", "%E2%80%A8microtenantId=5", "%C2%85microtenantId=5", "microtenantId%C2%AD=5",
 	} {
-		_, ambiguous := queryValue(raw, "microtenantId")
+		_, ambiguous := QueryValue(raw, "microtenantId")
 		require.True(t, ambiguous, raw)
 	}
-	_, ambiguous := queryValue("%C5%BFite=1", "site")
+	_, ambiguous := QueryValue("%C5%BFite=1", "site")
 	require.True(t, ambiguous, "U+017F folds to s")
 }
 
 func TestAQueryIsScannedWithoutAllocating(t *testing.T) {
 	raw := "page=1&pagesize=500&search=name+EQ+a%20b&microtenantId=216199618143441990&sort=x;y"
-	require.Zero(t, testing.AllocsPerRun(50, func() { queryValue(raw, "microtenantId") }))
+	require.Zero(t, testing.AllocsPerRun(50, func() { QueryValue(raw, "microtenantId") }))
 }
 
 func TestAParameterHiddenAmongOthersIsFoundOrAmbiguous(t *testing.T) {
@@ -73,7 +73,7 @@ func TestAParameterHiddenAmongOthersIsFoundOrAmbiguous(t *testing.T) {
 			parts = append(parts, name+"=7")
 		}
 		raw := strings.Join(rapid.Permutation(parts).Draw(t, "order"), "&")
-		value, ambiguous := queryValue(raw, "mt")
+		value, ambiguous := QueryValue(raw, "mt")
 		switch {
 		case len(given) == 0:
 			require.False(t, ambiguous, raw)

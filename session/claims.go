@@ -54,7 +54,7 @@ func newSessionID(generation int64, secretID string) string {
 	return keystore.SessionID(credential.NewID("ses"), generation, secretID)
 }
 
-// Origin is the key's generation and the secret that the session came from.
+// Origin is the generation and the secret that the session came from.
 func (c *Claims) Origin() (generation int64, secretID string) { return keystore.SessionOrigin(c.ID) }
 
 // current checks the times against the clock.

@@ -80,7 +80,12 @@ func (t *Tokens) rewrap(ctx context.Context, key *verifyingKey, private crypto.S
 	if record.Sealed, record.MasterKeyID, err = t.seal.seal(private, key.id, key.algorithm); err != nil {
 		return err
 	}
-	_, err = t.keys.Update(ctx, func(tx keystore.Tx) error { return tx.PutSigningKey(ctx, &record) })
+	_, err = t.keys.Update(ctx, func(tx keystore.Tx) error {
+		if err := tx.PutSigningKey(ctx, &record); err != nil {
+			return err
+		}
+		return recordSigningKey(ctx, tx, "signing_key.rewrap", key.record, &record)
+	})
 	if err != nil {
 		return fmt.Errorf("sealing a signing key under another master key: %w", err)
 	}
@@ -136,7 +141,10 @@ func (t *Tokens) addKey(ctx context.Context, now policy.Instant) (*verifyingKey,
 		if err != nil {
 			return err
 		}
-		return tx.PutSigningKey(ctx, key)
+		if err := tx.PutSigningKey(ctx, key); err != nil {
+			return err
+		}
+		return recordSigningKey(ctx, tx, "signing_key.create", nil, key)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("making a signing key: %w", err)

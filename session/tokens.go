@@ -71,9 +71,11 @@ type Issued struct {
 // ErrAudience is an audience that is not allowed.
 var ErrAudience = errors.New("audience not allowed")
 
-// Issue makes a token for a key whose secret was just proven. audience "" is the
-// default. The session is stored before the token is returned.
-func (t *Tokens) Issue(ctx context.Context, key *keystore.Key, secretID, audience, address string, now policy.Instant) (Issued, error) {
+// Issue makes a token for a key whose secret was just proven, and generation is
+// the keystore.SessionGeneration at that proof: where it was raised meanwhile the
+// token is born dead. audience "" is the default. The session is stored before the
+// token is returned.
+func (t *Tokens) Issue(ctx context.Context, key *keystore.Key, generation int64, secretID, audience, address string, now policy.Instant) (Issued, error) {
 	if audience == "" {
 		audience = t.settings.Audiences[0]
 	}
@@ -88,7 +90,7 @@ func (t *Tokens) Issue(ctx context.Context, key *keystore.Key, secretID, audienc
 	issued := now.Wall.Truncate(time.Second)
 	claims := &Claims{
 		Issuer: t.settings.Issuer, Audience: audience, Subject: key.ClientID, ClientID: key.ClientID,
-		ID: newSessionID(key.Generation, secretID), IssuedAt: issued.Unix(), NotBefore: issued.Unix(), Expires: issued.Add(lifetime).Unix(),
+		ID: newSessionID(generation, secretID), IssuedAt: issued.Unix(), NotBefore: issued.Unix(), Expires: issued.Add(lifetime).Unix(),
 		Customer: key.CustomerID, Microtenant: key.MicrotenantID,
 	}
 	token, err := pair.sign(tokenType, claims)
@@ -121,20 +123,17 @@ func (t *Tokens) lifetime(key *keystore.Key, now time.Time) time.Duration {
 // store writes the session and ends the oldest ones beyond the bound.
 func (t *Tokens) store(ctx context.Context, s *keystore.Session) error {
 	_, err := t.keys.Update(ctx, func(tx keystore.Tx) error {
-		if err := tx.PutSession(ctx, s); err != nil {
-			return err
-		}
-		old, err := tx.SessionsBeyond(ctx, s.KeyID, t.settings.MaxPerKey)
+		// Before the new one is there: of sessions of one second any may count as the oldest.
+		old, err := tx.SessionsBeyond(ctx, s.KeyID, t.settings.MaxPerKey-1)
 		if err != nil {
 			return err
 		}
 		for _, o := range old {
-			o.Ended, o.EndReason = tx.Now().Wall, "max_per_key"
-			if err := tx.PutSession(ctx, o); err != nil {
+			if err := end(ctx, tx, o, "max_per_key", nil); err != nil {
 				return err
 			}
 		}
-		return nil
+		return tx.PutSession(ctx, s)
 	})
 	return err
 }
@@ -224,8 +223,9 @@ func (t *Tokens) askForKey(ctx context.Context, id string, now policy.Instant) (
 	return nil, invalid("unknown key id")
 }
 
-// Revoke ends a session. Ending one that is over already does nothing.
-func (t *Tokens) Revoke(ctx context.Context, claims *Claims, reason string) (keystore.Revision, error) {
+// Revoke ends a session at its client's wish. Ending one that is over already does
+// nothing.
+func (t *Tokens) Revoke(ctx context.Context, claims *Claims, e Ending) (keystore.Revision, error) {
 	return t.keys.Update(ctx, func(tx keystore.Tx) error {
 		s, err := tx.Session(ctx, claims.ID)
 		if errors.Is(err, keystore.ErrNotFound) {
@@ -238,8 +238,7 @@ func (t *Tokens) Revoke(ctx context.Context, claims *Claims, reason string) (key
 		if err != nil || !s.Ended.IsZero() {
 			return err
 		}
-		s.Ended, s.EndReason = tx.Now().Wall, reason
-		return tx.PutSession(ctx, s)
+		return end(ctx, tx, s, e.Reason, &e)
 	})
 }
 

@@ -74,6 +74,14 @@ func ringOf(t *testing.T, keys ...credential.MasterKey) *credential.Keyring {
 
 func (w *world) node(s session.Settings) *node {
 	w.t.Helper()
+	n, store := w.unsealed(s)
+	store.SealAudit(w.ring)
+	return n
+}
+
+// unsealed is a node that cannot append to the audit trail yet.
+func (w *world) unsealed(s session.Settings) (*node, *sqlite.Store) {
+	w.t.Helper()
 	store, err := sqlite.Open(w.t.Context(), sqlite.Options{Path: w.path, Clock: w.clock})
 	require.NoError(w.t, err)
 	keys, err := keystore.OpenCached(w.t.Context(), store, w.clock, keystore.CacheSizes{Keys: 100, Unknown: 100}, zap.NewNop())
@@ -82,12 +90,12 @@ func (w *world) node(s session.Settings) *node {
 	verified, err := session.NewVerified(100)
 	require.NoError(w.t, err)
 	w.t.Cleanup(verified.Close)
-	return &node{session.NewTokens(keys, w.ring, verified, s), keys}
+	return &node{session.NewTokens(keys, w.ring, verified, s), keys}, store
 }
 
 func (w *world) issue(n *node) session.Issued {
 	w.t.Helper()
-	issued, err := n.Issue(w.t.Context(), w.key, "sec_1", "", "192.0.2.1", w.clock.Now())
+	issued, err := n.Issue(w.t.Context(), w.key, w.key.Generation, "sec_1", "", "192.0.2.1", w.clock.Now())
 	require.NoError(w.t, err)
 	return issued
 }
@@ -177,9 +185,9 @@ func TestLifetimeIsTheKeysWithinTheBoundsAndTheKeysOwnEnd(t *testing.T) {
 func TestOnlyAllowedAudiencesAreIssuedAndAccepted(t *testing.T) {
 	w := newWorld(t)
 	n := w.node(standard)
-	_, err := n.Issue(t.Context(), w.key, "sec_1", "https://elsewhere.example", "", w.clock.Now())
+	_, err := n.Issue(t.Context(), w.key, w.key.Generation, "sec_1", "https://elsewhere.example", "", w.clock.Now())
 	require.ErrorIs(t, err, session.ErrAudience)
-	issued, err := n.Issue(t.Context(), w.key, "sec_1", "other", "", w.clock.Now())
+	issued, err := n.Issue(t.Context(), w.key, w.key.Generation, "sec_1", "other", "", w.clock.Now())
 	require.NoError(t, err)
 	require.Equal(t, "other", issued.Claims.Audience)
 	_, err = w.verify(n, issued.Token)
@@ -202,7 +210,7 @@ func TestAnEndedSessionIsRefusedOnThisNodeAtOnceAndOnOthersByTheFeed(t *testing.
 		_, err := w.verify(n, issued.Token)
 		require.NoError(t, err)
 	}
-	_, err := here.Revoke(t.Context(), issued.Claims, "signout")
+	_, err := here.Revoke(t.Context(), issued.Claims, session.Ending{Reason: "sign_out", Address: "192.0.2.7", RequestID: "req-7"})
 	require.NoError(t, err)
 	_, err = w.verify(here, issued.Token)
 	require.ErrorIs(t, err, session.ErrInvalid)
@@ -314,7 +322,7 @@ func TestPrivateKeysAreSealedAndMoveToANewMasterKey(t *testing.T) {
 	require.Equal(t, w.ring.CurrentID(), stored[0].MasterKeyID)
 
 	w.ring = ringOf(t, credential.NewMasterKey())
-	_, err := w.node(standard).Issue(t.Context(), w.key, "sec_1", "", "", w.clock.Now())
+	_, err := w.node(standard).Issue(t.Context(), w.key, w.key.Generation, "sec_1", "", "", w.clock.Now())
 	require.ErrorContains(t, err, "master key", "without the master key nobody signs")
 
 	next := credential.NewMasterKey()
@@ -378,7 +386,7 @@ func TestASessionTheStoreForgotCanStillBeEnded(t *testing.T) {
 	issued := w.issue(n)
 	other := *issued.Claims
 	other.ID = strings.Replace(other.ID, "ses_", "ses_x", 1) // as if its row were gone
-	_, err := n.Revoke(t.Context(), &other, "signout")
+	_, err := n.Revoke(t.Context(), &other, session.Ending{Reason: "sign_out"})
 	require.NoError(t, err)
 	require.True(t, n.keys.SessionEnded(other.ID))
 	require.False(t, n.keys.SessionEnded(issued.Claims.ID))

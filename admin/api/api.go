@@ -30,6 +30,8 @@ type API struct {
 	auth   Authenticate
 	router *router
 	spec   []byte // the OpenAPI document
+
+	flights flights
 }
 
 // New makes the API over svc's operations.
@@ -38,9 +40,18 @@ func New(svc *lifecycle.Service, auth Authenticate) *API {
 	h := humago.New(a.router, humaConfig())
 	h.UseMiddleware(onlyKnownQuery, badRequestFor422)
 	a.addKeys(h)
+	a.addSecrets(h)
+	a.addBatch(h)
 	a.addLocks(h)
 	a.addSessions(h)
 	a.addRoles(h)
+	a.addTenants(h)
+	a.addMe(h)
+	a.addViews(h)
+	a.addSources(h)
+	a.addNodes(h)
+	a.addAudit(h)
+	a.addPolicy(h)
 	a.addSpec(h)
 	return a
 }
@@ -69,7 +80,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := &call{api: a, w: w, r: r, id: a.requestID(r)}
 	actor, refused := a.auth(r)
 	if refused != nil {
-		c.write(c.unauthenticated(refused))
+		c.write(c.named(unauthenticated(r, refused)))
 		return
 	}
 	if actor.RequestID == "" {
@@ -93,9 +104,7 @@ func (c *call) route() *Problem {
 		return c.problem(&lifecycle.Error{Kind: lifecycle.NotFound, Code: lifecycle.CodeNotFound, Detail: "there is no such path"})
 	}
 	if !found.allows(c.r.Method) {
-		p := c.newProblem(http.StatusMethodNotAllowed, "method_not_allowed", "this path does not have the method "+printable(c.r.Method))
-		p.header().Set("Allow", strings.Join(found.methods, ", "))
-		return p
+		return c.named(MethodNotAllowed(c.r.Method, found.methods))
 	}
 	values, err := url.ParseQuery(c.r.URL.RawQuery)
 	if err != nil {

@@ -24,8 +24,8 @@ type AuthProblem struct {
 	RetryAfter time.Duration
 }
 
-func (c *call) unauthenticated(a *AuthProblem) *Problem {
-	p := c.newProblem(a.Status, a.Code, a.Detail)
+func unauthenticated(r *http.Request, a *AuthProblem) *Problem {
+	p := newProblem(a.Status, a.Code, a.Detail)
 	if p.Detail == "" {
 		p.Detail = strings.ToLower(p.Title)
 	}
@@ -34,7 +34,7 @@ func (c *call) unauthenticated(a *AuthProblem) *Problem {
 		p.header().Set("Retry-After", strconv.FormatInt(int64(seconds), 10))
 	}
 	if a.Status == http.StatusUnauthorized {
-		p.header()["Www-Authenticate"] = challenges(c.r, a.Code)
+		p.header()["Www-Authenticate"] = challenges(r, a.Code)
 	}
 	return p
 }

@@ -49,28 +49,47 @@ func (member[T]) Schema(r huma.Registry) *huma.Schema {
 // decode reads the request's body, one JSON object, into the members of into: a
 // pointer to a struct of member fields. All that is wrong is told at once.
 func (c *call) decode(into any, mediaTypes ...string) error {
-	if !acceptable(c.r.Header.Values("Content-Type"), mediaTypes) {
-		p := c.newProblem(http.StatusUnsupportedMediaType, codeMediaType, "the body must be "+strings.Join(mediaTypes, " or "))
-		p.header().Set(acceptHeader(c.r.Method), strings.Join(mediaTypes, ", "))
-		return p
+	return c.decodeUpTo(maxBody, into, mediaTypes...)
+}
+
+// decodeUpTo is decode for a body of other than the usual size, in bytes.
+func (c *call) decodeUpTo(most int64, into any, mediaTypes ...string) error {
+	return decode(c.w, c.r, most, into, mediaTypes)
+}
+
+func decode(w http.ResponseWriter, r *http.Request, most int64, into any, mediaTypes []string) error {
+	members, twice, err := readObject(w, r, most, mediaTypes)
+	if err != nil {
+		return err
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, maxBody))
+	return fill(into, members, twice)
+}
+
+// readObject reads the request's body, one JSON object; twice names the members
+// that occur more than once in theirs.
+func readObject(w http.ResponseWriter, r *http.Request, most int64, mediaTypes []string) (members map[string]json.RawMessage, twice []string, err error) {
+	if !acceptable(r.Header.Values("Content-Type"), mediaTypes) {
+		p := newProblem(http.StatusUnsupportedMediaType, codeMediaType, "the body must be "+strings.Join(mediaTypes, " or "))
+		p.header().Set(acceptHeader(r.Method), strings.Join(mediaTypes, ", "))
+		return nil, nil, p
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, most))
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
-		return c.newProblem(http.StatusRequestEntityTooLarge, codeTooLarge, "the body is over "+strconv.Itoa(maxBody)+" bytes")
+		return nil, nil, newProblem(http.StatusRequestEntityTooLarge, codeTooLarge, "the body is over "+strconv.FormatInt(most, 10)+" bytes")
 	case err != nil:
-		return c.newProblem(http.StatusBadRequest, codeMalformedJSON, "the body could not be read to its end")
+		return nil, nil, newProblem(http.StatusBadRequest, codeMalformedJSON, "the body could not be read to its end")
 	}
 	members, detail := parseObject(body)
 	if detail != "" {
-		return c.newProblem(http.StatusBadRequest, codeMalformedJSON, detail)
+		return nil, nil, newProblem(http.StatusBadRequest, codeMalformedJSON, detail)
 	}
 	twice, ok := duplicates(body)
 	if !ok {
-		return c.newProblem(http.StatusBadRequest, codeMalformedJSON, "the body is nested too deeply")
+		return nil, nil, newProblem(http.StatusBadRequest, codeMalformedJSON, "the body is nested too deeply")
 	}
-	return fill(into, members, twice)
+	return members, twice, nil
 }
 
 // acceptHeader says which types a method takes (RFC 5789 section 3.1, RFC 9110 section 12.5.1).
@@ -143,12 +162,24 @@ func duplicates(body []byte) (names []string, ok bool) {
 	return names, ok
 }
 
-// fill decodes each member into the field of that very name.
-func fill(into any, members map[string]json.RawMessage, twice []string) error {
-	var bad lifecycle.FieldErrors
+// repeated is what is wrong with members that occur twice.
+func repeated(twice []string) (bad lifecycle.FieldErrors) {
 	for _, name := range twice {
 		bad.Add(printable(name), codeDuplicate, "is given more than once")
 	}
+	return bad
+}
+
+// refuseEmpty refuses a member whose empty value would pass for one left out.
+func refuseEmpty(bad *lifecycle.FieldErrors, field string, given member[string]) {
+	if given.Has() && given.Value == "" {
+		bad.Add(field, lifecycle.FieldFormat, "is empty; leave it out")
+	}
+}
+
+// fill decodes each member into the field of that very name.
+func fill(into any, members map[string]json.RawMessage, twice []string) error {
+	bad := repeated(twice)
 	v := reflect.ValueOf(into).Elem()
 	known := map[string]reflect.Value{}
 	for i := range v.NumField() {
@@ -171,7 +202,11 @@ func fill(into any, members map[string]json.RawMessage, twice []string) error {
 
 // expected says what a member of this type takes.
 func expected(field any) (code, detail string) {
-	switch field.(type) {
+	switch field := field.(type) {
+	case interface {
+		Expected() (code, detail string)
+	}:
+		return field.Expected()
 	case member[string]:
 		return lifecycle.FieldType, "must be a string"
 	case member[bool]:

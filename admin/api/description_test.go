@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/keyreeve/keyreeve/admin/lifecycle"
-	"github.com/keyreeve/keyreeve/test/internal/openapi"
+	"github.com/keyreeve/keyreeve/test/openapi"
 )
 
 var (

@@ -53,6 +53,7 @@ func newWorld(t *testing.T) *world {
 	w.store, err = sqlite.Open(t.Context(), sqlite.Options{Path: w.path, Clock: w.clock})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, w.store.Close()) })
+	w.store.SealAudit(ring)
 	w.svc = lifecycle.New(lifecycle.Config{Store: w.store, Keyring: ring})
 	w.api = New(w.svc, w.authenticate)
 	server := httptest.NewServer(w.api)

@@ -43,14 +43,9 @@ func (b *createBody) newKey() (lifecycle.NewKey, error) {
 		}
 		in.Labels[key] = *value
 	}
-	for _, given := range []struct {
-		field string
-		value member[string]
-	}{{"client_id", b.ClientID}, {"secret_sha256", b.SecretSHA256}, {"customer_id", b.CustomerID}} {
-		if given.value.Has() && given.value.Value == "" {
-			bad.Add(given.field, lifecycle.FieldFormat, "is empty; leave it out")
-		}
-	}
+	refuseEmpty(&bad, "client_id", b.ClientID)
+	refuseEmpty(&bad, "secret_sha256", b.SecretSHA256)
+	refuseEmpty(&bad, "customer_id", b.CustomerID)
 	return in, bad.Err()
 }
 
@@ -64,13 +59,14 @@ type patchBody struct {
 	ExpiresAt              member[time.Time]          `json:"expires_at,omitempty" doc:"In the future; null: never."`
 	AllowedCIDRs           member[[]string]           `json:"allowed_cidrs,omitempty" maxItems:"64" doc:"Replaces the list; null or none: anywhere."`
 	Labels                 member[map[string]*string] `json:"labels,omitempty" doc:"Merged; a null label is removed, null removes all."`
+	DisabledHere           member[bool]               `json:"disabled_here,omitempty" nullable:"false" doc:"For a key of an external source, of which nothing else can change here: it is refused, whatever its source says."`
 }
 
 func (b *patchBody) patch() lifecycle.KeyPatch {
 	return lifecycle.KeyPatch{
 		Name: b.Name.Optional, Description: b.Description.Optional, RoleID: b.RoleID.Optional, Enabled: b.Enabled.Optional,
 		SessionValiditySeconds: b.SessionValiditySeconds.Optional, ExpiresAt: b.ExpiresAt.Optional,
-		AllowedCIDRs: b.AllowedCIDRs.Optional, Labels: b.Labels.Optional,
+		AllowedCIDRs: b.AllowedCIDRs.Optional, Labels: b.Labels.Optional, DisabledHere: b.DisabledHere.Optional,
 	}
 }
 
@@ -83,25 +79,7 @@ type PageParams struct {
 }
 
 func (p *PageParams) paging() lifecycle.Paging {
-	out := lifecycle.Paging{Cursor: p.Cursor}
-	if p.PageSize.given {
-		out.Size = lifecycle.Some(p.PageSize.Value)
-	}
-	if p.Page.given {
-		out.Number = lifecycle.Some(p.Page.Value)
-	}
-	return out
-}
-
-type listKeysInput struct {
-	Q             string `query:"q" maxLength:"200" doc:"Found in name, description or client ID."`
-	State         string `query:"state" enum:"active,disabled,locked,expired"`
-	RoleID        string `query:"role_id"`
-	Source        string `query:"source"`
-	CustomerID    string `query:"customer_id"`
-	MicrotenantID string `query:"microtenant_id"`
-	Sort          string `query:"sort" enum:"name,-name,created_at,-created_at,modified_at,-modified_at,client_id,-client_id"`
-	PageParams
+	return lifecycle.Paging{Cursor: p.Cursor, Size: p.PageSize.optional(), Number: p.Page.optional()}
 }
 
 // KeyID is the path's id of a key.
@@ -147,14 +125,6 @@ func (a *API) addKeys(h huma.API) {
 	register(h, huma.Operation{OperationID: "update-key", Method: http.MethodPatch, Path: "/v1/keys/{id}", Summary: "Change a key", Tags: tags},
 		&requestBody{reflect.TypeFor[patchBody](), "KeyPatch", []string{typeMergePatch, typeJSON}}, a.updateKey)
 	register(h, huma.Operation{OperationID: "delete-key", Method: http.MethodDelete, Path: "/v1/keys/{id}", Summary: "Delete a key", Tags: tags}, nil, a.deleteKey)
-}
-
-func (a *API) listKeys(c *call, in *listKeysInput) (*listOutput[lifecycle.Key], error) {
-	page, err := a.svc.ListKeys(c.r.Context(), c.actor, lifecycle.KeyFilter{
-		Text: in.Q, State: in.State, RoleID: in.RoleID, Source: in.Source,
-		CustomerID: in.CustomerID, MicrotenantID: in.MicrotenantID, Sort: in.Sort, Paging: in.paging(),
-	})
-	return &listOutput[lifecycle.Key]{Body: page}, err
 }
 
 func (a *API) createKey(c *call, _ *struct{}) (*createdKeyOutput, error) {

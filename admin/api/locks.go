@@ -35,7 +35,7 @@ func (a *API) getLock(c *call, in *KeyID) (*lockOutput, error) {
 	return &lockOutput{lock}, err
 }
 
-func (a *API) unlock(c *call, in *KeyID) (*writtenOutput, error) {
-	commit, err := a.svc.Unlock(c.r.Context(), c.actor, in.ID)
+func (a *API) unlock(c *call, in *changeKeyInput) (*writtenOutput, error) {
+	commit, err := a.svc.Unlock(c.r.Context(), c.actor, in.ID, c.ifMatch())
 	return &writtenOutput{writtenAs(commit)}, err
 }

@@ -9,6 +9,8 @@ import (
 	"reflect"
 
 	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/keyreeve/keyreeve/admin/lifecycle"
 )
 
 const schemaPrefix = "#/components/schemas/"
@@ -58,6 +60,10 @@ type requestBody struct {
 func register[I, O any](api huma.API, op huma.Operation, body *requestBody, handle func(*call, *I) (*O, error)) {
 	registry := api.OpenAPI().Components.Schemas
 	op.SkipValidateParams = true
+	if takesOnce(&op) {
+		op.Parameters = append(op.Parameters, onceParam())
+		handle = once(handle)
+	}
 	op.Responses = map[string]*huma.Response{"default": {
 		Description: "A refusal or failure (RFC 9457).",
 		Content:     map[string]*huma.MediaType{problemType: {Schema: registry.Schema(reflect.TypeFor[Problem](), true, "")}},
@@ -98,7 +104,9 @@ func (a *API) addSpec(api huma.API) {
 	schemas := api.OpenAPI().Components.Schemas.Map()
 	delete(schemas, "ErrorModel") // huma's own error, which never leaves here
 	delete(schemas, "ErrorDetail")
-	schemas["Role"].Properties["permissions"].AdditionalProperties = permissionSchema()
+	for _, name := range []string{"Role", "Me"} {
+		schemas[name].Properties["permissions"].AdditionalProperties = permissionSchema()
+	}
 	spec, err := json.Marshal(api.OpenAPI())
 	if err != nil {
 		panic(fmt.Sprintf("api: OpenAPI document not written: %v", err)) // the same at every start
@@ -135,3 +143,11 @@ func (p *param[T]) Receiver() reflect.Value { return reflect.ValueOf(p).Elem().F
 
 // OnParamSet is huma.ParamReactor.
 func (p *param[T]) OnParamSet(given bool, _ any) { p.given = given }
+
+// optional is the parameter as operations take it.
+func (p param[T]) optional() lifecycle.Optional[T] {
+	if !p.given {
+		return lifecycle.Optional[T]{}
+	}
+	return lifecycle.Some(p.Value)
+}

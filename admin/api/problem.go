@@ -64,8 +64,18 @@ func (p *Problem) header() http.Header {
 	return p.headers
 }
 
+func newProblem(status int, code, detail string) *Problem {
+	return &Problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: detail, Code: code}
+}
+
 func (c *call) newProblem(status int, code, detail string) *Problem {
-	return &Problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: detail, Code: code, RequestID: c.id}
+	return c.named(newProblem(status, code, detail))
+}
+
+// named is p with the request's id.
+func (c *call) named(p *Problem) *Problem {
+	p.RequestID = c.id
+	return p
 }
 
 // write answers without huma, before an operation was reached.
@@ -95,33 +105,43 @@ var statuses = map[lifecycle.ErrorKind]int{
 // problem is the answer to err. What is neither a refusal nor a problem already
 // is a store that could not be asked; its text stays inside.
 func (c *call) problem(err error) *Problem {
+	p, fault := refusal(c.r, err)
+	if fault {
+		c.api.report(c.r, err)
+	}
+	return c.named(p)
+}
+
+// refusal is the answer to err, without the request's id; fault says that
+// operators must be told.
+func refusal(r *http.Request, err error) (p *Problem, fault bool) {
 	var done *Problem
 	if errors.As(err, &done) {
-		return done
+		return done, false
 	}
 	var refused *lifecycle.Error
 	if errors.As(err, &refused) {
 		status := statuses[refused.Kind]
 		if status == 0 {
-			c.api.report(c.r, err)
-			return c.newProblem(http.StatusInternalServerError, codeInternal, "an unexpected error occurred")
+			return newProblem(http.StatusInternalServerError, codeInternal, "an unexpected error occurred"), true
 		}
-		p := c.newProblem(status, refused.Code, refused.Detail)
+		p = newProblem(status, refused.Code, refused.Detail)
 		p.Errors = refused.Fields
-		if status == http.StatusUnauthorized {
-			p.header()["Www-Authenticate"] = challenges(c.r, refused.Code)
+		switch {
+		case status == http.StatusUnauthorized:
+			p.header()["Www-Authenticate"] = challenges(r, refused.Code)
+		case refused.Code == lifecycle.CodeIdempotencyInProgress:
+			p.header().Set("Retry-After", strconv.Itoa(flightRetrySeconds))
 		}
-		return p
+		return p, false
 	}
-	if !errors.Is(err, context.Canceled) {
-		c.api.report(c.r, err)
-	}
+	fault = !errors.Is(err, context.Canceled)
 	if errors.Is(err, keystore.ErrFull) {
-		return c.newProblem(http.StatusInsufficientStorage, codeStoreFull, "the store has no space left; nothing was written")
+		return newProblem(http.StatusInsufficientStorage, codeStoreFull, "the store has no space left; nothing was written"), fault
 	}
-	p := c.newProblem(http.StatusServiceUnavailable, codeStoreDown, "the key store cannot be reached; nothing was written")
+	p = newProblem(http.StatusServiceUnavailable, codeStoreDown, "the key store cannot be reached; nothing was written")
 	p.header().Set("Retry-After", strconv.Itoa(storeRetrySeconds))
-	return p
+	return p, fault
 }
 
 // ownProblems turns the errors that huma makes itself (a parameter that does not

@@ -2,6 +2,7 @@ package api
 
 import (
 	"fmt"
+	"net/http"
 	"strings"
 
 	"github.com/keyreeve/keyreeve/admin/lifecycle"
@@ -12,13 +13,18 @@ import (
 type Written struct {
 	Revision    string `header:"Keyreeve-Revision" doc:"Place of the write in the change log; send it as Keyreeve-Min-Revision to a gate that must have it."`
 	Propagation string `header:"Keyreeve-Propagation" doc:"How many nodes have the write, or can no longer serve without it, and how many may."`
+	Replayed    string `header:"Idempotency-Replayed" doc:"true: a request of this Idempotency-Key was done before, and this is what it was answered."`
 }
 
 func writtenAs(c lifecycle.Commit) Written {
-	return Written{
+	w := Written{
 		Revision:    fmt.Sprint(int64(c.Revision)),
 		Propagation: fmt.Sprintf("confirmed=%d; pending=%d", c.Confirmed, c.Pending),
 	}
+	if c.Replayed {
+		w.Replayed = "true"
+	}
+	return w
 }
 
 // etag is the entity tag of a record at a revision (RFC 9110 section 8.8.3). It
@@ -26,10 +32,12 @@ func writtenAs(c lifecycle.Commit) Written {
 // of failures or a last use that moves by itself does not change it.
 func etag(r keystore.Revision) string { return fmt.Sprintf(`"r%d"`, int64(r)) }
 
+func (c *call) ifMatch() lifecycle.Condition { return ifMatch(c.r) }
+
 // ifMatch is the request's If-Match (RFC 9110 section 13.1.1), nil if it has
 // none. Weak tags and what is no tag at all match nothing.
-func (c *call) ifMatch() lifecycle.Condition {
-	given := c.r.Header.Values("If-Match")
+func ifMatch(r *http.Request) lifecycle.Condition {
+	given := r.Header.Values("If-Match")
 	if len(given) == 0 {
 		return nil
 	}

@@ -63,12 +63,24 @@ func (rt *router) find(escaped string) *route {
 		}
 		given[i] = plain
 	}
+	var found *route
 	for _, r := range rt.routes {
-		if r.matches(given) {
-			return r
+		if r.matches(given) && (found == nil || r.before(found)) {
+			found = r
 		}
 	}
-	return nil
+	return found
+}
+
+// before reports whether a route goes before another that matches the same path:
+// the first segment that is literal in but one of them decides, as in ServeMux.
+func (r *route) before(other *route) bool {
+	for i, s := range r.segments {
+		if literal, otherLiteral := !strings.HasPrefix(s, "{"), !strings.HasPrefix(other.segments[i], "{"); literal != otherLiteral {
+			return literal
+		}
+	}
+	return false
 }
 
 func (r *route) matches(given []string) bool {

@@ -91,7 +91,7 @@ func TestASessionIsShownAndEnded(t *testing.T) {
 func (w *world) audited(kind string) (actions []string) {
 	w.t.Helper()
 	require.NoError(w.t, w.store.View(w.t.Context(), func(r keystore.Reader) error {
-		events, err := r.AuditEvents(w.t.Context(), "", 1000)
+		events, _, err := r.AuditEvents(w.t.Context(), keystore.AuditQuery{AllCustomers: true, Limit: 1000})
 		for _, e := range events {
 			if e.TargetKind == kind {
 				actions = append(actions, e.Action)

@@ -80,7 +80,7 @@ type Group struct {
 
 // Groups lists every group of the tree.
 func Groups() []Group {
-	return []Group{keyGroup, lockGroup, sessionGroup, roleGroup, doctorGroup}
+	return []Group{keyGroup, secretGroup, lockGroup, sessionGroup, roleGroup, customerGroup, microtenantGroup, sourceGroup, nodeGroup, policyGroup, doctorGroup}
 }
 
 // Commands returns the groups as commands, ready to be added to a parent.
@@ -153,6 +153,8 @@ type verb struct {
 	// args names the arguments; each must be given, but the last where optional.
 	args     []string
 	optional bool
+	// many: the last may be given several times.
+	many bool
 	// keyArg: the argument is a key, which the shell may complete.
 	keyArg bool
 	run    func(ctx context.Context, c *client, args []string) error
@@ -188,7 +190,7 @@ func (v verb) checkArgs(args []string) error {
 	if len(args) < least {
 		return usagef("%s is missing", v.args[len(args)])
 	}
-	if len(args) > len(v.args) {
+	if len(args) > len(v.args) && !v.many {
 		return usagef("unexpected argument %q", printable(args[len(v.args)]))
 	}
 	return nil

@@ -55,7 +55,7 @@ func (s *console) completeKey(cmd *cobra.Command) {
 // completeArgs suggests a verb's argument: a key, or nothing; never a file.
 func (s *console) completeArgs(v verb) cobra.CompletionFunc {
 	return func(c *cobra.Command, args []string, word string) ([]cobra.Completion, cobra.ShellCompDirective) {
-		if !v.keyArg || len(args) > 0 {
+		if !v.keyArg || (len(args) > 0 && !v.many) {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
 		return s.suggest(c.Context(), keysPath, url.Values{"q": {word}}), cobra.ShellCompDirectiveNoFileComp

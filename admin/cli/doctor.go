@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -37,6 +38,10 @@ type Diagnosis struct {
 	// Admin is the address of Caddy's admin endpoint by that configuration, "" if
 	// it has none.
 	Admin string
+	// Store is the admin API over the store in this process, for reading; nil where
+	// the store could not be opened. Close closes it; nil with Store.
+	Store http.Handler
+	Close func() error
 }
 
 var doctorGroup = Group{
@@ -54,11 +59,13 @@ const doctorLong = `
 Check an installation and say what to mend. Nothing is changed.
 
   by default   the server whose admin endpoint is at --address: that it answers,
-               its key store, that it can be written, what you may do
+               its key store, that it can be written, what you may do, locks,
+               nodes, external sources, the audit trail
   --url        the same over a site that serves keyreeve_admin
   --config     everything that server would need, whether it runs or not: the
-               configuration, policy files, key store, schema, master key, clock
-               and the admin endpoint; run it as the user that the server runs as
+               configuration, policy files, key store, schema, master key, clock,
+               external sources, the audit trail and the admin endpoint; run it as
+               the user that the server runs as
 
 Each check is ok, warn or fail, and says what to do. Exit codes: 0 nothing
 failed, 1 something did, 2 wrong usage.`
@@ -116,20 +123,35 @@ func (s *console) examineConfig(ctx context.Context) ([]Finding, error) {
 		return nil, usagef("this build cannot look into a --config")
 	}
 	d := s.env.Diagnose(ctx, s.reach.config)
+	if d.Close != nil {
+		defer func() { _ = d.Close() }() // nothing was written
+	}
 	if d.Admin == "" {
-		return append(d.Findings, Finding{"admin endpoint", StatusWarn, "this configuration has none",
+		return append(s.examineOffline(ctx, d), Finding{"admin endpoint", StatusWarn, "this configuration has none",
 			"commands need --config or --url; enable Caddy's admin endpoint to use them without"}), nil
 	}
 	c, err := s.local(d.Admin)
 	if err != nil {
-		return append(d.Findings, Finding{"admin endpoint", StatusFail, err.Error(), "correct `admin` in the configuration"}), nil
+		return append(s.examineOffline(ctx, d), Finding{"admin endpoint", StatusFail, err.Error(), "correct `admin` in the configuration"}), nil
 	}
 	defer func() { _ = c.close() }()
 	online := c.examine(ctx)
-	if online[0].Status == StatusFail { // a server that is not running is no fault of the installation
-		online[0].Status, online[0].Advice = StatusWarn, "no server seems to run with this configuration; start it, or look at its log"
+	if online[0].Status != StatusFail {
+		return append(d.Findings, online...), nil
 	}
-	return append(d.Findings, online...), nil
+	// A server that is not running is no fault of the installation.
+	online[0].Status, online[0].Advice = StatusWarn, "no server seems to run with this configuration; start it, or look at its log"
+	return append(s.examineOffline(ctx, d), online...), nil
+}
+
+// examineOffline adds to a diagnosis what else a running server would have been
+// asked for.
+func (s *console) examineOffline(ctx context.Context, d Diagnosis) []Finding {
+	if d.Store == nil {
+		return d.Findings
+	}
+	c := s.within(d.Store, "the store of "+s.reach.config)
+	return append(d.Findings, c.examineSources(ctx), c.examineAudit(ctx))
 }
 
 func oneLine(text string) string { return strings.ReplaceAll(text, "\n", "; ") }

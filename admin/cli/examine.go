@@ -30,7 +30,7 @@ func (c *client) examine(ctx context.Context) []Finding {
 	store, some := c.examineStore(ctx)
 	all = append(all, store)
 	if store.Status == StatusOK {
-		all = append(all, c.examineWriting(ctx, some), c.examineLocks(ctx))
+		all = append(all, c.examineWriting(ctx, some), c.examineLocks(ctx), c.examineNodes(ctx), c.examineSources(ctx), c.examineAudit(ctx))
 	}
 	return all
 }

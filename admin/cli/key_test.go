@@ -47,6 +47,7 @@ func newHouse(t *testing.T) *house {
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
 	ring, err := credential.NewKeyring(credential.NewMasterKey())
 	require.NoError(t, err)
+	store.SealAudit(ring)
 	h := &house{store: store, ring: ring, service: lifecycle.New(lifecycle.Config{Store: store, Keyring: ring})}
 	for _, id := range []string{"acme", "globex"} {
 		_, _, err := h.service.CreateCustomer(ctx, here, lifecycle.NewCustomer{ID: id, Name: id})

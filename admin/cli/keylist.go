@@ -4,9 +4,12 @@ import (
 	"context"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/keyreeve/keyreeve/keystore"
 )
 
 // keysPath and rolesPath are the lists.
@@ -22,8 +25,13 @@ var keyList = listingOf(keysPath, "keys", keyHeader, keyColumns, (*key).row, (*k
 
 // listFlags are the filters of `key list`.
 type listFlags struct {
-	text, state, role, source, sort string
-	narrow                          narrow
+	text, state, role, source, sort            string
+	createdAfter, createdBefore, expiresBefore string
+	labels                                     []string
+	// neverUsed and locked are sent only if given, as what they say.
+	neverUsed, locked bool
+	given             func(flag string) bool
+	narrow            narrow
 	pageFlags
 }
 
@@ -38,25 +46,38 @@ follows the pages to the end. Filters add up: a key must pass each of them.`,
 		example: `
   PROGRAM key list
   PROGRAM key list --state locked
-  PROGRAM key list -q ci- --sort -created_at --page-size 100
+  PROGRAM key list -q ci- --sort -created_at,name --page-size 100
+  PROGRAM key list --label stage=prod --expires-before 2027-01-01
+  PROGRAM key list --never-used --created-before 2026-01-01
   PROGRAM key list --all -o csv > keys.csv
   PROGRAM key list --all -o json | jq -r '.items[].client_id'`,
-		run: func(ctx context.Context, c *client, _ []string) error { return c.listKeys(ctx, f) },
+		run: func(ctx context.Context, c *client, _ []string) error { return c.listKeys(ctx, &f) },
 	})
 	flags := cmd.Flags()
 	flags.StringVarP(&f.text, "query", "q", "", "found in name, description or client ID")
 	flags.StringVar(&f.state, "state", "", "one of "+strings.Join(states, ", "))
 	flags.StringVar(&f.role, "role", "", "id or name of the role")
-	flags.StringVar(&f.source, "source", "", "name of the external system that owns the key")
+	flags.StringVar(&f.source, "source", "", "name of the external system that owns the key; null for keys of none")
 	f.narrow.registerFilter(flags)
-	flags.StringVar(&f.sort, "sort", "", "field to sort by, with - in front from last to first: name, created_at,\nmodified_at, client_id (default name)")
+	flags.Lookup("microtenant").Usage += "; null for keys at customer level"
+	flags.StringArrayVar(&f.labels, "label", nil, "key=value it must have, or key with any value; may be repeated")
+	flags.StringVar(&f.createdAfter, "created-after", "", "a time such as 2026-01-01T00:00:00Z, or a day")
+	flags.StringVar(&f.createdBefore, "created-before", "", "likewise")
+	flags.StringVar(&f.expiresBefore, "expires-before", "", "likewise; keys that never end are left out")
+	flags.BoolVar(&f.neverUsed, "never-used", false, "keys that were never used; =false for those that were")
+	flags.BoolVar(&f.locked, "locked", false, "keys with a lock in force, disabled and expired ones too; =false for the others")
+	flags.StringVar(&f.sort, "sort", "", "fields to sort by, separated by commas, with - in front from last to first:\n"+sortFieldsHelp()+" (default name)")
 	f.pageFlags.register(flags, "keys")
 	s.complete(cmd, "state", states...)
-	s.complete(cmd, "sort", "name", "-name", "created_at", "-created_at", "modified_at", "-modified_at", "client_id", "-client_id")
+	s.complete(cmd, "sort", sortValues()...)
+	for _, plain := range []string{"label", "created-after", "created-before", "expires-before"} {
+		s.complete(cmd, plain) // never a file
+	}
+	f.given = flags.Changed
 	s.completeRole(cmd)
 }
 
-func (c *client) listKeys(ctx context.Context, f listFlags) error {
+func (c *client) listKeys(ctx context.Context, f *listFlags) error {
 	q, err := f.query()
 	if err != nil {
 		return err
@@ -80,6 +101,42 @@ func (f *listFlags) query() (url.Values, error) {
 		return nil, err
 	}
 	f.narrow.apply(q)
-	set(q, map[string]string{"q": f.text, "state": f.state, "source": f.source, "sort": f.sort})
+	set(q, map[string]string{"q": f.text, "state": f.state, "source": f.source, "sort": f.sort, "label": f.label(),
+		"created_after": f.createdAfter, "created_before": f.createdBefore, "expires_before": f.expiresBefore})
+	for flag, value := range map[string]bool{"never-used": f.neverUsed, "locked": f.locked} {
+		if f.given(flag) {
+			q.Set(strings.ReplaceAll(flag, "-", "_"), strconv.FormatBool(value))
+		}
+	}
 	return q, nil
+}
+
+// label is the labels in the API's form: name:value, separated by commas.
+func (f *listFlags) label() string {
+	escape := strings.NewReplacer(`\`, `\\`, `,`, `\,`)
+	parts := make([]string, len(f.labels))
+	for i, l := range f.labels {
+		name, value, has := strings.Cut(l, "=")
+		parts[i] = escape.Replace(name)
+		if has {
+			parts[i] += ":" + escape.Replace(value)
+		}
+	}
+	return strings.Join(parts, ",")
+}
+
+// sortFieldsHelp lists what keys are sorted by, broken for a help text.
+func sortFieldsHelp() string {
+	fields := keystore.KeySortFields()
+	half := (len(fields) + 1) / 2
+	return strings.Join(fields[:half], ", ") + ",\n" + strings.Join(fields[half:], ", ")
+}
+
+// sortValues is each field, both ways.
+func sortValues() []string {
+	var values []string
+	for _, field := range keystore.KeySortFields() {
+		values = append(values, field, "-"+field)
+	}
+	return values
 }

@@ -17,6 +17,7 @@ type key struct {
 	ClientID      string            `json:"client_id"`
 	ClientSecret  string            `json:"client_secret"` // in the answer to its creation alone
 	Enabled       bool              `json:"enabled"`
+	DisabledHere  bool              `json:"disabled_here"`
 	State         string            `json:"state"`
 	Validity      *int64            `json:"session_validity_seconds"` // nil is the server's default
 	RoleID        string            `json:"role_id"`
@@ -32,7 +33,13 @@ type key struct {
 		Failed      float64 `json:"failed_attempts"`
 		LockedUntil string  `json:"locked_until"`
 	} `json:"lock"`
+	Secrets []struct {
+		ID        string `json:"id"`
+		ExpiresAt string `json:"expires_at"`
+	} `json:"secrets"`
 	LastUsed   string `json:"last_used_at"`
+	UsedFrom   string `json:"last_used_address"`
+	UsedRoute  string `json:"last_used_route"`
 	Created    string `json:"created_at"`
 	CreatedBy  string `json:"created_by"`
 	Modified   string `json:"modified_at"`
@@ -75,6 +82,7 @@ func (k *key) details(colours bool) [][]string {
 		{"Client ID", printable(k.ClientID)},
 		{"Client secret", printable(k.ClientSecret)},
 		{"State", state},
+		{"Refused here", yes(k.DisabledHere)},
 		{"Lock", k.lockText()},
 		{"Role", printable(k.RoleID)},
 		{"Customer", printable(k.CustomerID)},
@@ -85,7 +93,7 @@ func (k *key) details(colours bool) [][]string {
 		{"Labels", printable(k.labels(", "))},
 		{"Source", printable(k.Source)},
 		{"Managed by", printable(k.ManagedBy)},
-		{"Last used", shortTime(k.LastUsed)},
+		{"Last used", k.lastUse()},
 		{"Created", strings.TrimSpace(shortTime(k.Created) + by(k.CreatedBy))},
 		{"Modified", strings.TrimSpace(shortTime(k.Modified) + by(k.ModifiedBy))},
 		{"ID", printable(k.ID)},
@@ -98,6 +106,7 @@ var keyColumns = []string{
 	"id", "name", "description", "client_id", "enabled", "state", "session_validity_seconds", "role_id",
 	"customer_id", "microtenant_id", "source", "managed_by", "expires_at", "allowed_cidrs", "labels", "locked",
 	"failed_attempts", "locked_until", "last_used_at", "created_at", "created_by", "modified_at", "modified_by",
+	"last_used_address", "last_used_route", "disabled_here",
 }
 
 func (k *key) cells() []string {
@@ -110,7 +119,16 @@ func (k *key) cells() []string {
 		k.CustomerID, k.MicrotenantID, k.Source, k.ManagedBy, k.ExpiresAt, strings.Join(k.AllowedCIDRs, " "), k.labels(" "),
 		strconv.FormatBool(k.Lock.Locked), strconv.FormatFloat(k.Lock.Failed, 'f', -1, 64), k.Lock.LockedUntil,
 		k.LastUsed, k.Created, k.CreatedBy, k.Modified, k.ModifiedBy,
+		k.UsedFrom, k.UsedRoute, strconv.FormatBool(k.DisabledHere),
 	}
+}
+
+// yes is "" for no, so that a row is left out.
+func yes(b bool) string {
+	if b {
+		return "yes"
+	}
+	return ""
 }
 
 func (k *key) validity() string {
@@ -139,6 +157,18 @@ func (k *key) labels(separator string) string {
 	}
 	slices.Sort(pairs)
 	return strings.Join(pairs, separator)
+}
+
+// lastUse is when, from where and on which route.
+func (k *key) lastUse() string {
+	text := shortTime(k.LastUsed)
+	if k.UsedFrom != "" {
+		text += " from " + printable(k.UsedFrom)
+	}
+	if k.UsedRoute != "" {
+		text += " on " + printable(k.UsedRoute)
+	}
+	return text
 }
 
 func by(who string) string {

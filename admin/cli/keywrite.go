@@ -216,64 +216,99 @@ func (c *client) patchKey(ctx context.Context, k *found, patch map[string]any, m
 }
 
 func (s *console) addKeyEnabled(parent *cobra.Command, name, short string, enabled bool) {
-	var in narrow
+	var f batchFlags
+	atSource := false
 	effect := "It can be used again at once, unless it is locked or has expired."
 	if !enabled {
 		effect = "From the answer on, every request with it is refused; nothing else of it changes."
 	}
 	cmd := s.add(parent, verb{
-		use:     name + " KEY",
-		short:   short,
-		long:    short + ". " + effect,
-		example: "  PROGRAM key " + name + " ci-deploy",
-		args:    []string{"KEY"},
-		keyArg:  true,
+		use:   name + " KEY...",
+		short: short,
+		long: short + ". " + effect + `
+
+Of several keys, those that cannot be changed are told and the others are done.
+A key of an external source is switched by its source; --here refuses it here
+all the same, or ends that.`,
+		example: strings.ReplaceAll(`
+  PROGRAM key VERB ci-deploy
+  PROGRAM key VERB ci-deploy nightly --dry-run
+  PROGRAM key VERB from-idp --here`, "VERB", name),
+		args:   []string{"KEY"},
+		many:   true,
+		keyArg: true,
 		run: func(ctx context.Context, c *client, args []string) error {
-			k, err := c.findKey(ctx, args[0], in)
+			action, patch := name, map[string]any{"enabled": enabled}
+			if atSource {
+				action, patch = name+"_here", map[string]any{"disabled_here": !enabled}
+			}
+			if !f.one(args) {
+				return c.batchByName(ctx, action, args, f)
+			}
+			k, err := c.findKey(ctx, args[0], f.narrow)
 			if err != nil {
 				return err
 			}
-			return c.patchKey(ctx, k, map[string]any{"enabled": enabled}, "")
+			return c.patchKey(ctx, k, patch, "")
 		},
 	})
-	in.register(cmd.Flags())
+	f.register(cmd.Flags())
+	cmd.Flags().BoolVar(&atSource, "here", false, "for a key of an external source, whatever its source says")
 }
 
 func (s *console) addKeyDelete(parent *cobra.Command) {
-	var in narrow
+	var f batchFlags
 	yes := false
 	cmd := s.add(parent, verb{
-		use:   "delete KEY",
+		use:   "delete KEY...",
 		short: "Delete a key for good",
 		long: `
 Delete a key for good: its client ID and secrets are refused from then on and
 do not come back with a new key of the same name. Asks first on a terminal;
-elsewhere --yes is needed. To stop a key for a while, disable it.`,
+elsewhere --yes is needed. To stop a key for a while, disable it.
+
+Of several keys, those that cannot be deleted are told and the others are.`,
 		example: `
   PROGRAM key delete ci-deploy
-  PROGRAM key delete ci-deploy --yes`,
+  PROGRAM key delete ci-deploy --yes
+  PROGRAM key delete old-1 old-2 old-3 --dry-run`,
 		args:   []string{"KEY"},
+		many:   true,
 		keyArg: true,
 		run: func(ctx context.Context, c *client, args []string) error {
-			if !yes && !isTerminal(s.env.Stdin) {
+			if !yes && !f.dryRun && !isTerminal(s.env.Stdin) {
 				return usagef("--yes is missing: without a terminal nothing can be asked")
 			}
-			k, err := c.findKey(ctx, args[0], in)
+			keys, err := c.findKeys(ctx, args, f.narrow)
 			if err != nil {
 				return err
 			}
-			if !yes && !s.confirm(ctx, fmt.Sprintf("Delete key %s (%s) for good?", k.Name, k.ClientID)) {
+			if !yes && !f.dryRun && !s.confirm(ctx, deleteQuestion(keys)) {
 				return fmt.Errorf("not deleted")
 			}
-			if _, err := c.do(ctx, call{method: http.MethodDelete, path: keyPath(k.ID)}); err != nil {
+			if !f.one(args) {
+				return c.batch(ctx, "delete", keys, f.dryRun)
+			}
+			if _, err := c.do(ctx, call{method: http.MethodDelete, path: keyPath(keys[0].ID)}); err != nil {
 				return err
 			}
-			s.note("deleted %s (%s)", printable(k.Name), printable(k.ClientID))
+			s.note("deleted %s", keys[0].label())
 			return nil
 		},
 	})
-	in.register(cmd.Flags())
+	f.register(cmd.Flags())
 	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
+}
+
+func deleteQuestion(keys []*key) string {
+	if len(keys) == 1 {
+		return fmt.Sprintf("Delete key %s for good?", keys[0].label())
+	}
+	names := make([]string, len(keys))
+	for i, k := range keys {
+		names[i] = k.label()
+	}
+	return fmt.Sprintf("Delete %d keys for good: %s?", len(keys), strings.Join(names, ", "))
 }
 
 // confirm asks a question on the terminal; anything but y or yes is no, an

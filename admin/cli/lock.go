@@ -160,9 +160,9 @@ func (s *console) writeLock(k *key, body []byte) error {
 
 // addUnlock adds unlock to the group of that name: it is looked for in both.
 func (s *console) addUnlock(parent *cobra.Command, group string) {
-	var in narrow
+	var f batchFlags
 	cmd := s.add(parent, verb{
-		use:   "unlock KEY",
+		use:   "unlock KEY...",
 		short: "End a key's lock and clear its failed attempts",
 		long: `
 End a key's lock, and its locks by source network, and clear its count of
@@ -170,11 +170,16 @@ failed attempts. A lock also ends by itself when its time is over. A key that
 is disabled or expired stays so.`,
 		example: strings.ReplaceAll(`
   PROGRAM lock list
-  PROGRAM GROUP unlock ci-deploy`, "GROUP", group),
+  PROGRAM GROUP unlock ci-deploy
+  PROGRAM GROUP unlock ci-deploy nightly`, "GROUP", group),
 		args:   []string{"KEY"},
+		many:   true,
 		keyArg: true,
 		run: func(ctx context.Context, c *client, args []string) error {
-			k, err := c.findKeyID(ctx, args[0], in)
+			if !f.one(args) {
+				return c.batchByName(ctx, "unlock", args, f)
+			}
+			k, err := c.findKeyID(ctx, args[0], f.narrow)
 			if err != nil {
 				return err
 			}
@@ -189,5 +194,5 @@ is disabled or expired stays so.`,
 			return nil
 		},
 	})
-	in.register(cmd.Flags())
+	f.register(cmd.Flags())
 }

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"bytes"
-	"encoding/csv"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -16,6 +15,8 @@ import (
 	"github.com/spf13/pflag"
 	"go.yaml.in/yaml/v3"
 	"golang.org/x/term"
+
+	"github.com/keyreeve/keyreeve/admin/sheet"
 )
 
 // The forms of output. JSON is what the API answered, byte for byte; YAML is
@@ -103,36 +104,18 @@ func yamlNode(dec *json.Decoder) (*yaml.Node, error) {
 }
 
 // csvWriter writes rows whose cells no spreadsheet takes for a formula.
-type csvWriter struct{ *csv.Writer }
+type csvWriter struct{ sheet.Writer }
 
-func newCSV(w io.Writer) csvWriter { return csvWriter{csv.NewWriter(w)} }
-
-func (w csvWriter) row(cells []string) error {
-	safe := make([]string, len(cells))
-	for i, c := range cells {
-		safe[i] = neutral(c)
-	}
-	return w.Write(safe)
-}
+func newCSV(w io.Writer) csvWriter { return csvWriter{sheet.NewWriter(w, false)} }
 
 // all writes rows and sends them on their way.
 func (w csvWriter) all(rows [][]string) error {
 	for _, r := range rows {
-		if err := w.row(r); err != nil {
+		if err := w.Row(r); err != nil {
 			return err
 		}
 	}
-	w.Flush()
-	return w.Error()
-}
-
-// neutral puts an apostrophe before a cell that a spreadsheet would evaluate
-// (OWASP, CSV injection).
-func neutral(cell string) string {
-	if cell != "" && strings.ContainsRune("=+-@\t\r", rune(cell[0])) {
-		return "'" + cell
-	}
-	return cell
+	return w.Flush()
 }
 
 // writeTable writes rows under a header, or without one where header is nil.
@@ -175,7 +158,7 @@ func isTerminal(stream any) bool {
 
 // paint colours a key's state.
 func paint(state string) string {
-	code := map[string]string{"active": "32", "disabled": "90", "locked": "31", "expired": "33", "ended": "90"}[state]
+	code := map[string]string{"active": "32", "disabled": "90", "locked": "31", "expired": "33", "ended": "90", "live": "32", "expiring": "33", "retired": "90", "serving": "32", "lagging": "33", "refusing": "31"}[state]
 	if code == "" {
 		return state
 	}

@@ -183,7 +183,14 @@ func (s *console) offline(ctx context.Context) (*client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the store of %s: %w", s.reach.config, err)
 	}
-	c := s.newClient(inProcess{handler: handler})
-	c.base, c.where, c.done = "http://127.0.0.1", "the store of "+s.reach.config, done
+	c := s.within(handler, "the store of "+s.reach.config)
+	c.done = done
 	return c, nil
+}
+
+// within calls the API in this process.
+func (s *console) within(handler http.Handler, where string) *client {
+	c := s.newClient(inProcess{handler: handler})
+	c.base, c.where = "http://127.0.0.1", where
+	return c
 }

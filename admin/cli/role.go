@@ -12,19 +12,28 @@ import (
 
 var roleGroup = Group{
 	Name:  "role",
-	Short: "Show the roles that keys may be given",
+	Short: "Manage the roles that keys may be given",
 	Configure: func(cmd *cobra.Command, env Env) {
-		s := newGroup(cmd, env, "role", "Show the roles that keys may be given", roleLong, roleExample)
+		s := newGroup(cmd, env, "role", "Manage the roles that keys may be given", roleLong, roleExample)
+		s.addRoleCreate(cmd)
 		s.addRoleList(cmd)
+		s.addRoleShow(cmd)
+		s.addRoleEdit(cmd)
+		s.addRoleDelete(cmd)
 	},
 }
 
 const roleLong = `
-Show the roles that keys may be given: what each may do on the resources of the
-upstreams, and on Keyreeve's own (keyreeve/keys, keyreeve/locks, ...).`
+Manage the roles that keys may be given: what each may do on the resources of the
+upstreams, and on Keyreeve's own (keyreeve/keys, keyreeve/locks, ...).
+
+A role is named by its id or its name. The predefined ones (Operator, API Full
+Access, API Read Only) cannot be changed. Nobody makes or changes a role that
+grants more than they hold, nor the role of their own key.`
 
 const roleExample = `
-  PROGRAM role list
+  PROGRAM role create Deployers --customer acme --grant segments=full --grant servers=view
+  PROGRAM role edit Deployers --grant servers=read,update
   PROGRAM role list -o json | jq '.items[] | select(.name == "Operator").permissions'`
 
 // roleItem is a role as the admin API represents it.
@@ -32,23 +41,45 @@ type roleItem struct {
 	role
 	Description string                     `json:"description"`
 	Predefined  bool                       `json:"predefined"`
+	KeyCount    *int                       `json:"key_count"` // nil where keys may not be seen
 	Permissions map[string]json.RawMessage `json:"permissions"`
 	Created     string                     `json:"created_at"`
 	Modified    string                     `json:"modified_at"`
 }
 
 var roleList = listingOf(rolesPath, "roles",
-	[]string{"NAME", "CUSTOMER", "PERMISSIONS", "DESCRIPTION", "ID"},
-	[]string{"id", "name", "description", "customer_id", "predefined", "permissions", "created_at", "modified_at"},
+	[]string{"NAME", "CUSTOMER", "KEYS", "PERMISSIONS", "DESCRIPTION", "ID"},
+	[]string{"id", "name", "description", "customer_id", "predefined", "permissions", "created_at", "modified_at", "key_count"},
 	func(r *roleItem, _ bool) []string {
-		return []string{printable(r.Name), firstOf(printable(r.CustomerID), "every"), printable(r.permissions()), orDash(r.Description), printable(r.ID)}
+		return []string{printable(r.Name), firstOf(printable(r.CustomerID), "every"), firstOf(r.keys(), "-"), printable(r.permissions(" ")), orDash(r.Description), printable(r.ID)}
 	},
 	func(r *roleItem) []string {
-		return []string{r.ID, r.Name, r.Description, r.CustomerID, strconv.FormatBool(r.Predefined), r.permissions(), r.Created, r.Modified}
+		return []string{r.ID, r.Name, r.Description, r.CustomerID, strconv.FormatBool(r.Predefined), r.permissions(" "), r.Created, r.Modified, r.keys()}
 	})
 
+// details are a role's fields for reading.
+func (r *roleItem) details() [][]string {
+	return [][]string{
+		{"Name", printable(r.Name)},
+		{"Description", printable(r.Description)},
+		{"Customer", firstOf(printable(r.CustomerID), "every")},
+		{"Permissions", firstOf(printableLines(r.permissions("\n")), "none")},
+		{"Keys", r.keys()},
+		{"Created", shortTime(r.Created)},
+		{"Modified", shortTime(r.Modified)},
+		{"ID", printable(r.ID)},
+	}
+}
+
+func (r *roleItem) keys() string {
+	if r.KeyCount == nil {
+		return ""
+	}
+	return strconv.Itoa(*r.KeyCount)
+}
+
 // permissions is such as `keyreeve/keys=view segments=full servers=read,update`.
-func (r *roleItem) permissions() string {
+func (r *roleItem) permissions(separator string) string {
 	words := make([]string, 0, len(r.Permissions))
 	for resource, raw := range r.Permissions {
 		var level string
@@ -59,7 +90,7 @@ func (r *roleItem) permissions() string {
 		words = append(words, resource+"="+level)
 	}
 	slices.Sort(words)
-	return strings.Join(words, " ")
+	return strings.Join(words, separator)
 }
 
 func (s *console) addRoleList(parent *cobra.Command) {

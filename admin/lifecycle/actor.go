@@ -39,7 +39,7 @@ const (
 )
 
 // Actor is who does something. Of one that stands for a key, only Kind, ID,
-// Address, RequestID and Once are believed: its rights are read anew in each
+// Address, RequestID, Once and Reach are believed: its rights are read anew in each
 // transaction, so that a key that was disabled or whose role was cut while its
 // request was under way gets what it has now.
 type Actor struct {
@@ -53,6 +53,8 @@ type Actor struct {
 	RequestID string
 	// Once names the request, for operations that make something; nil is no name.
 	Once *Once
+	// Reach is the tenant that the request names; nil where it need not name one.
+	Reach *Reach
 	// CustomerID and MicrotenantID bound what the actor sees; "" is unbounded
 	// within what AllCustomers says.
 	CustomerID, MicrotenantID string
@@ -93,7 +95,10 @@ func (a Actor) label() string {
 
 // sees reports whether a record of this customer and microtenant exists for the actor.
 func (a Actor) sees(customerID, microtenantID string) bool {
-	if a.AllCustomers {
+	switch {
+	case !a.Reach.holds(customerID, microtenantID):
+		return false
+	case a.AllCustomers:
 		return true
 	}
 	return a.CustomerID != "" && customerID == a.CustomerID && (a.MicrotenantID == "" || microtenantID == a.MicrotenantID)
@@ -131,27 +136,36 @@ func (a Actor) current(o *op) (Actor, error) {
 		return a, fmt.Errorf("role %s of key %s: %w", k.RoleID, k.ID, err)
 	}
 	now := ForKey(k, role, a.Address, a.RequestID)
-	now.Kind, now.Once = a.Kind, a.Once
+	now.Kind, now.Once, now.Reach = a.Kind, a.Once, a.Reach
 	return now, nil
 }
 
 // live reports whether k could sign in now, its lock aside.
 func (o *op) live(k *keystore.Key) (bool, error) {
-	if !k.Enabled || k.Expired(o.now.Wall) {
+	if !k.Active() || k.Expired(o.now.Wall) {
 		return false, nil
 	}
+	c, m, err := o.tenantOf(k)
+	if err != nil {
+		return false, err
+	}
+	return c.Enabled && (m == nil || m.Enabled), nil
+}
+
+// tenantOf is the key's customer and its microtenant, nil for a key at customer level.
+func (o *op) tenantOf(k *keystore.Key) (*keystore.Customer, *keystore.Microtenant, error) {
 	c, err := o.r.Customer(o.ctx, k.CustomerID)
 	if err != nil {
-		return false, fmt.Errorf("customer of key %s: %w", k.ID, err)
+		return nil, nil, fmt.Errorf("customer of key %s: %w", k.ID, err)
 	}
-	if !c.Enabled || k.MicrotenantID == "" {
-		return c.Enabled, nil
+	if k.MicrotenantID == "" {
+		return c, nil, nil
 	}
 	m, err := o.r.Microtenant(o.ctx, k.CustomerID, k.MicrotenantID)
 	if err != nil {
-		return false, fmt.Errorf("microtenant of key %s: %w", k.ID, err)
+		return nil, nil, fmt.Errorf("microtenant of key %s: %w", k.ID, err)
 	}
-	return m.Enabled, nil
+	return c, m, nil
 }
 
 func inactive() error {

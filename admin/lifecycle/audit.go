@@ -9,16 +9,16 @@ import (
 	"github.com/keyreeve/keyreeve/keystore"
 )
 
-// target is what an audit event is about.
+// target is what an audit event is about. microtenantID is "" at customer level.
 type target struct {
-	kind, id, name, customerID string
+	kind, id, name, customerID, microtenantID string
 }
 
 // audit appends one event to the transaction: a write whose event cannot be
 // stored fails. before and after are records made for it, nil where there is none.
 func (o *op) audit(action string, t target, before, after any) error {
 	e := &keystore.Audit{
-		At: o.stamp(), CustomerID: t.customerID,
+		At: o.stamp(), CustomerID: t.customerID, MicrotenantID: t.microtenantID,
 		ActorKind: o.actor.Kind, ActorID: o.actor.ID, ActorName: o.actor.Name,
 		Address: o.actor.Address, RequestID: o.actor.RequestID,
 		Action: action, TargetKind: t.kind, TargetID: t.id, TargetName: t.name,
@@ -54,6 +54,7 @@ type keyRecord struct {
 	MicrotenantID          string            `json:"microtenant_id,omitempty"`
 	RoleID                 string            `json:"role_id"`
 	Enabled                bool              `json:"enabled"`
+	DisabledHere           bool              `json:"disabled_here,omitempty"`
 	SessionValiditySeconds int64             `json:"session_validity_seconds,omitempty"`
 	ExpiresAt              time.Time         `json:"expires_at,omitzero"`
 	AllowedCIDRs           []netip.Prefix    `json:"allowed_cidrs,omitempty"`
@@ -65,7 +66,7 @@ type keyRecord struct {
 func recordKey(k *keystore.Key) *keyRecord {
 	r := &keyRecord{
 		Name: k.Name, Description: k.Description, ClientID: k.ClientID,
-		CustomerID: k.CustomerID, MicrotenantID: k.MicrotenantID, RoleID: k.RoleID, Enabled: k.Enabled,
+		CustomerID: k.CustomerID, MicrotenantID: k.MicrotenantID, RoleID: k.RoleID, Enabled: k.Enabled, DisabledHere: k.DisabledHere,
 		SessionValiditySeconds: int64(k.SessionValidity / time.Second),
 		ExpiresAt:              k.ExpiresAt, AllowedCIDRs: k.AllowedCIDRs, Labels: k.Labels, Source: k.Source,
 	}
@@ -78,5 +79,5 @@ func recordKey(k *keystore.Key) *keyRecord {
 }
 
 func keyTarget(k *keystore.Key) target {
-	return target{kind: string(keystore.KindKey), id: k.ID, name: k.Name, customerID: k.CustomerID}
+	return target{kind: string(keystore.KindKey), id: k.ID, name: k.Name, customerID: k.CustomerID, microtenantID: k.MicrotenantID}
 }

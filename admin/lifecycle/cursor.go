@@ -23,6 +23,13 @@ const (
 	roleCursor    = "roles"
 	lockCursor    = "locks"
 	sessionCursor = "sessions"
+	auditCursor   = "audit events"
+	nodeCursor    = "nodes"
+
+	customerCursor    = "customers"
+	microtenantCursor = "microtenants"
+	viewCursor        = "views"
+	sourceCursor      = "sources"
 )
 
 // sealed is what a cursor holds, beside its MAC.

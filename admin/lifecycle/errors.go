@@ -46,9 +46,16 @@ const (
 	CodeIDTaken          = "id_taken"
 	CodeInUse            = "in_use"
 	CodeManaged          = "managed_externally"
+	CodePredefined       = "predefined"
+	CodeOwnTenant        = "own_tenant"
+	CodeTooMany          = "too_many"
 	CodeRevisionMismatch = "revision_mismatch"
 
-	CodeIdempotencyReused = "idempotency_key_reused"
+	CodeIdempotencyReused     = "idempotency_key_reused"
+	CodeIdempotencyInProgress = "idempotency_in_progress"
+	CodeTooManySecrets        = "too_many_secrets"
+	CodeSecretInUse           = "secret_in_use"
+	CodeTooManyRemovals       = "too_many_removals"
 )
 
 // Codes of a FieldError.
@@ -63,6 +70,8 @@ const (
 	FieldNotFound = "not_found"
 	FieldConflict = "conflict"
 	FieldExceeds  = "exceeds_own_rights"
+	// FieldBeyondSource: more than the source may give.
+	FieldBeyondSource = "exceeds_max_role"
 )
 
 // Error is a refusal. Anything else that an operation returns is a failure of
@@ -126,6 +135,11 @@ func notFound(what string) error {
 	return &Error{Kind: NotFound, Code: CodeNotFound, Detail: "there is no such " + what}
 }
 
+// stale is that a record is not at the revision that the caller knows.
+func stale(what string) error {
+	return &Error{Kind: Precondition, Code: CodeRevisionMismatch, Detail: "the " + what + " changed since it was read; read it again"}
+}
+
 func exceeds(field, detail string) error {
 	return &Error{Kind: Forbidden, Code: CodeExceedsRights, Detail: detail,
 		Fields: []FieldError{{Field: field, Code: FieldExceeds, Detail: detail}}}
@@ -154,4 +168,20 @@ func refusal(err error, what string) error {
 		return &Error{Kind: Conflict, Code: CodeInUse, Detail: "the " + what + " is in use"}
 	}
 	return err
+}
+
+// refield is err with the fields that a refusal is about called as the caller of
+// another operation knows them.
+func refield(err error, name func(string) string) error {
+	var refused *Error
+	if !errors.As(err, &refused) {
+		return err
+	}
+	named := *refused
+	named.Fields = make([]FieldError, len(refused.Fields))
+	for i, f := range refused.Fields {
+		f.Field = name(f.Field)
+		named.Fields[i] = f
+	}
+	return &named
 }

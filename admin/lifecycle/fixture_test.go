@@ -50,6 +50,7 @@ func newEmptyHouse(t *testing.T) *house {
 	h.store, err = sqlite.Open(h.ctx, sqlite.Options{Path: filepath.Join(t.TempDir(), "keys.db"), Clock: h.clock})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, h.store.Close()) })
+	h.store.SealAudit(ring)
 	groups := map[string]string{"segments": "configuration", "servers": "configuration"}
 	h.Service = New(Config{Store: h.store, Keyring: ring, GroupOf: func(r string) string { return groups[r] }})
 	return h

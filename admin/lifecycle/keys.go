@@ -50,6 +50,8 @@ type KeyPatch struct {
 	AllowedCIDRs           Optional[[]string]
 	// Labels are merged one by one; a nil value removes a label.
 	Labels Optional[map[string]*string]
+	// DisabledHere is for keys of an external source, of which it alone can change here.
+	DisabledHere Optional[bool]
 }
 
 // CreatedKey is a new key with its secret, which is shown this once.
@@ -201,44 +203,46 @@ func (o *op) storedKey(id string) (Key, error) {
 	return o.show(k)
 }
 
+// keyAt is key at the revision that the caller knows.
+func (o *op) keyAt(id, resource string, action policy.Mask, cond Condition) (*keystore.Key, error) {
+	k, err := o.key(id, resource, action)
+	if err == nil && cond != nil && !cond(k.Revision) {
+		err = staleKey()
+	}
+	return k, err
+}
+
 // ownedKey is a key that the actor may change: its own to change by rights, by
 // source, and at the revision that the caller knows.
 func (o *op) ownedKey(id string, action policy.Mask, cond Condition) (*keystore.Key, error) {
-	k, err := o.key(id, ResourceKeys, action)
+	k, err := o.keyAt(id, ResourceKeys, action, cond)
 	if err != nil {
 		return nil, err
 	}
-	if cond != nil && !cond(k.Revision) {
-		return nil, &Error{Kind: Precondition, Code: CodeRevisionMismatch, Detail: "the key changed since it was read; read it again"}
-	}
 	if k.Source != "" {
-		return nil, &Error{Kind: Conflict, Code: CodeManaged, Detail: "the key is managed by " + k.Source + "; change it there"}
+		return nil, o.managed(k)
 	}
 	return k, o.withinStored(k)
+}
+
+func staleKey() error {
+	return &Error{Kind: Precondition, Code: CodeRevisionMismatch, Detail: "the key changed since it was read; read it again"}
+}
+
+// managed refuses what only the owner of an external source's key can do.
+func (o *op) managed(k *keystore.Key) error {
+	owner, err := o.ownerOf(k)
+	if err != nil {
+		return err
+	}
+	return &Error{Kind: Conflict, Code: CodeManaged, Detail: "the key is managed by " + owner + "; change it there, or refuse it here by disabled_here"}
 }
 
 // UpdateKey applies a patch. A patch that changes nothing writes nothing.
 func (s *Service) UpdateKey(ctx context.Context, a Actor, id string, p KeyPatch, cond Condition) (Key, Commit, error) {
 	var out Key
-	commit, err := s.update(ctx, a, func(o *op) error {
-		k, err := o.ownedKey(id, policy.Update, cond)
-		if err != nil {
-			return err
-		}
-		next, err := o.patched(k, p)
-		if err != nil {
-			return err
-		}
-		if !sameKey(k, next) {
-			next.Modified, next.ModifiedBy = o.stamp(), o.actor.label()
-			if err := o.tx.PutKey(ctx, next); err != nil {
-				return refusal(err, "key")
-			}
-			if err := o.audit("key.update", keyTarget(next), recordKey(k), recordKey(next)); err != nil {
-				return err
-			}
-		}
-		out, err = o.storedKey(id)
+	commit, err := s.update(ctx, a, func(o *op) (err error) {
+		out, err = o.updateKey(id, p, cond)
 		return err
 	})
 	if err != nil {
@@ -247,23 +251,66 @@ func (s *Service) UpdateKey(ctx context.Context, a Actor, id string, p KeyPatch,
 	return out, commit, nil
 }
 
+func (o *op) updateKey(id string, p KeyPatch, cond Condition) (Key, error) {
+	k, err := o.keyAt(id, ResourceKeys, policy.Update, cond)
+	if err != nil {
+		return Key{}, err
+	}
+	if k.Source != "" && p.beyondDisabledHere() {
+		return Key{}, o.managed(k)
+	}
+	if err := o.withinStored(k); err != nil {
+		return Key{}, err
+	}
+	next, err := o.patched(k, p)
+	if err != nil {
+		return Key{}, err
+	}
+	if sameKey(k, next) {
+		return o.show(k)
+	}
+	return o.putKey("key.update", next, recordKey(k), recordKey(next))
+}
+
+// putKey stores a changed key. before and after are records made for the audit.
+func (o *op) putKey(action string, next *keystore.Key, before, after any) (Key, error) {
+	next.Modified, next.ModifiedBy = o.stamp(), o.actor.label()
+	if err := o.tx.PutKey(o.ctx, next); err != nil {
+		return Key{}, refusal(err, "key")
+	}
+	if err := o.audit(action, keyTarget(next), before, after); err != nil {
+		return Key{}, err
+	}
+	return o.storedKey(next.ID)
+}
+
 // DeleteKey removes a key, its secrets, sessions and counts.
 func (s *Service) DeleteKey(ctx context.Context, a Actor, id string, cond Condition) (Commit, error) {
-	return s.update(ctx, a, func(o *op) error {
-		k, err := o.ownedKey(id, policy.Delete, cond)
-		if err != nil {
-			return err
-		}
-		if err := o.tx.DeleteKey(ctx, id); err != nil {
-			return refusal(err, "key")
-		}
-		return o.audit("key.delete", keyTarget(k), recordKey(k), nil)
-	})
+	return s.update(ctx, a, func(o *op) error { return o.deleteKey(id, cond) })
+}
+
+func (o *op) deleteKey(id string, cond Condition) error {
+	k, err := o.ownedKey(id, policy.Delete, cond)
+	if err != nil {
+		return err
+	}
+	return o.removeKey(k)
+}
+
+// removeKey takes away a key that may go, and what is kept for it.
+func (o *op) removeKey(k *keystore.Key) error {
+	if err := o.tx.DeleteKey(o.ctx, k.ID); err != nil {
+		return refusal(err, "key")
+	}
+	if err := o.forgetPreferences(keyOwner(k.ID)); err != nil {
+		return err
+	}
+	return o.audit("key.delete", keyTarget(k), recordKey(k), nil)
 }
 
 // sameKey compares what a patch can change.
 func sameKey(a, b *keystore.Key) bool {
 	return a.Name == b.Name && a.Description == b.Description && a.RoleID == b.RoleID && a.Enabled == b.Enabled &&
-		a.SessionValidity == b.SessionValidity && a.ExpiresAt.Equal(b.ExpiresAt) &&
+		a.DisabledHere == b.DisabledHere && a.SessionValidity == b.SessionValidity && a.ExpiresAt.Equal(b.ExpiresAt) &&
 		slices.Equal(a.AllowedCIDRs, b.AllowedCIDRs) && maps.Equal(a.Labels, b.Labels)
 }

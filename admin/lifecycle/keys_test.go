@@ -2,6 +2,9 @@ package lifecycle
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -24,7 +27,7 @@ func TestEveryChangeIsAuditedInItsTransactionAndWithoutSecrets(t *testing.T) {
 	require.NoError(t, err)
 	_, _, err = h.UpdateKey(h.ctx, a, made.ID, KeyPatch{Name: Some("k2")}, nil)
 	require.NoError(t, err)
-	_, err = h.Unlock(h.ctx, a, made.ID)
+	_, err = h.Unlock(h.ctx, a, made.ID, nil)
 	require.NoError(t, err)
 	_, err = h.DeleteKey(h.ctx, a, made.ID, nil)
 	require.NoError(t, err)
@@ -33,7 +36,7 @@ func TestEveryChangeIsAuditedInItsTransactionAndWithoutSecrets(t *testing.T) {
 
 	var events []*keystore.Audit
 	require.NoError(t, h.store.View(h.ctx, func(r keystore.Reader) (err error) {
-		events, err = r.AuditEvents(h.ctx, "acme", 4)
+		events, _, err = r.AuditEvents(h.ctx, keystore.AuditQuery{CustomerID: "acme", Limit: 4})
 		return err
 	}))
 	var actions []string
@@ -62,7 +65,7 @@ func TestARefusedChangeLeavesNoTrace(t *testing.T) {
 	h.key("k", keystore.RoleReadOnly)
 	count := func() (n int) {
 		require.NoError(t, h.store.View(h.ctx, func(r keystore.Reader) error {
-			events, err := r.AuditEvents(h.ctx, "", 1000)
+			events, _, err := r.AuditEvents(h.ctx, keystore.AuditQuery{AllCustomers: true, Limit: 1000})
 			n = len(events)
 			return err
 		}))
@@ -104,26 +107,66 @@ func TestANameIsUniqueInItsCustomerAndMicrotenantAlone(t *testing.T) {
 func TestKeysOfAnExternalSourceAreChangedThereAndUnlockedHere(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
-	k := h.key("theirs", keystore.RoleReadOnly)
-	_, err := h.store.Update(h.ctx, func(tx keystore.Tx) error {
-		stored, err := tx.Key(h.ctx, k.ID)
-		if err != nil {
+	id := h.external("theirs", keystore.RoleReadOnly)
+	shown, err := h.GetKey(h.ctx, local, id)
+	require.NoError(t, err)
+	require.Equal(t, []any{"idp", "idp", false, false}, []any{*shown.Source, shown.ManagedBy, shown.Editable, shown.Deletable})
+	for name, p := range map[string]KeyPatch{
+		"name": {Name: Some("ours")}, "description": {Description: Null[string]()}, "role": {RoleID: Some(keystore.RoleFullAccess)}, "enabled": {Enabled: Some(false)},
+		"validity": {SessionValiditySeconds: Some(int64(60))}, "expiry": {ExpiresAt: Null[time.Time]()}, "networks": {AllowedCIDRs: Some([]string{})},
+		"labels": {Labels: Null[map[string]*string]()}, "disabled_here and another": {DisabledHere: Some(true), Name: Some("theirs")},
+	} {
+		_, _, err = h.UpdateKey(h.ctx, local, id, p, nil)
+		requireRefused(t, err, Conflict, CodeManaged, "")
+		require.ErrorContains(t, err, "IdP team", name)
+	}
+	_, err = h.DeleteKey(h.ctx, local, id, nil)
+	requireRefused(t, err, Conflict, CodeManaged, "")
+	_, err = h.Unlock(h.ctx, local, id, nil)
+	require.NoError(t, err)
+	unchanged, err := h.GetKey(h.ctx, local, id)
+	require.NoError(t, err)
+	require.Equal(t, shown, unchanged)
+}
+
+func TestAKeyOfAnExternalSourceIsDisabledHereAndItsSessionsEndForGood(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	id := h.external("theirs", keystore.RoleReadOnly)
+	generation := func() (g int64) {
+		require.NoError(t, h.store.View(h.ctx, func(r keystore.Reader) error {
+			k, err := r.Key(h.ctx, id)
+			g = k.Generation
 			return err
-		}
-		stored.Source = "identity"
-		return tx.PutKey(h.ctx, stored)
-	})
-	require.NoError(t, err)
-	shown, err := h.GetKey(h.ctx, local, k.ID)
-	require.NoError(t, err)
-	require.Equal(t, []any{"identity", "identity", false, false}, []any{*shown.Source, shown.ManagedBy, shown.Editable, shown.Deletable})
-	_, _, err = h.UpdateKey(h.ctx, local, k.ID, KeyPatch{Name: Some("ours")}, nil)
-	requireRefused(t, err, Conflict, CodeManaged, "")
-	require.ErrorContains(t, err, "identity")
-	_, err = h.DeleteKey(h.ctx, local, k.ID, nil)
-	requireRefused(t, err, Conflict, CodeManaged, "")
-	_, err = h.Unlock(h.ctx, local, k.ID)
-	require.NoError(t, err)
+		}))
+		return g
+	}
+	set := func(disabled bool) Key {
+		k, _, err := h.UpdateKey(h.ctx, local, id, KeyPatch{DisabledHere: Some(disabled)}, nil)
+		require.NoError(t, err)
+		return k
+	}
+	was := generation()
+	off := set(true)
+	require.Equal(t, []any{true, true, "disabled"}, []any{off.Enabled, off.DisabledHere, off.State}, "what the source says stays")
+	require.Equal(t, was+1, generation())
+	set(true)
+	require.Equal(t, was+1, generation())
+	on := set(false)
+	require.Equal(t, "active", on.State)
+	require.Equal(t, was+1, generation(), "and its old sessions stay over")
+	require.Equal(t, []string{"key.update theirs", "key.update theirs"}, h.events(2))
+
+	_, _, err := h.UpdateKey(h.ctx, local, id, KeyPatch{DisabledHere: Null[bool]()}, nil)
+	requireInvalid(t, err, "disabled_here", FieldRequired)
+	_, _, err = h.UpdateKey(h.ctx, local, id, KeyPatch{DisabledHere: Some(true)}, func(keystore.Revision) bool { return false })
+	requireRefused(t, err, Precondition, CodeRevisionMismatch, "")
+	own := h.key("own", keystore.RoleReadOnly)
+	_, _, err = h.UpdateKey(h.ctx, local, own.ID, KeyPatch{DisabledHere: Some(true)}, nil)
+	requireInvalid(t, err, "disabled_here", FieldConflict)
+	weak := h.actor("weak", h.role("Weak", policy.Permissions{"keyreeve/keys": policy.Full}))
+	_, _, err = h.UpdateKey(h.ctx, weak, id, KeyPatch{DisabledHere: Some(true)}, nil)
+	requireRefused(t, err, Forbidden, CodeExceedsRights, "")
 }
 
 func TestAStateNamesWhatToMendFirst(t *testing.T) {
@@ -187,18 +230,64 @@ func TestACommitCarriesItsRevisionAndPropagation(t *testing.T) {
 func TestAnImportedSecretIsKeptAsItsVerifierAlone(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
+	opens := h.door()
 	digest := h.cfg.Keyring.Digest("legacy")
-	made, _, err := h.CreateKey(h.ctx, local, NewKey{Name: "k", RoleID: keystore.RoleReadOnly, CustomerID: "acme", ClientID: "legacy-1",
-		SecretSHA256: strings.ToUpper(hexText(digest))})
+	for form, text := range map[string]string{
+		"hex": hexText(digest), "HEX": strings.ToUpper(hexText(digest)),
+		"base64url": base64.RawURLEncoding.EncodeToString(digest[:]), "padded": base64.URLEncoding.EncodeToString(digest[:]),
+	} {
+		id := "legacy-" + form
+		made, _, err := h.CreateKey(h.ctx, local, NewKey{Name: form, RoleID: keystore.RoleReadOnly, CustomerID: "acme", ClientID: id, SecretSHA256: text})
+		require.NoError(t, err, form)
+		require.Empty(t, made.ClientSecret)
+		require.Empty(t, made.Secrets[0].Hint)
+		require.True(t, opens(id, "legacy"), form)
+		require.False(t, opens(id, text), "a leaked digest is no credential")
+		stored, err := h.store.KeyByClientID(h.ctx, id)
+		require.NoError(t, err)
+		want, ok := h.cfg.Keyring.Verifier(stored.Secrets[0].MasterKeyID, digest)
+		require.True(t, ok)
+		require.True(t, credential.Equal(want, stored.Secrets[0].Verifier))
+		require.NotEqual(t, digest, stored.Secrets[0].Verifier)
+	}
+}
+
+func TestWhatIsNoDigestIsNotImported(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	long := make([]byte, 33)
+	_, _ = rand.Read(long)
+	for _, c := range []struct{ clientID, digest, field, code string }{
+		{"c", hex.EncodeToString(long[:31]), "secret_sha256", FieldFormat},
+		{"c", hex.EncodeToString(long), "secret_sha256", FieldFormat},
+		{"c", base64.RawURLEncoding.EncodeToString(long[:31]), "secret_sha256", FieldFormat},
+		{"c", base64.RawURLEncoding.EncodeToString(long), "secret_sha256", FieldFormat},
+		{"c", "+/" + base64.RawURLEncoding.EncodeToString(long[:32])[2:], "secret_sha256", FieldFormat},
+		{"c", "krs_" + strings.Repeat("A", 49), "secret_sha256", FieldFormat},
+		{"c", " " + hex.EncodeToString(long[:32]), "secret_sha256", FieldFormat},
+		{"", hex.EncodeToString(long[:32]), "client_id", FieldRequired},
+		{"a:b", hex.EncodeToString(long[:32]), "client_id", FieldFormat},
+		{strings.Repeat("c", credential.MaxClientID+1), "", "client_id", FieldFormat},
+	} {
+		_, _, err := h.CreateKey(h.ctx, local, NewKey{Name: "k", RoleID: keystore.RoleReadOnly, CustomerID: "acme", ClientID: c.clientID, SecretSHA256: c.digest})
+		requireInvalid(t, err, c.field, c.code)
+		if c.digest != "" {
+			require.NotContains(t, err.Error(), c.digest)
+		}
+	}
+}
+
+func TestAClientIDHasOneOwnerWhoIsNotNamed(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	theirs, _, err := h.CreateKey(h.ctx, local, NewKey{Name: "their key", RoleID: keystore.RoleReadOnly, CustomerID: "umbrella", ClientID: "legacy-1"})
 	require.NoError(t, err)
-	require.Empty(t, made.ClientSecret)
-	require.Empty(t, made.Secrets[0].Hint)
-	stored, err := h.store.KeyByClientID(h.ctx, "legacy-1")
-	require.NoError(t, err)
-	want, ok := h.cfg.Keyring.Verifier(stored.Secrets[0].MasterKeyID, digest)
-	require.True(t, ok)
-	require.True(t, credential.Equal(want, stored.Secrets[0].Verifier))
-	require.NotEqual(t, digest, stored.Secrets[0].Verifier, "a leaked digest is no credential")
+	a := h.actor("op", h.role("Maker", policy.Permissions{"*": policy.View, "keyreeve/keys": policy.Full}))
+	_, _, err = h.CreateKey(h.ctx, a, NewKey{Name: "k", RoleID: keystore.RoleReadOnly, ClientID: "legacy-1"})
+	requireRefused(t, err, Conflict, CodeClientIDTaken, "client_id")
+	for _, of := range []string{"umbrella", theirs.ID, theirs.Name} {
+		require.NotContains(t, err.Error(), of)
+	}
 }
 
 func TestTheFirstKeyOfAFreshStoreNeedsNoCustomer(t *testing.T) {

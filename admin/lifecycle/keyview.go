@@ -18,7 +18,9 @@ type Key struct {
 	Description string `json:"description"`
 	ClientID    string `json:"client_id" doc:"Public half of the credential."`
 	Enabled     bool   `json:"enabled"`
-	State       string `json:"state" enum:"active,disabled,locked,expired" doc:"What to mend first: disabled goes before expired, expired before locked."`
+	// DisabledHere is apart from Enabled, which is the source's to say.
+	DisabledHere bool   `json:"disabled_here" doc:"A key of an external source that is refused here, whatever its source says."`
+	State        string `json:"state" enum:"active,disabled,locked,expired" doc:"What to mend first: disabled goes before expired, expired before locked."`
 	// SessionValiditySeconds is nil where the configured default applies.
 	SessionValiditySeconds *int64  `json:"session_validity_seconds" nullable:"true" doc:"Lifetime of its access tokens in seconds; null is the configured default."`
 	RoleID                 string  `json:"role_id"`
@@ -34,11 +36,14 @@ type Key struct {
 	Labels       map[string]string `json:"labels" nullable:"false"`
 	Lock         Lock              `json:"lock"`
 	Secrets      []Secret          `json:"secrets" nullable:"false" doc:"The live ones, newest first; never the secret itself."`
-	LastUsedAt   *time.Time        `json:"last_used_at" nullable:"true"`
-	CreatedAt    time.Time         `json:"created_at"`
-	CreatedBy    string            `json:"created_by" doc:"Id of the acting key, or local or system."`
-	ModifiedAt   time.Time         `json:"modified_at"`
-	ModifiedBy   string            `json:"modified_by" doc:"Id of the acting key, or local or system."`
+	LastUsedAt   *time.Time        `json:"last_used_at" nullable:"true" doc:"When it was last proven, to about ten seconds; null is never."`
+	// LastUsedAddress and LastUsedRoute belong to LastUsedAt.
+	LastUsedAddress *string   `json:"last_used_address" nullable:"true" doc:"Where that came from; null where it had no address."`
+	LastUsedRoute   *string   `json:"last_used_route" nullable:"true" doc:"Pattern of the route that it was let in on; null for a sign-in, the admin API and what was refused by route, tenant or role."`
+	CreatedAt       time.Time `json:"created_at"`
+	CreatedBy       string    `json:"created_by" doc:"Id of the acting key, or local or system."`
+	ModifiedAt      time.Time `json:"modified_at"`
+	ModifiedBy      string    `json:"modified_by" doc:"Id of the acting key, or local or system."`
 
 	// Revision is that of the key's latest change; it makes the ETag.
 	Revision keystore.Revision `json:"-"`
@@ -67,12 +72,12 @@ func (o *op) show(k *keystore.Key) (Key, error) {
 		return Key{}, err
 	}
 	v := Key{
-		ID: k.ID, Name: k.Name, Description: k.Description, ClientID: k.ClientID, Enabled: k.Enabled,
+		ID: k.ID, Name: k.Name, Description: k.Description, ClientID: k.ClientID, Enabled: k.Enabled, DisabledHere: k.DisabledHere,
 		State:  k.State(lock.Locked, o.now.Wall),
 		RoleID: k.RoleID, CustomerID: k.CustomerID, MicrotenantID: optional(k.MicrotenantID), Source: optional(k.Source),
 		ManagedBy: ManagedHere, Editable: k.Source == "", Deletable: k.Source == "",
 		ExpiresAt: optional(k.ExpiresAt), AllowedCIDRs: append([]netip.Prefix{}, k.AllowedCIDRs...), Labels: map[string]string{},
-		Lock: lock, Secrets: []Secret{}, LastUsedAt: optional(k.LastUsed),
+		Lock: lock, Secrets: []Secret{}, LastUsedAt: optional(k.LastUsed), LastUsedAddress: optional(k.LastUsedAddress), LastUsedRoute: optional(k.LastUsedRoute),
 		CreatedAt: k.Created, CreatedBy: k.CreatedBy, ModifiedAt: k.Modified, ModifiedBy: k.ModifiedBy, Revision: k.Revision,
 	}
 	if k.SessionValidity > 0 {

@@ -1,12 +1,12 @@
 package lifecycle
 
 import (
-	"context"
+	"cmp"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/keyreeve/keyreeve/keystore"
-	"github.com/keyreeve/keyreeve/policy"
 )
 
 // Bounds of a list.
@@ -44,11 +44,16 @@ type place struct {
 	size   int
 	offset int
 	after  *keystore.Cursor
-	err    error
+	// scope is what cursors of the list are bound to.
+	scope string
+	err   error
 }
 
+// limit is one record more than the page holds, to know whether there are more.
+func (p place) limit() int { return p.size + 1 }
+
 func (p Paging) place(bad *FieldErrors, o *op, scope string) place {
-	at := place{size: DefaultPageSize}
+	at := place{size: DefaultPageSize, scope: scope}
 	if p.Size.Has() {
 		at.size = p.Size.Value
 		if at.size < 1 || at.size > MaxPageSize {
@@ -81,71 +86,75 @@ func (p Paging) check(o *op, scope string, bad FieldErrors) (place, error) {
 	return at, at.err
 }
 
-// KeyFilter selects and orders keys; empty fields do not filter.
-type KeyFilter struct {
-	// Text is found in name, description or client ID, whatever the case.
-	Text string
-	// State is active, disabled, locked or expired.
-	State         string
-	RoleID        string
-	Source        string
-	CustomerID    string
-	MicrotenantID string
-	// Sort is fields of keystore.KeySortFields, separated by commas, each with a -
-	// before it for descending; "" is name.
-	Sort string
-	Paging
-}
-
-// ListKeys lists the keys that the actor may see. A filter for another tenant
-// than the actor's finds nothing.
-func (s *Service) ListKeys(ctx context.Context, a Actor, f KeyFilter) (Page[Key], error) {
-	var out Page[Key]
-	err := s.view(ctx, a, func(o *op) error {
-		if err := o.need(ResourceKeys, policy.Read); err != nil {
-			return err
-		}
-		var bad FieldErrors
-		q := f.query(&bad)
-		scope := o.scope(keyCursor, []string{f.Text, f.State, f.RoleID, f.Source, f.CustomerID, f.MicrotenantID, f.Sort})
-		at, err := f.Paging.check(o, scope, bad)
+// pageOf is the page at a place, of the records found there (at.limit of them at
+// most) and how many match in all.
+func pageOf[R, V any](o *op, at place, found []R, total int, cursor func(R) (keystore.Cursor, error), show func(R) (V, error)) (Page[V], error) {
+	page := Page[V]{Items: make([]V, 0, min(len(found), at.size)), Total: total}
+	more := len(found) > at.size
+	if more {
+		found = found[:at.size]
+	}
+	for _, r := range found {
+		v, err := show(r)
 		if err != nil {
-			return err
+			return Page[V]{}, err
 		}
-		out = Page[Key]{Items: []Key{}}
-		t, some := o.bound(tenant{customerID: q.CustomerID, microtenantID: q.MicrotenantID})
-		if !some {
-			return nil
+		page.Items = append(page.Items, v)
+	}
+	if more {
+		next, err := cursor(found[len(found)-1])
+		if err != nil {
+			return Page[V]{}, err
 		}
-		q.CustomerID, q.MicrotenantID, q.AllCustomers = t.customerID, t.microtenantID, t.all
-		q.After, q.Offset, q.Limit = at.after, at.offset, at.size+1
-		return o.fillKeys(&out, q, at.size, scope)
-	})
-	return out, err
+		page.NextCursor = optional(o.sealCursor(at.scope, next))
+	}
+	return page, nil
 }
 
-// query is the filter as the store takes it, not yet bounded to the actor.
-func (f KeyFilter) query(bad *FieldErrors) keystore.KeyQuery {
-	q := keystore.KeyQuery{Text: f.Text, State: f.State, RoleID: f.RoleID, Source: f.Source,
-		CustomerID: f.CustomerID, MicrotenantID: f.MicrotenantID}
-	if f.Sort != "" {
-		for _, field := range strings.Split(f.Sort, ",") {
-			name, desc := strings.CutPrefix(field, "-")
-			q.Sort = append(q.Sort, keystore.SortField{Field: name, Desc: desc})
+// sure is a cursor that cannot fail, as pageOf takes it.
+func sure[R any](cursor func(R) keystore.Cursor) func(R) (keystore.Cursor, error) {
+	return func(r R) (keystore.Cursor, error) { return cursor(r), nil }
+}
+
+// cut is what stands at a place (at.limit of them at most) in a list so short that
+// it is read whole. Sorts all by their cursors.
+func cut[R any](at place, all []R, desc bool, cursor func(R) keystore.Cursor) []R {
+	order := func(r R, c keystore.Cursor) int {
+		own := cursor(r)
+		d := cmp.Or(slices.Compare(own.Values, c.Values), strings.Compare(own.ID, c.ID))
+		if desc {
+			return -d
 		}
+		return d
 	}
-	if _, err := q.Order(); err != nil {
-		bad.Add("sort", FieldFormat, "%s; put a - before a field for descending", truncate(err.Error()))
+	slices.SortFunc(all, func(a, b R) int { return order(a, cursor(b)) })
+	start := min(at.offset, len(all))
+	if at.after != nil {
+		start, _ = slices.BinarySearchFunc(all, *at.after, func(r R, c keystore.Cursor) int {
+			if order(r, c) <= 0 {
+				return -1
+			}
+			return 1
+		})
 	}
-	switch f.State {
-	case "", keystore.StateActive, keystore.StateDisabled, keystore.StateLocked, keystore.StateExpired:
-	default:
-		bad.Add("state", FieldFormat, "must be active, disabled, locked or expired")
+	return all[start:min(start+at.limit(), len(all))]
+}
+
+// sortOf reads a sort parameter of one field with a - before it for descending;
+// the first of the fields is the default.
+func sortOf(bad *FieldErrors, sort string, fields ...string) keystore.SortField {
+	field, desc := strings.CutPrefix(cmp.Or(sort, fields[0]), "-")
+	if !slices.Contains(fields, field) {
+		bad.Add("sort", FieldFormat, "must be %s, with a - before it for descending", strings.Join(fields, " or "))
 	}
-	if !utf8.ValidString(f.Text) || utf8.RuneCountInString(f.Text) > maxText {
+	return keystore.SortField{Field: field, Desc: desc}
+}
+
+// checkText bounds a search text.
+func checkText(bad *FieldErrors, text string) {
+	if !utf8.ValidString(text) || utf8.RuneCountInString(text) > maxText {
 		bad.Add("q", FieldRange, "must be at most %d characters of UTF-8", maxText)
 	}
-	return q
 }
 
 // tenant is the part of the tenants that a list is about.
@@ -173,33 +182,4 @@ func (o *op) bound(asked tenant) (tenant, bool) {
 		asked.microtenantID = own
 	}
 	return asked, true
-}
-
-// fillKeys reads one key more than a page holds, to know whether there are more.
-func (o *op) fillKeys(page *Page[Key], q keystore.KeyQuery, size int, scope string) error {
-	keys, total, err := o.r.Keys(o.ctx, q)
-	if err != nil {
-		return err
-	}
-	page.Total = total
-	more := len(keys) > size
-	if more {
-		keys = keys[:size]
-	}
-	for _, k := range keys {
-		v, err := o.show(k)
-		if err != nil {
-			return err
-		}
-		page.Items = append(page.Items, v)
-	}
-	if !more {
-		return nil
-	}
-	next, err := q.Cursor(keys[len(keys)-1])
-	if err != nil {
-		return err
-	}
-	page.NextCursor = optional(o.sealCursor(scope, next))
-	return nil
 }

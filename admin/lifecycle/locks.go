@@ -45,19 +45,13 @@ func (s *Service) ListLocks(ctx context.Context, a Actor, f LockFilter) (Page[Lo
 			return nil
 		}
 		locks, total, err := o.r.Locks(ctx, keystore.LockQuery{CustomerID: t.customerID, MicrotenantID: t.microtenantID, AllCustomers: t.all,
-			After: at.after, Offset: at.offset, Limit: at.size + 1})
+			After: at.after, Offset: at.offset, Limit: at.limit()})
 		if err != nil {
 			return err
 		}
-		out.Total = total
-		if len(locks) > at.size {
-			locks = locks[:at.size]
-			out.NextCursor = optional(o.sealCursor(scope, locks[at.size-1].Cursor()))
-		}
-		for i := range locks {
-			out.Items = append(out.Items, o.showLock(&locks[i]))
-		}
-		return nil
+		out, err = pageOf(o, at, locks, total, sure(func(l keystore.Lock) keystore.Cursor { return l.Cursor() }),
+			func(l keystore.Lock) (LockedKey, error) { return o.showLock(&l), nil })
+		return err
 	})
 	return out, err
 }
@@ -87,19 +81,21 @@ func (s *Service) GetLock(ctx context.Context, a Actor, keyID string) (Lock, err
 // Unlock clears every count and lock of a key, one of an external source too.
 // Unlocking one that is not locked is no error. It gives the key nothing it did
 // not have before, so the subset rule does not apply.
-func (s *Service) Unlock(ctx context.Context, a Actor, keyID string) (Commit, error) {
-	return s.update(ctx, a, func(o *op) error {
-		k, err := o.key(keyID, ResourceLocks, policy.Delete)
-		if err != nil {
-			return err
-		}
-		before, err := o.lock(k.ID)
-		if err != nil {
-			return err
-		}
-		if err := o.tx.Unlock(ctx, k.ID); err != nil {
-			return refusal(err, "key")
-		}
-		return o.audit("key.unlock", keyTarget(k), before, Lock{})
-	})
+func (s *Service) Unlock(ctx context.Context, a Actor, keyID string, cond Condition) (Commit, error) {
+	return s.update(ctx, a, func(o *op) error { return o.unlock(keyID, cond) })
+}
+
+func (o *op) unlock(keyID string, cond Condition) error {
+	k, err := o.keyAt(keyID, ResourceLocks, policy.Delete, cond)
+	if err != nil {
+		return err
+	}
+	before, err := o.lock(k.ID)
+	if err != nil {
+		return err
+	}
+	if err := o.tx.Unlock(o.ctx, k.ID); err != nil {
+		return refusal(err, "key")
+	}
+	return o.audit("key.unlock", keyTarget(k), before, Lock{})
 }

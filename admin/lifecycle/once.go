@@ -2,15 +2,22 @@ package lifecycle
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
+	"github.com/keyreeve/keyreeve/credential"
 	"github.com/keyreeve/keyreeve/keystore"
 )
 
 // MaxOnceKey is the longest name of a request, in bytes.
 const MaxOnceKey = 255
+
+// onceInfo names the key that fingerprints are kept under, one per master key.
+const onceInfo = "keyreeve idempotency v1"
 
 // Once is a caller's name for a request that makes something, so that a retry of
 // it makes nothing more: what HTTP calls an Idempotency-Key.
@@ -71,7 +78,7 @@ func replay(o *op, out made) (bool, error) {
 		return false, nil
 	case err != nil:
 		return false, err
-	case done.Fingerprint != once.Fingerprint:
+	case !o.sameRequest(done, once):
 		return false, &Error{Kind: Unprocessable, Code: CodeIdempotencyReused,
 			Detail: "this Idempotency-Key was used for another request; use a new one for each"}
 	}
@@ -80,6 +87,22 @@ func replay(o *op, out made) (bool, error) {
 	}
 	*out.at() = done.Revision
 	return true, nil
+}
+
+// sealOnce is a fingerprint as stored: keyed, since a request may hold the digest
+// of an imported secret, and whoever reads the store must not test guesses at it.
+func (o *op) sealOnce(masterKeyID string, fingerprint [32]byte) [32]byte {
+	key, _ := o.cfg.Keyring.Derive(masterKeyID, onceInfo)
+	h := hmac.New(sha256.New, key[:])
+	h.Write(fingerprint[:])
+	return [32]byte(h.Sum(nil))
+}
+
+// sameRequest tries every master key held: the current one may have changed since.
+func (o *op) sameRequest(done *keystore.Idempotency, once *Once) bool {
+	return slices.ContainsFunc(o.cfg.Keyring.IDs(), func(id string) bool {
+		return credential.Equal(done.Fingerprint, o.sealOnce(id, once.Fingerprint))
+	})
 }
 
 // remember keeps what was made for a retry. kept is the caller's own copy.
@@ -93,12 +116,13 @@ func remember(o *op, kept made) error {
 	if err != nil {
 		return err
 	}
-	err = o.tx.PutIdempotency(o.ctx, &keystore.Idempotency{Owner: o.actor.label(), Key: once.Key, Fingerprint: once.Fingerprint,
-		Result: result, Revision: *kept.at(), Created: o.stamp()})
-	if err != nil {
-		return fmt.Errorf("request %w", err)
+	err = o.tx.PutIdempotency(o.ctx, &keystore.Idempotency{Owner: o.actor.label(), Key: once.Key, Created: o.stamp(),
+		Fingerprint: o.sealOnce(o.cfg.Keyring.CurrentID(), once.Fingerprint),
+		Result:      result, Revision: *kept.at()})
+	if errors.Is(err, keystore.ErrConflict) { // another node was faster
+		return &Error{Kind: Conflict, Code: CodeIdempotencyInProgress, Detail: "a request with this Idempotency-Key is being done; try again in a moment"}
 	}
-	return nil
+	return err
 }
 
 func (k *Key) at() *keystore.Revision         { return &k.Revision }

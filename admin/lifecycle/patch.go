@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"maps"
+	"reflect"
 	"time"
 
 	"github.com/keyreeve/keyreeve/keystore"
@@ -30,7 +31,8 @@ func (o *op) patched(k *keystore.Key, p KeyPatch) (*keystore.Key, error) {
 	if p.Enabled.Has() {
 		next.Enabled = p.Enabled.Value
 	}
-	if k.Enabled && !next.Enabled {
+	patchDisabledHere(&bad, &next, p.DisabledHere)
+	if k.Active() && !next.Active() {
 		next.Generation++ // its sessions are over for good, also once it is enabled again
 	}
 	o.patchTimes(&bad, &next, p)
@@ -44,6 +46,22 @@ func (o *op) patched(k *keystore.Key, p KeyPatch) (*keystore.Key, error) {
 		return nil, err
 	}
 	return &next, o.admitPatched(k, &next)
+}
+
+func patchDisabledHere(bad *FieldErrors, next *keystore.Key, here Optional[bool]) {
+	refuseNull(bad, "disabled_here", here)
+	if here.Set && next.Source == "" {
+		bad.Add("disabled_here", FieldConflict, "is for keys of an external source; use enabled")
+	}
+	if here.Has() {
+		next.DisabledHere = here.Value
+	}
+}
+
+// beyondDisabledHere reports whether anything but DisabledHere is given.
+func (p KeyPatch) beyondDisabledHere() bool {
+	p.DisabledHere = Optional[bool]{}
+	return !reflect.ValueOf(p).IsZero()
 }
 
 func (o *op) patchTimes(bad *FieldErrors, next *keystore.Key, p KeyPatch) {

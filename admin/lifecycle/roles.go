@@ -1,7 +1,6 @@
 package lifecycle
 
 import (
-	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -40,6 +39,7 @@ type Role struct {
 	Description string             `json:"description"`
 	CustomerID  *string            `json:"customer_id" nullable:"true" doc:"null is a role for every customer."`
 	Permissions policy.Permissions `json:"permissions"`
+	KeyCount    *int               `json:"key_count" nullable:"true" doc:"How many of the keys that you may see have this role; null if you may see none at all."`
 	Predefined  bool               `json:"predefined" doc:"A predefined role cannot be changed."`
 	Editable    bool               `json:"editable"`
 	Deletable   bool               `json:"deletable"`
@@ -48,40 +48,78 @@ type Role struct {
 	Revision    keystore.Revision  `json:"-"`
 }
 
-func showRole(r *keystore.Role) Role {
+// showRole is the representation of r; keys counts those of each role, nil where
+// the actor may not know of any.
+func showRole(r *keystore.Role, keys map[string]int) Role {
 	v := Role{ID: r.ID, Name: r.Name, Description: r.Description, CustomerID: optional(r.CustomerID), Permissions: r.Permissions,
 		Predefined: r.Predefined, Editable: !r.Predefined, Deletable: !r.Predefined, Revision: r.Revision}
+	if v.Permissions == nil {
+		v.Permissions = policy.Permissions{} // an object, not null
+	}
+	if keys != nil {
+		count := keys[r.ID]
+		v.KeyCount = &count
+	}
 	if !r.Predefined {
 		v.CreatedAt, v.ModifiedAt = optional(r.Created), optional(r.Modified)
 	}
 	return v
 }
 
+// roleKeys counts the keys of each role that the actor may see; nil if it may not
+// look at keys. customerID "" is every customer that it sees.
+func (o *op) roleKeys(customerID string) (map[string]int, error) {
+	if o.need(ResourceKeys, policy.Read) != nil {
+		return nil, nil
+	}
+	t, some := o.bound(tenant{customerID: customerID})
+	if !some {
+		return map[string]int{}, nil
+	}
+	return o.r.KeysByRole(o.ctx, t.customerID, t.microtenantID)
+}
+
+// storedRole reads back a role as this transaction leaves it.
+func (o *op) storedRole(id string) (Role, error) {
+	r, err := o.r.Role(o.ctx, id)
+	if err != nil {
+		return Role{}, err
+	}
+	keys, err := o.roleKeys("")
+	return showRole(r, keys), err
+}
+
+func roleTarget(r *keystore.Role) target {
+	return target{kind: string(keystore.KindRole), id: r.ID, name: r.Name, customerID: r.CustomerID}
+}
+
+// roleRecord is what the audit trail keeps of a role.
+type roleRecord struct {
+	Name        string             `json:"name"`
+	Description string             `json:"description,omitempty"`
+	Permissions policy.Permissions `json:"permissions"`
+}
+
+func recordRole(r *keystore.Role) *roleRecord {
+	return &roleRecord{Name: r.Name, Description: r.Description, Permissions: r.Permissions}
+}
+
 // CreateRole makes a role of a customer, or one for every customer.
 func (s *Service) CreateRole(ctx context.Context, a Actor, in NewRole) (Role, Commit, error) {
-	var out Role
-	commit, err := s.update(ctx, a, func(o *op) error {
-		if err := o.need(ResourceRoles, policy.Create); err != nil {
-			return err
-		}
+	may := func(o *op) error { return o.need(ResourceRoles, policy.Create) }
+	return create(ctx, s, a, may, func(o *op) (Role, error) {
 		role, err := o.newRole(in)
 		if err != nil {
-			return err
+			return Role{}, err
 		}
 		if err := o.tx.PutRole(ctx, role); err != nil {
-			return refusal(err, "role")
+			return Role{}, refusal(err, "role")
 		}
-		stored, err := o.r.Role(ctx, role.ID)
-		if err != nil {
-			return err
+		if err := o.audit("role.create", roleTarget(role), nil, recordRole(role)); err != nil {
+			return Role{}, err
 		}
-		out = showRole(stored)
-		return o.audit("role.create", target{string(keystore.KindRole), role.ID, role.Name, role.CustomerID}, nil, out)
+		return o.storedRole(role.ID)
 	})
-	if err != nil {
-		return Role{}, Commit{}, err
-	}
-	return out, commit, nil
 }
 
 func (o *op) newRole(in NewRole) (*keystore.Role, error) {
@@ -96,16 +134,21 @@ func (o *op) newRole(in NewRole) (*keystore.Role, error) {
 	if role.CustomerID == "" && !in.CustomerID.Null {
 		bad.Add("customer_id", FieldRequired, "is required, the acting party belongs to no customer; null is a role for every customer")
 	}
-	for _, p := range keystore.PredefinedRoles() {
-		if strings.EqualFold(p.Name, role.Name) {
-			bad.Add("name", FieldReserved, "%q is the name of a predefined role", p.Name)
-		}
-	}
+	refusePredefinedName(&bad, role.Name)
 	cleanPermissions(&bad, role.Permissions)
 	if err := bad.Err(); err != nil {
 		return nil, err
 	}
 	return role, o.admitRole(role)
+}
+
+// refusePredefinedName keeps people from taking one role for another.
+func refusePredefinedName(bad *FieldErrors, name string) {
+	for _, p := range keystore.PredefinedRoles() {
+		if strings.EqualFold(p.Name, name) {
+			bad.Add("name", FieldReserved, "%q is the name of a predefined role", p.Name)
+		}
+	}
 }
 
 // admitRole holds a role against the actor: in its tenant, and granting nothing
@@ -141,14 +184,8 @@ func (s *Service) ListRoles(ctx context.Context, a Actor, f RoleFilter) (Page[Ro
 			return err
 		}
 		var bad FieldErrors
-		desc := false
-		switch f.Sort {
-		case "", "name":
-		case "-name":
-			desc = true
-		default:
-			bad.Add("sort", FieldFormat, "must be name or -name")
-		}
+		checkText(&bad, f.Text)
+		sort := sortOf(&bad, f.Sort, keystore.SortName)
 		scope := o.scope(roleCursor, []string{f.Text, f.CustomerID, f.Sort})
 		at, err := f.Paging.check(o, scope, bad)
 		if err != nil {
@@ -158,8 +195,14 @@ func (s *Service) ListRoles(ctx context.Context, a Actor, f RoleFilter) (Page[Ro
 		if err != nil {
 			return err
 		}
-		out = pageOfRoles(o, roles, desc, at, scope)
-		return nil
+		keys, err := o.roleKeys(f.CustomerID)
+		if err != nil {
+			return err
+		}
+		place := func(r *keystore.Role) keystore.Cursor { return keystore.Cursor{Values: []string{r.Name}, ID: r.ID} }
+		out, err = pageOf(o, at, cut(at, roles, sort.Desc, place), len(roles), sure(place),
+			func(r *keystore.Role) (Role, error) { return showRole(r, keys), nil })
+		return err
 	})
 	return out, err
 }
@@ -180,37 +223,6 @@ func (o *op) matchingRoles(f RoleFilter) ([]*keystore.Role, error) {
 	return slices.DeleteFunc(all, func(r *keystore.Role) bool {
 		return !strings.Contains(strings.ToLower(r.Name+"\n"+r.Description+"\n"+r.ID), text)
 	}), nil
-}
-
-// pageOfRoles cuts one page out of all roles: there are few.
-func pageOfRoles(o *op, roles []*keystore.Role, desc bool, at place, scope string) Page[Role] {
-	order := func(r *keystore.Role, c keystore.Cursor) int {
-		d := cmp.Or(strings.Compare(r.Name, c.Values[0]), strings.Compare(r.ID, c.ID))
-		if desc {
-			return -d
-		}
-		return d
-	}
-	slices.SortFunc(roles, func(a, b *keystore.Role) int { return order(a, keystore.Cursor{Values: []string{b.Name}, ID: b.ID}) })
-	page := Page[Role]{Items: []Role{}, Total: len(roles)}
-	start := min(at.offset, len(roles))
-	if at.after != nil {
-		start, _ = slices.BinarySearchFunc(roles, *at.after, func(r *keystore.Role, c keystore.Cursor) int {
-			if order(r, c) <= 0 {
-				return -1
-			}
-			return 1
-		})
-	}
-	end := min(start+at.size, len(roles))
-	for _, r := range roles[start:end] {
-		page.Items = append(page.Items, showRole(r))
-	}
-	if end < len(roles) && end > start {
-		last := roles[end-1]
-		page.NextCursor = optional(o.sealCursor(scope, keystore.Cursor{Values: []string{last.Name}, ID: last.ID}))
-	}
-	return page
 }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -33,8 +33,15 @@ type Config struct {
 	// Propagation waits, within its own bound, for a committed revision to reach
 	// the registered nodes. nil is a single node, which has it at once.
 	Propagation func(ctx context.Context, r keystore.Revision) Propagation
+	// FlushUses stores the uses of keys that this node has not stored yet, so that a
+	// secret in use is seen to be. nil is none to store.
+	FlushUses func(context.Context) error
+	// Nodes lists the nodes that decide on requests. nil is none.
+	Nodes func(context.Context) ([]Node, error)
 	// Notify is told what was done once it is committed. nil is nobody.
 	Notify func(context.Context, Event)
+	// Gatekeeper answers for the gates that run. nil is a configuration without any.
+	Gatekeeper Gatekeeper
 }
 
 // Propagation is how far a write has got: nodes that have applied it or can no
@@ -105,16 +112,12 @@ func (s *Service) update(ctx context.Context, a Actor, fn func(*op) error) (Comm
 			return err
 		})
 	})
-	unseen := errors.Is(err, keystore.ErrUnseen)
-	if err != nil && !unseen {
+	// ErrUnseen is stored: to say that it failed would invite a second try. This node
+	// refuses every decision until it has seen the write, so it counts as having it.
+	if err != nil && !errors.Is(err, keystore.ErrUnseen) {
 		return Commit{}, err
 	}
 	s.notify(ctx, done, revision)
-	if unseen {
-		// Stored: to say that it failed would invite a second try. This node refuses
-		// every decision until it has seen it.
-		return Commit{Revision: revision, Propagation: Propagation{Pending: 1}}, nil
-	}
 	return Commit{Revision: revision, Propagation: s.cfg.Propagation(ctx, revision)}, nil
 }
 
@@ -122,6 +125,9 @@ func (s *Service) run(ctx context.Context, a Actor, r keystore.Reader, tx keysto
 	o := &op{Service: s, ctx: ctx, r: r, tx: tx, now: r.Now()}
 	var err error
 	if o.actor, err = a.current(o); err != nil {
+		return err
+	}
+	if err := o.withinReach(); err != nil {
 		return err
 	}
 	return fn(o)

@@ -23,7 +23,7 @@ type Session struct {
 	IssuedAt      time.Time  `json:"issued_at"`
 	ExpiresAt     time.Time  `json:"expires_at"`
 	EndedAt       *time.Time `json:"ended_at" nullable:"true" doc:"When it ended early, where that is known."`
-	EndReason     *string    `json:"end_reason" nullable:"true" doc:"Such as signout, admin, max_per_key, sessions_ended (all of the key at once) or secret_ended."`
+	EndReason     *string    `json:"end_reason" nullable:"true" doc:"Such as signout, admin, max_per_key, sessions_ended (all of the key or its tenant at once) or secret_ended."`
 }
 
 // Reasons of an end.
@@ -89,36 +89,49 @@ func (o *op) sessions(f SessionFilter) (Page[Session], error) {
 		return out, nil
 	}
 	found, total, err := o.r.ListSessions(o.ctx, keystore.SessionQuery{CustomerID: t.customerID, MicrotenantID: t.microtenantID,
-		AllCustomers: t.all, KeyID: f.KeyID, State: f.State, After: at.after, Offset: at.offset, Limit: at.size + 1})
+		AllCustomers: t.all, KeyID: f.KeyID, State: f.State, After: at.after, Offset: at.offset, Limit: at.limit()})
 	if err != nil {
 		return out, err
 	}
-	out.Total = total
-	if len(found) > at.size {
-		found = found[:at.size]
-		out.NextCursor = optional(o.sealCursor(scope, found[at.size-1].Cursor()))
-	}
-	keys := map[string]*keystore.Key{} // a page often has many of one key
-	for _, one := range found {
-		k := keys[one.KeyID]
-		if k == nil {
-			if k, err = o.r.Key(o.ctx, one.KeyID); err != nil {
-				return out, err
+	owners := map[string]*sessionOwner{} // a page often has many of one key
+	show := func(one *keystore.Session) (Session, error) {
+		owner := owners[one.KeyID]
+		if owner == nil {
+			if owner, err = o.sessionOwner(one.KeyID); err != nil {
+				return Session{}, err
 			}
-			keys[k.ID] = k
+			owners[one.KeyID] = owner
 		}
-		out.Items = append(out.Items, o.showSession(one, k))
+		return o.showSession(one, owner), nil
 	}
-	return out, nil
+	return pageOf(o, at, found, total, sure((*keystore.Session).Cursor), show)
+}
+
+// sessionOwner is a key and the generation that its sessions must be of.
+type sessionOwner struct {
+	*keystore.Key
+	generation int64
+}
+
+func (o *op) sessionOwner(keyID string) (*sessionOwner, error) {
+	k, err := o.r.Key(o.ctx, keyID)
+	if err != nil {
+		return nil, err
+	}
+	c, m, err := o.tenantOf(k)
+	if err != nil {
+		return nil, err
+	}
+	return &sessionOwner{k, keystore.SessionGeneration(k, c, m)}, nil
 }
 
 // GetSession shows one session.
 func (s *Service) GetSession(ctx context.Context, a Actor, id string) (Session, error) {
 	var out Session
 	err := s.view(ctx, a, func(o *op) error {
-		one, k, err := o.session(id, policy.Read)
+		one, owner, err := o.session(id, policy.Read)
 		if err == nil {
-			out = o.showSession(one, k)
+			out = o.showSession(one, owner)
 		}
 		return err
 	})
@@ -126,7 +139,7 @@ func (s *Service) GetSession(ctx context.Context, a Actor, id string) (Session, 
 }
 
 // session is a stored session and its key, which the actor may do action on.
-func (o *op) session(id string, action policy.Mask) (*keystore.Session, *keystore.Key, error) {
+func (o *op) session(id string, action policy.Mask) (*keystore.Session, *sessionOwner, error) {
 	if err := o.need(ResourceSessions, action); err != nil {
 		return nil, nil, err
 	}
@@ -134,14 +147,14 @@ func (o *op) session(id string, action policy.Mask) (*keystore.Session, *keystor
 	if err != nil {
 		return nil, nil, refusal(err, "session")
 	}
-	k, err := o.r.Key(o.ctx, one.KeyID)
+	owner, err := o.sessionOwner(one.KeyID)
 	if err != nil {
 		return nil, nil, refusal(err, "session")
 	}
-	if !o.actor.sees(k.CustomerID, k.MicrotenantID) {
+	if !o.actor.sees(owner.CustomerID, owner.MicrotenantID) {
 		return nil, nil, notFound("session")
 	}
-	return one, k, nil
+	return one, owner, nil
 }
 
 // EndSession ends a session. One that is over already is left as it is. It gives
@@ -149,7 +162,7 @@ func (o *op) session(id string, action policy.Mask) (*keystore.Session, *keystor
 func (s *Service) EndSession(ctx context.Context, a Actor, id string) (Commit, error) {
 	return s.update(ctx, a, func(o *op) error {
 		one, k, err := o.session(id, policy.Delete)
-		if err != nil || one.State(k, o.now.Wall) != keystore.SessionActive {
+		if err != nil || one.State(k.Key, k.generation, o.now.Wall) != keystore.SessionActive {
 			return err
 		}
 		before := o.showSession(one, k)
@@ -157,26 +170,32 @@ func (s *Service) EndSession(ctx context.Context, a Actor, id string) (Commit, e
 		if err := o.tx.PutSession(ctx, one); err != nil {
 			return refusal(err, "session")
 		}
-		return o.audit("session.end", target{string(keystore.KindSession), one.ID, k.Name, k.CustomerID}, before, o.showSession(one, k))
+		return o.audit("session.end", sessionTarget(one, k.Key), before, o.showSession(one, k))
 	})
+}
+
+func sessionTarget(s *keystore.Session, k *keystore.Key) target {
+	return target{kind: string(keystore.KindSession), id: s.ID, name: k.Name, customerID: k.CustomerID, microtenantID: k.MicrotenantID}
 }
 
 // EndKeySessions ends every session of a key, of one of an external source too,
 // in one write however many there are: a session of an earlier generation than
 // the key's is over. The key's settings stay as they are.
 func (s *Service) EndKeySessions(ctx context.Context, a Actor, keyID string) (Commit, error) {
-	return s.update(ctx, a, func(o *op) error {
-		k, err := o.key(keyID, ResourceSessions, policy.Delete)
-		if err != nil {
-			return err
-		}
-		before := k.Generation
-		k.Generation++
-		if err := o.tx.PutKey(ctx, k); err != nil {
-			return refusal(err, "key")
-		}
-		return o.audit("session.end", keyTarget(k), generationRecord{before}, generationRecord{k.Generation})
-	})
+	return s.update(ctx, a, func(o *op) error { return o.endKeySessions(keyID) })
+}
+
+func (o *op) endKeySessions(keyID string) error {
+	k, err := o.key(keyID, ResourceSessions, policy.Delete)
+	if err != nil {
+		return err
+	}
+	before := k.Generation
+	k.Generation++
+	if err := o.tx.PutKey(o.ctx, k); err != nil {
+		return refusal(err, "key")
+	}
+	return o.audit("session.end", keyTarget(k), generationRecord{before}, generationRecord{k.Generation})
 }
 
 // generationRecord is what the audit trail keeps of the end of all sessions.
@@ -184,17 +203,17 @@ type generationRecord struct {
 	Generation int64 `json:"session_generation"`
 }
 
-func (o *op) showSession(s *keystore.Session, k *keystore.Key) Session {
+func (o *op) showSession(s *keystore.Session, k *sessionOwner) Session {
 	v := Session{
 		ID: s.ID, KeyID: k.ID, KeyName: k.Name, ClientID: k.ClientID, CustomerID: k.CustomerID, MicrotenantID: optional(k.MicrotenantID),
-		SecretID: s.SecretID, Address: s.Address, State: s.State(k, o.now.Wall), IssuedAt: s.Issued, ExpiresAt: s.Expires,
+		SecretID: s.SecretID, Address: s.Address, State: s.State(k.Key, k.generation, o.now.Wall), IssuedAt: s.Issued, ExpiresAt: s.Expires,
 		EndedAt: optional(s.Ended), EndReason: optional(s.EndReason),
 	}
 	if v.State != keystore.SessionEnded || v.EndedAt != nil {
 		return v
 	}
-	// Ended by what became of its key. Only the secret's end has a time.
-	if generation, _ := keystore.SessionOrigin(s.ID); generation != k.Generation {
+	// Ended by what became of its key or tenant. Only the secret's end has a time.
+	if generation, _ := keystore.SessionOrigin(s.ID); generation != k.generation {
 		v.EndReason = optional(endedWithKey)
 		return v
 	}

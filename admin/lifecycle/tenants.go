@@ -55,34 +55,63 @@ type Microtenant struct {
 	Revision   keystore.Revision `json:"-"`
 }
 
+func showCustomer(c *keystore.Customer) Customer {
+	return Customer{ID: c.ID, Name: c.Name, Enabled: c.Enabled, CreatedAt: c.Created, ModifiedAt: c.Modified, Revision: c.Revision}
+}
+
+func showMicrotenant(m *keystore.Microtenant) Microtenant {
+	return Microtenant{ID: m.ID, CustomerID: m.CustomerID, Name: m.Name, Enabled: m.Enabled,
+		CreatedAt: m.Created, ModifiedAt: m.Modified, Revision: m.Revision}
+}
+
+// tenantRecord is what the audit trail keeps of a customer or microtenant.
+type tenantRecord struct {
+	Name    string `json:"name"`
+	Enabled bool   `json:"enabled"`
+}
+
+func recordCustomer(c *keystore.Customer) *tenantRecord { return &tenantRecord{c.Name, c.Enabled} }
+
+func recordMicrotenant(m *keystore.Microtenant) *tenantRecord {
+	return &tenantRecord{m.Name, m.Enabled}
+}
+
+func customerTarget(c *keystore.Customer) target {
+	return target{kind: string(keystore.KindCustomer), id: c.ID, name: c.Name, customerID: c.ID}
+}
+
+func microtenantTarget(m *keystore.Microtenant) target {
+	return target{kind: string(keystore.KindMicrotenant), id: m.ID, name: m.Name, customerID: m.CustomerID, microtenantID: m.ID}
+}
+
 // CreateCustomer makes a customer; only an actor for all customers may.
 func (s *Service) CreateCustomer(ctx context.Context, a Actor, in NewCustomer) (Customer, Commit, error) {
-	var out Customer
-	commit, err := s.update(ctx, a, func(o *op) error {
-		if err := o.need(ResourceTenants, policy.Create); err != nil {
-			return err
-		}
-		if !o.actor.AllCustomers {
-			return exceeds("id", "only an Operator may make a customer")
-		}
+	may := func(o *op) error { return o.ruleCustomers(policy.Create) }
+	return create(ctx, s, a, may, func(o *op) (Customer, error) {
 		var bad FieldErrors
 		now := o.stamp()
 		c := &keystore.Customer{ID: newOrOwnID(&bad, in.ID, "cus"), Name: cleanName(&bad, in.Name),
 			Enabled: !in.Enabled.Has() || in.Enabled.Value, Created: now, Modified: now}
 		if err := bad.Err(); err != nil {
-			return err
+			return Customer{}, err
 		}
 		_, err := o.r.Customer(ctx, c.ID)
 		if err := unusedID("customer", err); err != nil {
-			return err
+			return Customer{}, err
 		}
-		out, err = o.addCustomer(c)
-		return err
+		return o.addCustomer(c)
 	})
-	if err != nil {
-		return Customer{}, Commit{}, err
+}
+
+// ruleCustomers refuses an actor that may not make and change customers.
+func (o *op) ruleCustomers(action policy.Mask) error {
+	if err := o.need(ResourceTenants, action); err != nil {
+		return err
 	}
-	return out, commit, nil
+	if !o.actor.AllCustomers {
+		return exceeds("id", "only an Operator may make, change or delete a customer")
+	}
+	return nil
 }
 
 // addCustomer stores a valid customer.
@@ -90,13 +119,14 @@ func (o *op) addCustomer(c *keystore.Customer) (Customer, error) {
 	if err := o.tx.PutCustomer(o.ctx, c); err != nil {
 		return Customer{}, refusal(err, "customer")
 	}
+	if err := o.audit("customer.create", customerTarget(c), nil, recordCustomer(c)); err != nil {
+		return Customer{}, err
+	}
 	stored, err := o.r.Customer(o.ctx, c.ID)
 	if err != nil {
 		return Customer{}, err
 	}
-	out := Customer{ID: stored.ID, Name: stored.Name, Enabled: stored.Enabled,
-		CreatedAt: stored.Created, ModifiedAt: stored.Modified, Revision: stored.Revision}
-	return out, o.audit("customer.create", target{string(keystore.KindCustomer), c.ID, c.Name, c.ID}, nil, out)
+	return showCustomer(stored), nil
 }
 
 // onlyCustomer is the customer that is meant where an actor of all customers
@@ -123,48 +153,48 @@ func (o *op) onlyCustomer() (string, error) {
 
 // CreateMicrotenant makes a microtenant of a customer.
 func (s *Service) CreateMicrotenant(ctx context.Context, a Actor, in NewMicrotenant) (Microtenant, Commit, error) {
-	var out Microtenant
-	commit, err := s.update(ctx, a, func(o *op) error {
-		if err := o.need(ResourceTenants, policy.Create); err != nil {
-			return err
-		}
-		var bad FieldErrors
-		now := o.stamp()
-		// Requests name the Default microtenant and all of them so: no microtenant can.
-		m := &keystore.Microtenant{ID: newOrOwnID(&bad, in.ID, "mt", policy.DefaultMicrotenant, policy.AllMicrotenants), CustomerID: in.CustomerID,
-			Name: cleanName(&bad, in.Name), Enabled: !in.Enabled.Has() || in.Enabled.Value, Created: now, Modified: now}
-		if m.CustomerID == "" {
-			m.CustomerID = o.actor.CustomerID
-		}
-		if m.CustomerID == "" {
-			bad.Add("customer_id", FieldRequired, "is required, the acting party belongs to no customer")
-		}
-		if err := bad.Err(); err != nil {
-			return err
-		}
-		// Held at customer level: an actor inside a microtenant makes no siblings.
-		if err := o.withinTenant(m.CustomerID, ""); err != nil {
-			return err
-		}
-		_, err := o.r.Microtenant(ctx, m.CustomerID, m.ID)
-		if err := unusedID("microtenant", err); err != nil {
-			return err
+	may := func(o *op) error { return o.need(ResourceTenants, policy.Create) }
+	return create(ctx, s, a, may, func(o *op) (Microtenant, error) {
+		m, err := o.newMicrotenant(in)
+		if err != nil {
+			return Microtenant{}, err
 		}
 		if err := o.tx.PutMicrotenant(ctx, m); err != nil {
-			return refusal(err, "microtenant")
+			return Microtenant{}, refusal(err, "microtenant")
+		}
+		if err := o.audit("microtenant.create", microtenantTarget(m), nil, recordMicrotenant(m)); err != nil {
+			return Microtenant{}, err
 		}
 		stored, err := o.r.Microtenant(ctx, m.CustomerID, m.ID)
 		if err != nil {
-			return err
+			return Microtenant{}, err
 		}
-		out = Microtenant{ID: stored.ID, CustomerID: stored.CustomerID, Name: stored.Name, Enabled: stored.Enabled,
-			CreatedAt: stored.Created, ModifiedAt: stored.Modified, Revision: stored.Revision}
-		return o.audit("microtenant.create", target{string(keystore.KindMicrotenant), m.ID, m.Name, m.CustomerID}, nil, out)
+		return showMicrotenant(stored), nil
 	})
-	if err != nil {
-		return Microtenant{}, Commit{}, err
+}
+
+// newMicrotenant validates in and holds it against the actor's rights and what is stored.
+func (o *op) newMicrotenant(in NewMicrotenant) (*keystore.Microtenant, error) {
+	var bad FieldErrors
+	now := o.stamp()
+	// Requests name the Default microtenant and all of them so: no microtenant can.
+	m := &keystore.Microtenant{ID: newOrOwnID(&bad, in.ID, "mt", policy.DefaultMicrotenant, policy.AllMicrotenants), CustomerID: in.CustomerID,
+		Name: cleanName(&bad, in.Name), Enabled: !in.Enabled.Has() || in.Enabled.Value, Created: now, Modified: now}
+	if m.CustomerID == "" {
+		m.CustomerID = o.actor.CustomerID
 	}
-	return out, commit, nil
+	if m.CustomerID == "" {
+		bad.Add("customer_id", FieldRequired, "is required, the acting party belongs to no customer")
+	}
+	if err := bad.Err(); err != nil {
+		return nil, err
+	}
+	// Held at customer level: an actor inside a microtenant makes no siblings.
+	if err := o.withinTenant(m.CustomerID, ""); err != nil {
+		return nil, err
+	}
+	_, err := o.r.Microtenant(o.ctx, m.CustomerID, m.ID)
+	return m, unusedID("microtenant", err)
 }
 
 func newOrOwnID(bad *FieldErrors, id, prefix string, reserved ...string) string {

@@ -61,7 +61,7 @@ func TestRolesNameResourcesThatCanExist(t *testing.T) {
 		}
 	}
 	_, _, err := h.CreateRole(h.ctx, local, NewRole{Name: "zero", CustomerID: Some("acme"), Permissions: policy.Permissions{"a": 0}})
-	requireInvalid(t, err, "permissions", FieldFormat)
+	requireInvalid(t, err, "permissions.a", FieldFormat)
 	for _, name := range []string{"Operator", "api full access", "API READ ONLY"} {
 		_, _, err := h.CreateRole(h.ctx, local, NewRole{Name: name, CustomerID: Some("acme")})
 		requireInvalid(t, err, "name", FieldReserved)

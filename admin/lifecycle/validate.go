@@ -210,7 +210,7 @@ func cleanPermissions(bad *FieldErrors, r rolePermissions) {
 				truncate(name), ownResourcesAll, strings.Join(ownResources, ", "))
 		}
 		if r[name] == 0 {
-			bad.Add("permissions", FieldFormat, "grants nothing on %q, leave the entry out", truncate(name))
+			bad.Add("permissions."+truncate(name), FieldFormat, "grants nothing, leave the entry out")
 		}
 	}
 }

@@ -21,6 +21,15 @@ func millis(t time.Time) int64 {
 	return t.UnixMilli()
 }
 
+// millisUp is t rounded up: what is stored lies before t just if it lies before that.
+func millisUp(t time.Time) int64 {
+	ms := t.UnixMilli()
+	if t.After(time.UnixMilli(ms)) {
+		ms++
+	}
+	return ms
+}
+
 func fromMillis(ms int64) time.Time {
 	if ms == 0 {
 		return time.Time{}

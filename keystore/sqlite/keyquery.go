@@ -5,116 +5,60 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
-	"strings"
 
 	"github.com/keyreeve/keyreeve/keystore"
 )
 
 // sortColumns are the columns that keys are listed by.
-var sortColumns = map[string]string{
-	"":                    "k.name",
-	keystore.SortName:     "k.name",
-	keystore.SortClientID: "k.client_id",
-	keystore.SortCreated:  "k.created",
-	keystore.SortModified: "k.modified",
-}
-
-// conditions collects what a query asks for; values are bound, never part of the text.
-type conditions struct {
-	terms []string
-	args  []any
-}
-
-func (c *conditions) add(term string, args ...any) {
-	c.terms = append(c.terms, term)
-	c.args = append(c.args, args...)
-}
-
-func (c *conditions) where() string {
-	if len(c.terms) == 0 {
-		return ""
-	}
-	return " WHERE " + strings.Join(c.terms, " AND ")
+var sortColumns = map[string]orderColumn{
+	keystore.SortName:        {column: "k.name"},
+	keystore.SortClientID:    {column: "k.client_id"},
+	keystore.SortCreated:     {column: "k.created", number: true},
+	keystore.SortModified:    {column: "k.modified", number: true},
+	keystore.SortLastUsed:    {column: "k.last_used", number: true},
+	keystore.SortExpires:     {column: "k.expires_at", number: true},
+	keystore.SortEnabled:     {column: "k.active", number: true},
+	keystore.SortValidity:    {column: "k.session_validity_ns", number: true},
+	keystore.SortRole:        {column: "k.role_id"},
+	keystore.SortSource:      {column: "k.source"},
+	keystore.SortMicrotenant: {column: "k.microtenant_id"},
 }
 
 // Keys lists one page of the matching keys and counts them all.
 func (r *reader) Keys(ctx context.Context, q keystore.KeyQuery) ([]*keystore.Key, int, error) {
-	column, ok := sortColumns[q.Sort]
-	if !ok {
-		_, err := q.Cursor(&keystore.Key{})
+	order, err := keyOrder(q)
+	if err != nil {
 		return nil, 0, err
 	}
 	match, err := r.keyConditions(ctx, q)
 	if err != nil {
 		return nil, 0, err
 	}
-	if err := r.usable(); err != nil {
-		return nil, 0, err
-	}
-	var total int
-	rows, err := r.conn.c.QueryContext(ctx, "SELECT count(*) FROM keys k"+match.where(), match.args...)
-	if err != nil {
-		return nil, 0, r.failed(ctx, err)
-	}
-	if _, err := drain(ctx, r, rows, func(scan scanner) (struct{}, error) { return struct{}{}, scan(&total) }); err != nil {
-		return nil, 0, err
-	}
-	if q.Limit <= 0 || total == 0 {
-		return nil, total, nil
-	}
-	keys, err := r.keyPage(ctx, q, column, match)
+	keys, total, err := page(ctx, r, listing{columns: keyColumns, from: "keys k", match: match, order: order},
+		place{after: q.After, offset: q.Offset, limit: q.Limit}, scanKey)
 	if err != nil {
 		return nil, 0, err
 	}
-	return keys, total, nil
+	return keys, total, r.addSecrets(ctx, keys)
 }
 
-// keyPage reads the keys behind q.After, or past q.Offset. The text of the
-// statement varies with the query, so it is not kept prepared.
-func (r *reader) keyPage(ctx context.Context, q keystore.KeyQuery, column string, match conditions) ([]*keystore.Key, error) {
-	direction, beyond := "", ">"
-	if q.Desc {
-		direction, beyond = " DESC", "<"
-	}
-	offset := max(0, q.Offset)
-	if q.After != nil {
-		value, err := cursorValue(column, q.After.Value)
-		if err != nil {
-			return nil, err
-		}
-		match.add("("+column+", k.id) "+beyond+" (?, ?)", value, q.After.ID)
-		offset = 0
-	}
-	text := "SELECT " + keyColumns + " FROM keys k" + match.where() +
-		" ORDER BY " + column + direction + ", k.id" + direction + " LIMIT ? OFFSET ?"
-	rows, err := r.conn.c.QueryContext(ctx, text, append(match.args, q.Limit, offset)...)
-	if err != nil {
-		return nil, r.failed(ctx, err)
-	}
-	keys, err := drain(ctx, r, rows, func(scan scanner) (*keystore.Key, error) {
-		var k keyRow
-		if err := scan(k.into()...); err != nil {
-			return nil, err
-		}
-		return k.read()
-	})
+// keyOrder is the order of a query. The id goes the way of the field before it,
+// so that one index serves both.
+func keyOrder(q keystore.KeyQuery) ([]orderColumn, error) {
+	fields, err := q.Order()
 	if err != nil {
 		return nil, err
 	}
-	return keys, r.addSecrets(ctx, keys)
-}
-
-// cursorValue is a cursor's value in the type of its column.
-func cursorValue(column, value string) (any, error) {
-	if column != "k.created" && column != "k.modified" {
-		return value, nil
+	var order []orderColumn
+	for _, f := range fields {
+		column, ok := sortColumns[f.Field]
+		if !ok {
+			return nil, fmt.Errorf("keys cannot be sorted by %s", f.Field)
+		}
+		column.desc = f.Desc
+		order = append(order, column)
 	}
-	ms, err := strconv.ParseInt(value, 10, 64)
-	if err != nil {
-		return nil, fmt.Errorf("cursor of a list sorted by time: expected Unix milliseconds, got %q", value)
-	}
-	return ms, nil
+	return append(order, orderColumn{column: "k.id", desc: fields[len(fields)-1].Desc}), nil
 }
 
 func (r *reader) keyConditions(ctx context.Context, q keystore.KeyQuery) (conditions, error) {
@@ -122,41 +66,90 @@ func (r *reader) keyConditions(ctx context.Context, q keystore.KeyQuery) (condit
 	if q.CustomerID == "" && !q.AllCustomers {
 		return c, errors.New("a key query must name its customer or ask for all")
 	}
-	for _, f := range []struct{ column, value string }{
-		{"customer_id", q.CustomerID}, {"microtenant_id", q.MicrotenantID}, {"role_id", q.RoleID}, {"source", q.Source}, {"name", q.Name},
-	} {
-		if f.value != "" {
-			c.add("k."+f.column+" = ?", f.value)
-		}
+	c.equal("k.customer_id", q.CustomerID)
+	c.equal("k.microtenant_id", q.MicrotenantID)
+	if q.CustomerLevel {
+		c.add("k.microtenant_id = ''")
 	}
+	c.equal("k.role_id", q.RoleID)
+	c.equal("k.source", q.Source)
+	if q.OwnOnly {
+		c.add("k.source = ''")
+	}
+	c.equal("k.name", q.Name)
+	c.equal("k.id", q.ID)
+	c.equal("k.client_id", q.ClientID)
 	if q.Text != "" {
 		// Not LIKE: that would read % and _ as wildcards and fold ASCII only.
 		c.add("instr(k.search, ?) > 0", fold(q.Text))
 	}
-	if q.State == "" {
-		return c, nil
+	for _, l := range q.Labels {
+		// No path into the object: a label's name may hold what means something there.
+		const label = "EXISTS (SELECT 1 FROM json_each(nullif(k.labels, '')) l WHERE l.key = ?"
+		if l.Value == nil {
+			c.add(label+")", l.Name)
+		} else {
+			c.add(label+" AND l.value = ?)", l.Name, *l.Value)
+		}
 	}
+	c.keyTimes(q)
+	return c, r.keyState(ctx, q, &c)
+}
+
+// keyTimes asks for what a query says of times.
+func (c *conditions) keyTimes(q keystore.KeyQuery) {
+	if !q.CreatedAfter.IsZero() {
+		c.add("k.created > ?", millis(q.CreatedAfter))
+	}
+	if !q.CreatedBefore.IsZero() {
+		c.add("k.created < ?", millisUp(q.CreatedBefore))
+	}
+	if !q.ExpiresBefore.IsZero() {
+		c.add("k.expires_at > 0 AND k.expires_at < ?", millisUp(q.ExpiresBefore))
+	}
+	if q.NeverUsed != nil {
+		if *q.NeverUsed {
+			c.add("k.last_used = 0")
+		} else {
+			c.add("k.last_used > 0")
+		}
+	}
+}
+
+// keyState asks for the state of a key and for its lock: Key.State in SQL.
+func (r *reader) keyState(ctx context.Context, q keystore.KeyQuery, c *conditions) error {
 	now := millis(r.now.Wall)
 	const unexpired = "(k.expires_at = 0 OR k.expires_at > ?)"
+	locked := q.Locked
 	switch q.State {
+	case "":
 	case keystore.StateDisabled:
-		c.add("k.enabled = 0")
+		c.add("k.active = 0")
 	case keystore.StateExpired:
-		c.add("k.enabled = 1 AND NOT "+unexpired, now)
+		c.add("k.active = 1 AND NOT "+unexpired, now)
 	case keystore.StateLocked, keystore.StateActive:
-		locked, err := r.lockedKeys(ctx)
-		if err != nil {
-			return c, err
+		c.add("k.active = 1 AND "+unexpired, now)
+		want := q.State == keystore.StateLocked
+		if locked != nil && *locked != want {
+			c.add("0") // a lock is what tells the two apart
 		}
-		not := ""
-		if q.State == keystore.StateActive {
-			not = "NOT "
-		}
-		c.add("k.enabled = 1 AND "+unexpired+" AND k.id "+not+"IN (SELECT value FROM json_each(?))", now, locked)
+		locked = &want
 	default:
-		return c, fmt.Errorf("unknown key state %q, expected active, disabled, locked or expired", q.State)
+		return fmt.Errorf("unknown key state %q, expected active, disabled, locked or expired", q.State)
 	}
-	return c, nil
+	if locked == nil {
+		return nil
+	}
+	ids, err := r.lockedKeys(ctx)
+	if err != nil {
+		return err
+	}
+	not := "NOT "
+	if *locked {
+		not = ""
+	}
+	c.add("k.id "+not+"IN (SELECT value FROM json_each(?))", ids)
+	return nil
 }
 
 // lockedKeys is a JSON list of the keys whose whole client is locked now. How

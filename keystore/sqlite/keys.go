@@ -13,13 +13,15 @@ import (
 
 const (
 	keyColumns = `k.id, k.client_id, k.name, k.description, k.customer_id, k.microtenant_id, k.role_id, k.enabled,
-		k.session_validity_ns, k.expires_at, k.allowed_cidrs, k.labels, k.source, k.generation, k.last_used,
-		k.created, k.created_by, k.modified, k.modified_by, k.revision`
-	secretColumns = `s.key_id, s.id, s.verifier, s.master_key_id, s.hint, s.created, s.expires, s.retired, s.last_used`
+		k.session_validity_ns, k.expires_at, k.allowed_cidrs, k.labels, k.source, k.disabled_here, k.generation,
+		k.last_used, k.last_used_address, k.last_used_route, k.created, k.created_by, k.modified, k.modified_by, k.revision`
+	secretColumns = `s.key_id, s.id, s.verifier, s.master_key_id, s.hint, s.created, s.expires, s.retired,
+		s.last_used, s.last_used_address, s.tried, s.tried_address`
 
 	selectKey = "SELECT " + keyColumns + `,
 			coalesce(s.key_id, ''), coalesce(s.id, ''), s.verifier, coalesce(s.master_key_id, ''), coalesce(s.hint, ''),
-			coalesce(s.created, 0), coalesce(s.expires, 0), coalesce(s.retired, 0), coalesce(s.last_used, 0)
+			coalesce(s.created, 0), coalesce(s.expires, 0), coalesce(s.retired, 0),
+			coalesce(s.last_used, 0), coalesce(s.last_used_address, ''), coalesce(s.tried, 0), coalesce(s.tried_address, '')
 		FROM keys k LEFT JOIN secrets s ON s.key_id = k.id `
 	keyByClientID = selectKey + "WHERE k.client_id = ? ORDER BY s.pos"
 	keyByID       = selectKey + "WHERE k.id = ? ORDER BY s.pos"
@@ -32,13 +34,13 @@ type keyRow struct {
 	expires, used     int64
 	created, modified int64
 	cidrs, labels     string
-	dest              [20]any
+	dest              [23]any
 }
 
 func (k *keyRow) into() []any {
 	k.dest = [...]any{&k.key.ID, &k.key.ClientID, &k.key.Name, &k.key.Description, &k.key.CustomerID, &k.key.MicrotenantID, &k.key.RoleID,
-		&k.key.Enabled, &k.validity, &k.expires, &k.cidrs, &k.labels, &k.key.Source, &k.key.Generation, &k.used,
-		&k.created, &k.key.CreatedBy, &k.modified, &k.key.ModifiedBy, &k.key.Revision}
+		&k.key.Enabled, &k.validity, &k.expires, &k.cidrs, &k.labels, &k.key.Source, &k.key.DisabledHere, &k.key.Generation,
+		&k.used, &k.key.LastUsedAddress, &k.key.LastUsedRoute, &k.created, &k.key.CreatedBy, &k.modified, &k.key.ModifiedBy, &k.key.Revision}
 	return k.dest[:]
 }
 
@@ -58,18 +60,27 @@ func (k *keyRow) read() (*keystore.Key, error) {
 	return &key, nil
 }
 
+func scanKey(scan scanner) (*keystore.Key, error) {
+	var k keyRow
+	if err := scan(k.into()...); err != nil {
+		return nil, err
+	}
+	return k.read()
+}
+
 // secretRow receives the columns of a secret.
 type secretRow struct {
-	keyID                           string
-	secret                          keystore.Secret
-	verifier                        []byte
-	created, expires, retired, used int64
-	dest                            [9]any
+	keyID                     string
+	secret                    keystore.Secret
+	verifier                  []byte
+	created, expires, retired int64
+	used, tried               int64
+	dest                      [12]any
 }
 
 func (s *secretRow) into() []any {
 	s.dest = [...]any{&s.keyID, &s.secret.ID, &s.verifier, &s.secret.MasterKeyID, &s.secret.Hint,
-		&s.created, &s.expires, &s.retired, &s.used}
+		&s.created, &s.expires, &s.retired, &s.used, &s.secret.LastUsedAddress, &s.tried, &s.secret.TriedAddress}
 	return s.dest[:]
 }
 
@@ -77,7 +88,7 @@ func (s *secretRow) read() keystore.Secret {
 	secret := s.secret
 	copy(secret.Verifier[:], s.verifier)
 	secret.Created, secret.Expires = fromMillis(s.created), fromMillis(s.expires)
-	secret.Retired, secret.LastUsed = fromMillis(s.retired), fromMillis(s.used)
+	secret.Retired, secret.LastUsed, secret.Tried = fromMillis(s.retired), fromMillis(s.used), fromMillis(s.tried)
 	return secret
 }
 

@@ -138,8 +138,9 @@ func (b *batch) count(ctx context.Context, p keystore.Proof) (keystore.CountResu
 // locked records that a lock began: in the change log, so that caches hear of
 // it, and in the audit trail.
 func (b *batch) locked(ctx context.Context, f keystore.Proof, scope string, c keystore.Tally) error {
-	var clientID, name, customerID string
-	err := b.t.row(ctx, []any{&clientID, &name, &customerID}, "SELECT client_id, name, customer_id FROM keys WHERE id = ?", f.KeyID)
+	var clientID, name, customerID, microtenantID string
+	err := b.t.row(ctx, []any{&clientID, &name, &customerID, &microtenantID},
+		"SELECT client_id, name, customer_id, microtenant_id FROM keys WHERE id = ?", f.KeyID)
 	if err != nil {
 		return err
 	}
@@ -155,7 +156,7 @@ func (b *batch) locked(ctx context.Context, f keystore.Proof, scope string, c ke
 	}
 	b.t.log(keystore.Change{Kind: keystore.KindLock, ID: f.KeyID, ClientID: clientID})
 	return b.t.AddAudit(ctx, &keystore.Audit{
-		At: b.t.now.Wall, CustomerID: customerID, ActorKind: "system", Action: "key.lock",
+		At: b.t.now.Wall, CustomerID: customerID, MicrotenantID: microtenantID, ActorKind: "system", Address: f.Address, Action: "key.lock",
 		TargetKind: "key", TargetID: f.KeyID, TargetName: name, After: after,
 	})
 }

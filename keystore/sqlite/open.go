@@ -131,6 +131,9 @@ func (s *Store) connect(ctx context.Context) error {
 		if err := t.predefine(ctx); err != nil {
 			return err
 		}
+		if err := t.fillSearch(ctx); err != nil {
+			return err
+		}
 		return t.rebase(ctx)
 	})
 	return err

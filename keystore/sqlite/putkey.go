@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/keyreeve/keyreeve/keystore"
@@ -25,18 +26,19 @@ func (t *tx) PutKey(ctx context.Context, k *keystore.Key) error {
 	normaliseKey(k)
 	k.Revision = t.revision()
 	err = t.exec(ctx, `INSERT INTO keys (id, client_id, name, description, customer_id, microtenant_id, role_id, enabled,
-			session_validity_ns, expires_at, allowed_cidrs, labels, source, generation, last_used,
-			created, created_by, modified, modified_by, revision, search)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+			session_validity_ns, expires_at, allowed_cidrs, labels, source, disabled_here, generation,
+			last_used, last_used_address, last_used_route, created, created_by, modified, modified_by, revision, search)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (id) DO UPDATE SET client_id = excluded.client_id, name = excluded.name, description = excluded.description,
 			customer_id = excluded.customer_id, microtenant_id = excluded.microtenant_id, role_id = excluded.role_id,
 			enabled = excluded.enabled, session_validity_ns = excluded.session_validity_ns, expires_at = excluded.expires_at,
 			allowed_cidrs = excluded.allowed_cidrs, labels = excluded.labels, source = excluded.source,
-			generation = excluded.generation, last_used = excluded.last_used, created = excluded.created, created_by = excluded.created_by,
+			disabled_here = excluded.disabled_here, generation = excluded.generation, last_used = excluded.last_used,
+			last_used_address = excluded.last_used_address, last_used_route = excluded.last_used_route, created = excluded.created, created_by = excluded.created_by,
 			modified = excluded.modified, modified_by = excluded.modified_by, revision = excluded.revision, search = excluded.search`,
 		k.ID, k.ClientID, k.Name, k.Description, k.CustomerID, k.MicrotenantID, k.RoleID, k.Enabled,
-		int64(k.SessionValidity), millis(k.ExpiresAt), cidrs, labels, k.Source, k.Generation, millis(k.LastUsed),
-		millis(k.Created), k.CreatedBy, millis(k.Modified), k.ModifiedBy, k.Revision,
+		int64(k.SessionValidity), millis(k.ExpiresAt), cidrs, labels, k.Source, k.DisabledHere, k.Generation,
+		millis(k.LastUsed), k.LastUsedAddress, k.LastUsedRoute, millis(k.Created), k.CreatedBy, millis(k.Modified), k.ModifiedBy, k.Revision,
 		fold(k.Name)+"\n"+fold(k.Description)+"\n"+fold(k.ClientID))
 	if err != nil {
 		return err
@@ -56,7 +58,7 @@ func normaliseKey(k *keystore.Key) {
 	round(&k.ExpiresAt, &k.LastUsed, &k.Created, &k.Modified)
 	for i := range k.Secrets {
 		s := &k.Secrets[i]
-		round(&s.Created, &s.Expires, &s.Retired, &s.LastUsed)
+		round(&s.Created, &s.Expires, &s.Retired, &s.LastUsed, &s.Tried)
 	}
 	if len(k.AllowedCIDRs) == 0 {
 		k.AllowedCIDRs = nil
@@ -94,6 +96,11 @@ func (t *tx) checkKey(ctx context.Context, k *keystore.Key) (before string, err 
 	if err := t.require(ctx, "role_id", "SELECT 1 FROM roles WHERE id = ? AND customer_id IN ('', ?)", k.RoleID, k.CustomerID); err != nil {
 		return "", err
 	}
+	if k.Source != "" {
+		if err := t.require(ctx, "source", "SELECT 1 FROM sources WHERE customer_id = ? AND name = ?", k.CustomerID, k.Source); err != nil {
+			return "", err
+		}
+	}
 	if err := t.refuse(ctx, keystore.ErrConflict, "client_id", "SELECT 1 FROM keys WHERE client_id = ? AND id <> ?", k.ClientID, k.ID); err != nil {
 		return "", err
 	}
@@ -106,7 +113,11 @@ func (t *tx) checkKey(ctx context.Context, k *keystore.Key) (before string, err 
 }
 
 func (t *tx) checkSecrets(ctx context.Context, k *keystore.Key) error {
+	live := 0
 	for i, s := range k.Secrets {
+		if s.Live(t.now.Wall) {
+			live++
+		}
 		if s.ID == "" {
 			return missing("secret id")
 		}
@@ -117,6 +128,9 @@ func (t *tx) checkSecrets(ctx context.Context, k *keystore.Key) error {
 			return err
 		}
 	}
+	if live > keystore.MaxLiveSecrets {
+		return fmt.Errorf("key with %d live secrets, at most %d are allowed", live, keystore.MaxLiveSecrets)
+	}
 	return nil
 }
 
@@ -125,9 +139,11 @@ func (t *tx) putSecrets(ctx context.Context, k *keystore.Key) error {
 		return err
 	}
 	for pos, s := range k.Secrets {
-		err := t.exec(ctx, `INSERT INTO secrets (key_id, pos, id, verifier, master_key_id, hint, created, expires, retired, ends, last_used)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-			k.ID, pos, s.ID, s.Verifier[:], s.MasterKeyID, s.Hint, millis(s.Created), millis(s.Expires), millis(s.Retired), millis(s.End()), millis(s.LastUsed))
+		err := t.exec(ctx, `INSERT INTO secrets (key_id, pos, id, verifier, master_key_id, hint, created, expires, retired, ends,
+				last_used, last_used_address, tried, tried_address)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+			k.ID, pos, s.ID, s.Verifier[:], s.MasterKeyID, s.Hint, millis(s.Created), millis(s.Expires), millis(s.Retired), millis(s.End()),
+			millis(s.LastUsed), s.LastUsedAddress, millis(s.Tried), s.TriedAddress)
 		if err != nil {
 			return err
 		}

@@ -23,10 +23,14 @@ func (t *tx) PutRole(ctx context.Context, r *keystore.Role) error {
 		if err := t.require(ctx, "customer_id", "SELECT 1 FROM customers WHERE id = ?", r.CustomerID); err != nil {
 			return err
 		}
-		// A role that becomes one customer's must not be held by another's key.
-		err := t.refuse(ctx, keystore.ErrInUse, "keys", "SELECT 1 FROM keys WHERE role_id = ? AND customer_id <> ?", r.ID, r.CustomerID)
-		if err != nil {
-			return err
+		// A role that becomes one customer's must not be held by another's key or source.
+		for _, held := range []struct{ name, text string }{
+			{"keys", "SELECT 1 FROM keys WHERE role_id = ? AND customer_id <> ?"},
+			{"sources", "SELECT 1 FROM sources WHERE max_role_id = ? AND customer_id <> ?"},
+		} {
+			if err := t.refuse(ctx, keystore.ErrInUse, held.name, held.text, r.ID, r.CustomerID); err != nil {
+				return err
+			}
 		}
 	}
 	err := t.refuse(ctx, keystore.ErrConflict, "name", "SELECT 1 FROM roles WHERE customer_id = ? AND name = ? AND id <> ?", r.CustomerID, r.Name, r.ID)
@@ -64,7 +68,7 @@ func isPredefined(roleID string) bool {
 	return slices.ContainsFunc(keystore.PredefinedRoles(), func(p keystore.Role) bool { return p.ID == roleID })
 }
 
-// DeleteRole removes a role that no key has.
+// DeleteRole removes a role that no key and no source has.
 func (t *tx) DeleteRole(ctx context.Context, id string) error {
 	if isPredefined(id) {
 		return field("predefined", keystore.ErrConflict)
@@ -72,7 +76,10 @@ func (t *tx) DeleteRole(ctx context.Context, id string) error {
 	if err := t.refuse(ctx, keystore.ErrInUse, "keys", "SELECT 1 FROM keys WHERE role_id = ?", id); err != nil {
 		return err
 	}
-	if err := t.remove(ctx, "DELETE FROM roles WHERE id = ?", id); err != nil {
+	if err := t.refuse(ctx, keystore.ErrInUse, "sources", "SELECT 1 FROM sources WHERE max_role_id = ?", id); err != nil {
+		return err
+	}
+	if err := t.one(ctx, "DELETE FROM roles WHERE id = ?", id); err != nil {
 		return err
 	}
 	t.log(keystore.Change{Kind: keystore.KindRole, ID: id})
@@ -89,10 +96,10 @@ func (t *tx) PutCustomer(ctx context.Context, c *keystore.Customer) error {
 	}
 	round(&c.Created, &c.Modified)
 	c.Revision = t.revision()
-	err := t.exec(ctx, `INSERT INTO customers (id, name, enabled, created, modified, revision) VALUES (?, ?, ?, ?, ?, ?)
-		ON CONFLICT (id) DO UPDATE SET name = excluded.name, enabled = excluded.enabled,
-			created = excluded.created, modified = excluded.modified, revision = excluded.revision`,
-		c.ID, c.Name, c.Enabled, millis(c.Created), millis(c.Modified), c.Revision)
+	err := t.exec(ctx, `INSERT INTO customers (id, name, enabled, generation, created, modified, revision, search) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (id) DO UPDATE SET name = excluded.name, enabled = excluded.enabled, generation = excluded.generation,
+			created = excluded.created, modified = excluded.modified, revision = excluded.revision, search = excluded.search`,
+		c.ID, c.Name, c.Enabled, c.Generation, millis(c.Created), millis(c.Modified), c.Revision, tenantSearch(c.Name, c.ID))
 	if err != nil {
 		return err
 	}
@@ -109,12 +116,13 @@ func (t *tx) DeleteCustomer(ctx context.Context, id string) error {
 		{"keys", "SELECT 1 FROM keys WHERE customer_id = ?"},
 		{"roles", "SELECT 1 FROM roles WHERE customer_id = ?"},
 		{"microtenants", "SELECT 1 FROM microtenants WHERE customer_id = ?"},
+		{"sources", "SELECT 1 FROM sources WHERE customer_id = ?"},
 	} {
 		if err := t.refuse(ctx, keystore.ErrInUse, owned.name, owned.text, id); err != nil {
 			return err
 		}
 	}
-	if err := t.remove(ctx, "DELETE FROM customers WHERE id = ?", id); err != nil {
+	if err := t.one(ctx, "DELETE FROM customers WHERE id = ?", id); err != nil {
 		return err
 	}
 	t.log(keystore.Change{Kind: keystore.KindCustomer, ID: id})
@@ -136,10 +144,11 @@ func (t *tx) PutMicrotenant(ctx context.Context, m *keystore.Microtenant) error 
 	}
 	round(&m.Created, &m.Modified)
 	m.Revision = t.revision()
-	err = t.exec(ctx, `INSERT INTO microtenants (customer_id, id, name, enabled, created, modified, revision) VALUES (?, ?, ?, ?, ?, ?, ?)
-		ON CONFLICT (customer_id, id) DO UPDATE SET name = excluded.name, enabled = excluded.enabled,
-			created = excluded.created, modified = excluded.modified, revision = excluded.revision`,
-		m.CustomerID, m.ID, m.Name, m.Enabled, millis(m.Created), millis(m.Modified), m.Revision)
+	err = t.exec(ctx, `INSERT INTO microtenants (customer_id, id, name, enabled, generation, created, modified, revision, search)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (customer_id, id) DO UPDATE SET name = excluded.name, enabled = excluded.enabled, generation = excluded.generation,
+			created = excluded.created, modified = excluded.modified, revision = excluded.revision, search = excluded.search`,
+		m.CustomerID, m.ID, m.Name, m.Enabled, m.Generation, millis(m.Created), millis(m.Modified), m.Revision, tenantSearch(m.Name, m.ID))
 	if err != nil {
 		return err
 	}
@@ -156,7 +165,7 @@ func (t *tx) DeleteMicrotenant(ctx context.Context, customerID, id string) error
 	if err != nil {
 		return err
 	}
-	if err := t.remove(ctx, "DELETE FROM microtenants WHERE customer_id = ? AND id = ?", customerID, id); err != nil {
+	if err := t.one(ctx, "DELETE FROM microtenants WHERE customer_id = ? AND id = ?", customerID, id); err != nil {
 		return err
 	}
 	t.log(keystore.Change{Kind: keystore.KindMicrotenant, ID: id, CustomerID: customerID})

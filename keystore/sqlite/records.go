@@ -41,30 +41,6 @@ func (r *reader) SessionsBeyond(ctx context.Context, keyID string, keep int) ([]
 		keyID, millis(r.now.Wall), max(0, keep))
 }
 
-func scanAudit(scan scanner) (*keystore.Audit, error) {
-	var e keystore.Audit
-	var at int64
-	var before, after []byte
-	err := scan(&e.ID, &at, &e.CustomerID, &e.ActorKind, &e.ActorID, &e.ActorName, &e.Address, &e.RequestID,
-		&e.Action, &e.TargetKind, &e.TargetID, &e.TargetName, &before, &after, &e.Chain)
-	if err != nil {
-		return nil, err
-	}
-	e.At, e.Before, e.After = fromMillis(at), before, after
-	return &e, nil
-}
-
-// AuditEvents lists the newest events, at most limit; 0 lists none.
-func (r *reader) AuditEvents(ctx context.Context, customerID string, limit int) ([]*keystore.Audit, error) {
-	const selectAudit = `SELECT id, at, customer_id, actor_kind, actor_id, actor_name, address, request_id,
-		action, target_kind, target_id, target_name, before, after, chain FROM audit `
-	limit = max(0, limit) // SQLite takes a negative limit for none
-	if customerID == "" {
-		return list(ctx, r, scanAudit, selectAudit+"ORDER BY id DESC LIMIT ?", limit)
-	}
-	return list(ctx, r, scanAudit, selectAudit+"WHERE customer_id = ? ORDER BY id DESC LIMIT ?", customerID, limit)
-}
-
 // Preferences lists an owner's values, by name.
 func (r *reader) Preferences(ctx context.Context, owner string) ([]keystore.Preference, error) {
 	return list(ctx, r, func(scan scanner) (keystore.Preference, error) {
@@ -99,17 +75,6 @@ func (t *tx) PutSession(ctx context.Context, s *keystore.Session) error {
 		t.log(keystore.Change{Kind: keystore.KindSession, ID: s.ID, ClientID: clientID})
 	}
 	return nil
-}
-
-// AddAudit appends an event. Nothing a decision depends on changes by it, so it
-// is not in the change log.
-func (t *tx) AddAudit(ctx context.Context, e *keystore.Audit) error {
-	round(&e.At)
-	return t.row(ctx, []any{&e.ID}, `INSERT INTO audit (at, customer_id, actor_kind, actor_id, actor_name, address, request_id,
-			action, target_kind, target_id, target_name, before, after, chain)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id`,
-		millis(e.At), e.CustomerID, e.ActorKind, e.ActorID, e.ActorName, e.Address, e.RequestID,
-		e.Action, e.TargetKind, e.TargetID, e.TargetName, jsonText(e.Before), jsonText(e.After), e.Chain)
 }
 
 // jsonText is a JSON value as text, NULL for none.

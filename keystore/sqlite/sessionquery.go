@@ -3,55 +3,32 @@ package sqlite
 import (
 	"context"
 	"errors"
-	"fmt"
-	"strconv"
 
 	"github.com/keyreeve/keyreeve/keystore"
 )
 
-// currentSession holds for a session of its key's present generation whose secret
-// is live at the bound time: keystore.Session.Current in SQL.
-const currentSession = `(s.generation = k.generation AND EXISTS (SELECT 1 FROM secrets c
-	WHERE c.key_id = s.key_id AND c.id = s.secret_id AND c.retired = 0 AND (c.expires = 0 OR c.expires > ?)))`
+const (
+	// sessionsAndKeys names the records that say whether a session still goes on.
+	sessionsAndKeys = `sessions s JOIN keys k ON k.id = s.key_id JOIN customers cu ON cu.id = k.customer_id
+		LEFT JOIN microtenants mt ON mt.customer_id = k.customer_id AND mt.id = k.microtenant_id`
+	// currentSession holds for a session of the present generation (see
+	// keystore.SessionGeneration) whose secret is live at the bound time:
+	// keystore.Session.Current in SQL.
+	currentSession = `(s.generation = k.generation + cu.generation + coalesce(mt.generation, 0) AND EXISTS (SELECT 1 FROM secrets c
+		WHERE c.key_id = s.key_id AND c.id = s.secret_id AND c.retired = 0 AND (c.expires = 0 OR c.expires > ?)))`
+)
 
 // ListSessions lists one page of the matching sessions and counts them all.
 func (r *reader) ListSessions(ctx context.Context, q keystore.SessionQuery) ([]*keystore.Session, int, error) {
 	match, err := r.sessionConditions(q)
-	if err == nil {
-		err = r.usable()
-	}
 	if err != nil {
 		return nil, 0, err
 	}
-	const from = "FROM sessions s JOIN keys k ON k.id = s.key_id"
-	rows, err := r.conn.c.QueryContext(ctx, "SELECT count(*) "+from+match.where(), match.args...)
-	if err != nil {
-		return nil, 0, r.failed(ctx, err)
-	}
-	counted, err := drain(ctx, r, rows, func(scan scanner) (n int, err error) { return n, scan(&n) })
-	if err != nil {
-		return nil, 0, err
-	}
-	total := counted[0]
-	if q.Limit <= 0 || total == 0 {
-		return nil, total, nil
-	}
-	offset := max(0, q.Offset)
-	if q.After != nil {
-		issued, err := strconv.ParseInt(q.After.Value, 10, 64)
-		if err != nil {
-			return nil, 0, fmt.Errorf("cursor of a list of sessions: expected Unix milliseconds, got %q", q.After.Value)
-		}
-		match.add("(s.issued, s.id) < (?, ?)", issued, q.After.ID)
-		offset = 0
-	}
-	rows, err = r.conn.c.QueryContext(ctx, `SELECT s.id, s.key_id, s.secret_id, s.address, s.issued, s.expires, s.ended, s.end_reason `+
-		from+match.where()+" ORDER BY s.issued DESC, s.id DESC LIMIT ? OFFSET ?", append(match.args, q.Limit, offset)...)
-	if err != nil {
-		return nil, 0, r.failed(ctx, err)
-	}
-	sessions, err := drain(ctx, r, rows, scanSession)
-	return sessions, total, err
+	return page(ctx, r, listing{
+		columns: "s.id, s.key_id, s.secret_id, s.address, s.issued, s.expires, s.ended, s.end_reason",
+		from:    sessionsAndKeys, match: match,
+		order: []orderColumn{{column: "s.issued", desc: true, number: true}, {column: "s.id", desc: true}},
+	}, place{after: q.After, offset: q.Offset, limit: q.Limit}, scanSession)
 }
 
 func (r *reader) sessionConditions(q keystore.SessionQuery) (conditions, error) {
@@ -59,13 +36,9 @@ func (r *reader) sessionConditions(q keystore.SessionQuery) (conditions, error) 
 	if q.CustomerID == "" && !q.AllCustomers {
 		return c, errors.New("a session query must name its customer or ask for all")
 	}
-	for _, f := range []struct{ column, value string }{
-		{"s.key_id", q.KeyID}, {"k.customer_id", q.CustomerID}, {"k.microtenant_id", q.MicrotenantID},
-	} {
-		if f.value != "" {
-			c.add(f.column+" = ?", f.value)
-		}
-	}
+	c.equal("s.key_id", q.KeyID)
+	c.equal("k.customer_id", q.CustomerID)
+	c.equal("k.microtenant_id", q.MicrotenantID)
 	now := millis(r.now.Wall)
 	switch q.State {
 	case keystore.SessionActive:

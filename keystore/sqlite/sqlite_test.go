@@ -23,5 +23,6 @@ func open(t testing.TB, path string, clock keystore.Clock) *Store {
 	s, err := Open(t.Context(), Options{Path: path, Clock: clock})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	s.SealAudit(storetest.NewSealer("mk"))
 	return s
 }

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"go.uber.org/zap"
 
@@ -35,6 +36,9 @@ type Store struct {
 	feed *pool
 
 	dbs []*sql.DB
+
+	// sealer is what the audit trail is sealed with, nil until it is known.
+	sealer atomic.Pointer[keystore.AuditSealer]
 
 	mu     sync.RWMutex // guards closed
 	closed bool
@@ -163,7 +167,7 @@ func (s *Store) update(ctx context.Context, fn func(*tx) error) (keystore.Revisi
 		return 0, err
 	}
 	defer s.writes.put(c)
-	t := &tx{reader: reader{conn: c, now: s.now(), writing: true}}
+	t := &tx{reader: reader{conn: c, now: s.now(), writing: true}, sealer: s.auditSealer()}
 	if err := t.exec(ctx, "BEGIN IMMEDIATE"); err != nil {
 		return 0, err
 	}
@@ -216,6 +220,8 @@ func (s *Store) MasterKeyIDs(ctx context.Context) ([]string, error) {
 			SELECT id FROM used WHERE id IS NOT NULL
 			UNION SELECT master_key_id FROM state WHERE master_key_id <> ''
 			UNION SELECT master_key_id FROM signing_keys WHERE sign_until > ?
+			UNION SELECT master_key_id FROM audit_heads WHERE master_key_id <> ''
+			UNION SELECT trimmed_master_key_id FROM audit_heads WHERE trimmed_master_key_id <> ''
 			ORDER BY 1`, millis(r.now.Wall))
 		return err
 	})

@@ -7,9 +7,11 @@ import (
 )
 
 const (
-	selectRole        = "SELECT id, customer_id, name, description, permissions, predefined, created, modified, revision FROM roles "
-	selectCustomer    = "SELECT id, name, enabled, created, modified, revision FROM customers "
-	selectMicrotenant = "SELECT id, customer_id, name, enabled, created, modified, revision FROM microtenants "
+	selectRole         = "SELECT id, customer_id, name, description, permissions, predefined, created, modified, revision FROM roles "
+	customerColumns    = "id, name, enabled, generation, created, modified, revision"
+	selectCustomer     = "SELECT " + customerColumns + " FROM customers "
+	microtenantColumns = "id, customer_id, name, enabled, generation, created, modified, revision"
+	selectMicrotenant  = "SELECT " + microtenantColumns + " FROM microtenants "
 )
 
 func scanRole(scan scanner) (*keystore.Role, error) {
@@ -28,7 +30,7 @@ func scanRole(scan scanner) (*keystore.Role, error) {
 func scanCustomer(scan scanner) (*keystore.Customer, error) {
 	var c keystore.Customer
 	var created, modified int64
-	if err := scan(&c.ID, &c.Name, &c.Enabled, &created, &modified, &c.Revision); err != nil {
+	if err := scan(&c.ID, &c.Name, &c.Enabled, &c.Generation, &created, &modified, &c.Revision); err != nil {
 		return nil, err
 	}
 	c.Created, c.Modified = fromMillis(created), fromMillis(modified)
@@ -38,7 +40,7 @@ func scanCustomer(scan scanner) (*keystore.Customer, error) {
 func scanMicrotenant(scan scanner) (*keystore.Microtenant, error) {
 	var m keystore.Microtenant
 	var created, modified int64
-	if err := scan(&m.ID, &m.CustomerID, &m.Name, &m.Enabled, &created, &modified, &m.Revision); err != nil {
+	if err := scan(&m.ID, &m.CustomerID, &m.Name, &m.Enabled, &m.Generation, &created, &modified, &m.Revision); err != nil {
 		return nil, err
 	}
 	m.Created, m.Modified = fromMillis(created), fromMillis(modified)

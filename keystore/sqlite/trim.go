@@ -33,9 +33,13 @@ func (s *Store) Trim(ctx context.Context, l policy.Lockout, keep time.Duration) 
 			return fmt.Errorf("trimming the store: %w", err)
 		}
 		if !p.more {
-			return nil
+			break
 		}
 	}
+	if err := s.resealAudit(ctx); err != nil {
+		return fmt.Errorf("sealing the audit trail anew: %w", err)
+	}
+	return nil
 }
 
 // trimPlan is what to forget.
@@ -50,13 +54,16 @@ type trimPlan struct {
 	sessionsBefore int64
 	// signingKeys is whether any signing key expired before sessionsBefore.
 	signingKeys bool
-	tallies     []keystore.Tally
+	// requests is whether any was done before requestsBefore.
+	requests       bool
+	requestsBefore int64
+	tallies        []keystore.Tally
 	// more: steps were cut short.
 	more bool
 }
 
 func (p trimPlan) empty() bool {
-	return p.upTo == 0 && !p.secrets && !p.sessions && !p.signingKeys && len(p.tallies) == 0
+	return p.upTo == 0 && !p.secrets && !p.sessions && !p.signingKeys && !p.requests && len(p.tallies) == 0
 }
 
 func (r *reader) planTrim(ctx context.Context, l policy.Lockout, keep time.Duration) (p trimPlan, err error) {
@@ -73,6 +80,10 @@ func (r *reader) planTrim(ctx context.Context, l policy.Lockout, keep time.Durat
 		return p, err
 	}
 	if p.signingKeys, err = r.exists(ctx, "SELECT 1 FROM signing_keys WHERE expires < ? LIMIT 1", before); err != nil {
+		return p, err
+	}
+	p.requestsBefore = millis(r.now.Wall.Add(-keystore.IdempotencyMemory))
+	if p.requests, err = r.exists(ctx, "SELECT 1 FROM idempotency WHERE created <= ? LIMIT 1", p.requestsBefore); err != nil {
 		return p, err
 	}
 	old, err := list(ctx, r, scanTally, "SELECT "+tallyColumns+" FROM tallies WHERE at < ?", before)
@@ -134,6 +145,11 @@ func (t *tx) trim(ctx context.Context, p trimPlan) error {
 	}
 	if p.signingKeys {
 		if err := t.exec(ctx, "DELETE FROM signing_keys WHERE expires < ?", p.sessionsBefore); err != nil {
+			return err
+		}
+	}
+	if p.requests {
+		if err := t.exec(ctx, "DELETE FROM idempotency WHERE created <= ?", p.requestsBefore); err != nil {
 			return err
 		}
 	}

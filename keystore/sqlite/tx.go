@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/keyreeve/keyreeve/keystore"
 )
@@ -20,7 +19,11 @@ type tx struct {
 	seq, seqBefore int64
 	// masterKeyID is that used last, "" if there was none.
 	masterKeyID string
-	changes     []keystore.Change
+	// sealer seals audit events, nil where none was named.
+	sealer  keystore.AuditSealer
+	changes []keystore.Change
+	// logged are the same: a source's list may change a hundred thousand keys at once.
+	logged map[keystore.Change]bool
 }
 
 func (t *tx) begin(ctx context.Context) error {
@@ -35,7 +38,11 @@ func (t *tx) revision() keystore.Revision { return t.head + 1 }
 // log notes a change, once.
 func (t *tx) log(c keystore.Change) {
 	c.Revision = t.revision()
-	if !slices.Contains(t.changes, c) {
+	if t.logged == nil {
+		t.logged = map[keystore.Change]bool{}
+	}
+	if !t.logged[c] {
+		t.logged[c] = true
 		t.changes = append(t.changes, c)
 	}
 }
@@ -110,8 +117,8 @@ func (t *tx) refuse(ctx context.Context, sentinel error, name, text string, args
 	return err
 }
 
-// remove deletes one record, which must be there.
-func (t *tx) remove(ctx context.Context, text string, args ...any) error {
+// one changes or deletes one record, which must be there.
+func (t *tx) one(ctx context.Context, text string, args ...any) error {
 	n, err := t.affect(ctx, text, args...)
 	if err == nil && n == 0 {
 		return keystore.ErrNotFound

@@ -58,7 +58,7 @@ func guardSource(t *testing.T, f *fixture) {
 	require.Len(t, changes, 1)
 	require.Equal(t, keystore.KindLock, changes[0].Kind)
 	f.view(t, func(ctx context.Context, r keystore.Reader) error {
-		events, err := r.AuditEvents(ctx, acme, 10)
+		events, _, err := r.AuditEvents(ctx, keystore.AuditQuery{CustomerID: acme, Limit: 10})
 		require.NoError(t, err)
 		require.Len(t, events, 1)
 		var after map[string]any

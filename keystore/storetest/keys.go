@@ -36,14 +36,16 @@ func keyRoundTrip(t *testing.T, f *fixture) {
 	k.ExpiresAt, k.LastUsed, k.Created, k.Modified = now.AddDate(1, 0, 0), now, now, now
 	k.AllowedCIDRs = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/48")}
 	k.Labels = map[string]string{"team": "ops", "note": `<a href="x">&amp;'`}
-	k.Source = "directory"
+	k.Source, k.DisabledHere = directory, true
 	k.Generation = 7
+	k.LastUsedAddress, k.LastUsedRoute = hostile[0], "GET /a/{b...}"
 	live := newSecret("sec_new", now)
-	live.LastUsed = now
+	live.LastUsed, live.LastUsedAddress = now, "192.0.2.1"
 	phasedOut := newSecret("sec_old", now.Add(-time.Hour))
 	phasedOut.Expires = f.clock.Now().Wall.Add(time.Hour)
 	retired := newSecret("sec_retired", now.Add(-2*time.Hour))
 	retired.Retired = f.clock.Now().Wall.Add(-time.Hour)
+	retired.Tried, retired.TriedAddress = now, "2001:db8::1"
 	k.Secrets = []keystore.Secret{live, phasedOut, retired}
 	rev := f.put(t, k)
 
@@ -248,7 +250,7 @@ func keyHostileText(t *testing.T, f *fixture) {
 		k := f.key(i)
 		k.Name, k.Description, k.ClientID = text, text, text
 		k.Labels = map[string]string{text: text}
-		k.CreatedBy, k.ModifiedBy, k.Source = text, text, text
+		k.CreatedBy, k.ModifiedBy = text, text
 		f.put(t, k)
 		got, err := f.KeyByClientID(t.Context(), text)
 		require.NoError(t, err, "%q", text)

@@ -1,8 +1,10 @@
 package storetest
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -56,11 +58,12 @@ func listScope(t *testing.T, f *fixture) {
 
 func listFilters(t *testing.T, f *fixture) {
 	plain, special := f.key(1), f.key(2)
-	special.MicrotenantID, special.RoleID, special.Source, special.Name = lab, auditor, "directory", "Special"
+	special.MicrotenantID, special.RoleID, special.Source, special.Name = lab, auditor, directory, "Special"
 	f.put(t, plain, special)
 	for name, q := range map[string]keystore.KeyQuery{
-		"microtenant": {MicrotenantID: lab}, "role": {RoleID: auditor}, "source": {Source: "directory"}, "name": {Name: "Special"},
-		"all of them": {MicrotenantID: lab, RoleID: auditor, Source: "directory", Name: "Special", Text: "spec", State: keystore.StateActive},
+		"microtenant": {MicrotenantID: lab}, "role": {RoleID: auditor}, "source": {Source: directory}, "name": {Name: "Special"},
+		"id": {ID: special.ID}, "client id": {ClientID: special.ClientID},
+		"all of them": {MicrotenantID: lab, RoleID: auditor, Source: directory, Name: "Special", Text: "spec", State: keystore.StateActive},
 	} {
 		q.Limit = 10
 		ids, total := f.keys(t, q)
@@ -133,6 +136,17 @@ func listed(t *testing.T, f *fixture) {
 		k.ClientID = fmt.Sprintf("client-%d", (i*5)%7)
 		k.Created = now.Add(time.Duration((i*2)%7/2) * time.Second)
 		k.Modified = now.Add(-time.Duration((i*4)%7/2) * time.Second)
+		k.Enabled, k.DisabledHere = i%2 == 0, i%3 == 0
+		k.RoleID = []string{keystore.RoleReadOnly, keystore.RoleFullAccess}[i/4]
+		k.SessionValidity = []time.Duration{0, 9 * time.Minute, 100 * time.Minute}[i%3] // 100 sorts before 9 as text
+		if i%2 == 1 {
+			k.ExpiresAt = now.Add(time.Duration(i) * time.Hour)
+			k.LastUsed = now.Add(-time.Duration(i/3) * time.Hour)
+			k.MicrotenantID = lab
+		}
+		if i > 4 {
+			k.Source = directory
+		}
 		if i == 3 {
 			k.Created, k.Modified = time.Time{}, time.Time{}
 		}
@@ -140,75 +154,135 @@ func listed(t *testing.T, f *fixture) {
 	}
 }
 
-var sorts = []string{"", keystore.SortName, keystore.SortClientID, keystore.SortCreated, keystore.SortModified}
+// orders are the orders that keys are listed in, in the tests: each field alone, and
+// several in the same and in mixed directions.
+func orders() map[string][]keystore.SortField {
+	all := map[string][]keystore.SortField{"none": nil}
+	for _, field := range keystore.KeySortFields() {
+		all[field] = []keystore.SortField{{Field: field}}
+		all["-"+field] = []keystore.SortField{{Field: field, Desc: true}}
+	}
+	for _, several := range [][]keystore.SortField{
+		{{Field: keystore.SortCreated}, {Field: keystore.SortName}},
+		{{Field: keystore.SortCreated, Desc: true}, {Field: keystore.SortName, Desc: true}},
+		{{Field: keystore.SortCreated, Desc: true}, {Field: keystore.SortName}},
+		{{Field: keystore.SortRole}, {Field: keystore.SortEnabled, Desc: true}, {Field: keystore.SortModified}, {Field: keystore.SortClientID, Desc: true}},
+		{{Field: keystore.SortMicrotenant}, {Field: keystore.SortExpires, Desc: true}},
+	} {
+		name := ""
+		for _, f := range several {
+			name += fmt.Sprintf(" %s %v", f.Field, f.Desc)
+		}
+		all[name] = several
+	}
+	return all
+}
 
 func listSorts(t *testing.T, f *fixture) {
 	listed(t, f)
-	for _, sort := range sorts {
-		up, total := f.keys(t, keystore.KeyQuery{Sort: sort, Limit: 100})
-		require.Len(t, up, 7)
+	for name, sort := range orders() {
+		q := keystore.KeyQuery{CustomerID: acme, Sort: sort, Limit: 100}
+		ids, total := f.keys(t, q)
+		require.Len(t, ids, 7)
 		require.Equal(t, 7, total)
-		down, _ := f.keys(t, keystore.KeyQuery{Sort: sort, Desc: true, Limit: 100})
-		for i := range up {
-			require.Equal(t, up[i], down[len(down)-1-i], "%q", sort)
+		var back []keystore.SortField
+		fields, err := q.Order()
+		require.NoError(t, err)
+		for _, field := range fields {
+			back = append(back, keystore.SortField{Field: field.Field, Desc: !field.Desc})
 		}
-		var last keystore.Cursor
-		for i, id := range up {
-			c, err := keystore.KeyQuery{Sort: sort}.Cursor(f.get(t, id))
-			require.NoError(t, err)
-			if i > 0 {
-				require.False(t, c.Value < last.Value || c.Value == last.Value && c.ID <= last.ID, "%q: %v after %v", sort, c, last)
-			}
-			last = c
+		reversed, _ := f.keys(t, keystore.KeyQuery{Sort: back, Limit: 100})
+		slices.Reverse(reversed)
+		require.Equal(t, ids, reversed, name)
+		for i := range len(ids) - 1 {
+			require.True(t, before(t, q, f.get(t, ids[i]), f.get(t, ids[i+1])), "%s: %v", name, ids)
 		}
 	}
 }
 
+// before reports whether a stands before b in the order of q, by the keys' own values.
+func before(t *testing.T, q keystore.KeyQuery, a, b *keystore.Key) bool {
+	t.Helper()
+	fields, err := q.Order()
+	require.NoError(t, err)
+	for _, f := range fields {
+		if c := compare(f.Field, a, b); c != 0 {
+			return c < 0 != f.Desc
+		}
+	}
+	return a.ID < b.ID != fields[len(fields)-1].Desc
+}
+
+func compare(field string, a, b *keystore.Key) int {
+	flag := func(on bool) int {
+		if on {
+			return 1
+		}
+		return 0
+	}
+	switch field {
+	case keystore.SortName:
+		return cmp.Compare(a.Name, b.Name)
+	case keystore.SortClientID:
+		return cmp.Compare(a.ClientID, b.ClientID)
+	case keystore.SortCreated:
+		return a.Created.Compare(b.Created)
+	case keystore.SortModified:
+		return a.Modified.Compare(b.Modified)
+	case keystore.SortLastUsed:
+		return a.LastUsed.Compare(b.LastUsed)
+	case keystore.SortExpires:
+		return a.ExpiresAt.Compare(b.ExpiresAt)
+	case keystore.SortEnabled:
+		return cmp.Compare(flag(a.Active()), flag(b.Active()))
+	case keystore.SortValidity:
+		return cmp.Compare(a.SessionValidity, b.SessionValidity)
+	case keystore.SortRole:
+		return cmp.Compare(a.RoleID, b.RoleID)
+	case keystore.SortSource:
+		return cmp.Compare(a.Source, b.Source)
+	case keystore.SortMicrotenant:
+		return cmp.Compare(a.MicrotenantID, b.MicrotenantID)
+	}
+	panic("no such field " + field)
+}
+
 func listCursor(t *testing.T, f *fixture) {
-	for _, sort := range sorts {
-		for _, desc := range []bool{false, true} {
-			f.update(t, func(ctx context.Context, tx keystore.Tx) error {
-				keys, _, err := tx.Keys(ctx, keystore.KeyQuery{AllCustomers: true, Limit: 100})
-				for _, k := range keys {
-					if err := tx.DeleteKey(ctx, k.ID); err != nil {
-						return err
-					}
-				}
-				return err
-			})
-			listed(t, f)
-			q := keystore.KeyQuery{CustomerID: acme, Sort: sort, Desc: desc, Limit: 100}
-			want, _ := f.keys(t, q)
-			q.Limit = 2
-			var got []string
-			for round := 0; ; round++ {
-				page, _ := f.keys(t, q)
-				if len(page) == 0 {
-					break
-				}
-				require.LessOrEqual(t, len(page), 2)
-				got = append(got, page...)
-				c, err := q.Cursor(f.get(t, page[len(page)-1]))
-				require.NoError(t, err)
-				q.After = &c
-				if round == 0 { // the place stays even when the key it names goes
-					f.update(t, func(ctx context.Context, tx keystore.Tx) error {
-						return tx.DeleteKey(ctx, page[len(page)-1])
-					})
-					first := f.key(100)
-					first.Name, first.ClientID, first.Created, first.Modified = "A", "a", time.Time{}, time.Time{}
-					if desc {
-						first.Name, first.ClientID = "z", "z"
-						first.Created = f.clock.Now().Wall.AddDate(100, 0, 0)
-						first.Modified = first.Created
-					}
-					f.put(t, first)
+	for name, sort := range orders() {
+		f.update(t, func(ctx context.Context, tx keystore.Tx) error {
+			keys, _, err := tx.Keys(ctx, keystore.KeyQuery{AllCustomers: true, Limit: 100})
+			for _, k := range keys {
+				if err := tx.DeleteKey(ctx, k.ID); err != nil {
+					return err
 				}
 			}
-			// With no time at all the new key is among its equals, in order of id.
-			got = without(got, "key_0100")
-			require.Equal(t, want, got, "%q desc=%v", sort, desc)
+			return err
+		})
+		listed(t, f)
+		q := keystore.KeyQuery{CustomerID: acme, Sort: sort, Limit: 100}
+		want, _ := f.keys(t, q)
+		q.Limit = 2
+		var got []string
+		for round := 0; ; round++ {
+			page, _ := f.keys(t, q)
+			if len(page) == 0 {
+				break
+			}
+			require.LessOrEqual(t, len(page), 2)
+			got = append(got, page...)
+			c, err := q.Cursor(f.get(t, page[len(page)-1]))
+			require.NoError(t, err)
+			q.After = &c
+			if round == 0 { // the place stays even when the key it names goes
+				f.update(t, func(ctx context.Context, tx keystore.Tx) error {
+					return tx.DeleteKey(ctx, page[len(page)-1])
+				})
+				added := f.key(100)
+				added.Name, added.ClientID = "New", "new"
+				f.put(t, added)
+			}
 		}
+		require.Equal(t, want, without(got, "key_0100"), name)
 	}
 }
 
@@ -243,11 +317,17 @@ func listOffset(t *testing.T, f *fixture) {
 func listErrors(t *testing.T, f *fixture) {
 	f.put(t, f.key(1)) // so that there is something to list
 	for name, q := range map[string]keystore.KeyQuery{
-		"sort":   {Sort: "secret"},
-		"state":  {State: "happy"},
-		"cursor": {Sort: keystore.SortCreated, After: &keystore.Cursor{Values: []string{"yesterday"}}},
+		"sort":                {Sort: by("secret")},
+		"sort given twice":    {Sort: append(by(keystore.SortName), keystore.SortField{Field: keystore.SortName, Desc: true})},
+		"too many sorts":      {Sort: append(by(keystore.SortName), append(by(keystore.SortCreated), append(by(keystore.SortRole), append(by(keystore.SortSource), by(keystore.SortEnabled)...)...)...)...)},
+		"state":               {State: "happy"},
+		"cursor":              {Sort: by(keystore.SortCreated), After: &keystore.Cursor{Values: []string{"yesterday"}}},
+		"cursor of a flag":    {Sort: by(keystore.SortEnabled), After: &keystore.Cursor{Values: []string{"true"}}},
+		"cursor without":      {After: &keystore.Cursor{}},
+		"cursor of two":       {After: &keystore.Cursor{Values: []string{"a", "b"}}},
+		"cursor, only counts": {After: &keystore.Cursor{}, Limit: -10},
 	} {
-		q.CustomerID, q.Limit = acme, 10
+		q.CustomerID, q.Limit = acme, q.Limit+10
 		err := f.View(t.Context(), func(r keystore.Reader) error {
 			_, _, err := r.Keys(t.Context(), q)
 			return err
@@ -255,3 +335,6 @@ func listErrors(t *testing.T, f *fixture) {
 		require.Error(t, err, name)
 	}
 }
+
+// by is the order by one field.
+func by(field string) []keystore.SortField { return []keystore.SortField{{Field: field}} }

@@ -209,7 +209,7 @@ func lockRecorded(t *testing.T, f *fixture) {
 	require.Equal(t, []keystore.Change{{Revision: before + 1, Kind: keystore.KindLock, ID: k.ID, ClientID: k.ClientID}}, changes)
 	require.Equal(t, before, f.get(t, k.ID).Revision, "the key itself did not change")
 	f.view(t, func(ctx context.Context, r keystore.Reader) error {
-		events, err := r.AuditEvents(ctx, acme, 10)
+		events, _, err := r.AuditEvents(ctx, keystore.AuditQuery{CustomerID: acme, Limit: 10})
 		require.NoError(t, err)
 		require.Len(t, events, 1)
 		e := events[0]

@@ -19,7 +19,6 @@ var recordCases = []testCase{
 	{"a store has a name of its own that stays", storeID},
 	{"a session's key must be there", sessionKey},
 	{"a key's sessions are listed newest first until they expire, ended ones too", sessionList},
-	{"audit events are listed newest first, by customer, and are not in the change log", auditEvents},
 	{"preferences are stored, replaced and removed by owner and name", preferences},
 }
 
@@ -178,35 +177,6 @@ func sessionList(t *testing.T, f *fixture) {
 	require.Equal(t, []string{"new", "old", "ended"}, ids())
 	f.clock.Advance(time.Hour)
 	require.Equal(t, []string{"new"}, ids())
-}
-
-func auditEvents(t *testing.T, f *fixture) {
-	before := f.head(t)
-	event := &keystore.Audit{At: f.clock.Now().Wall.Add(123 * time.Nanosecond), CustomerID: acme, ActorKind: "key", ActorID: "key_1", ActorName: hostile[0],
-		Address: "192.0.2.1", RequestID: "req", Action: "key.update", TargetKind: "key", TargetID: "key_2", TargetName: hostile[5],
-		Before: json.RawMessage(`{"enabled": true}`), After: json.RawMessage(`{"enabled":false}`), Chain: []byte{0, 1, 255}}
-	bare := &keystore.Audit{At: f.clock.Now().Wall, CustomerID: globex, ActorKind: "local", Action: "key.create"}
-	rev := f.update(t, func(ctx context.Context, tx keystore.Tx) error {
-		if err := tx.AddAudit(ctx, event); err != nil {
-			return err
-		}
-		return tx.AddAudit(ctx, bare)
-	})
-	require.Equal(t, before, rev)
-	require.Positive(t, event.ID)
-	require.Greater(t, bare.ID, event.ID)
-	list := func(customerID string, limit int) (events []*keystore.Audit) {
-		f.view(t, func(ctx context.Context, r keystore.Reader) (err error) {
-			events, err = r.AuditEvents(ctx, customerID, limit)
-			return err
-		})
-		return events
-	}
-	require.Equal(t, []*keystore.Audit{bare, event}, list("", 10))
-	require.Equal(t, []*keystore.Audit{bare}, list("", 1))
-	require.Equal(t, []*keystore.Audit{event}, list(acme, 10))
-	require.Empty(t, list("", 0))
-	require.Empty(t, list("", -1))
 }
 
 func preferences(t *testing.T, f *fixture) {

@@ -15,6 +15,7 @@ var secretCases = []testCase{
 	{"a secret past its memory is not handed out", secretForgotten},
 	{"a key has exactly the secrets it was put with", secretExact},
 	{"a secret id belongs to one key", secretIDConflict},
+	{"a key with more live secrets than there may be is refused", secretMost},
 	{"rewrapping changes the verifier, not the key", secretRewrap},
 	{"master keys in use are listed, and the one used last", secretMasterKeys},
 }
@@ -71,6 +72,29 @@ func secretIDConflict(t *testing.T, f *fixture) {
 	twice.Secrets = append(twice.Secrets, twice.Secrets[0])
 	_, err = f.try(t, func(ctx context.Context, tx keystore.Tx) error { return tx.PutKey(ctx, twice) })
 	refused(t, err, keystore.ErrConflict, "secrets")
+}
+
+func secretMost(t *testing.T, f *fixture) {
+	now := f.clock.Now().Wall
+	k := f.key(1)
+	put := func() error {
+		_, err := f.try(t, func(ctx context.Context, tx keystore.Tx) error { return tx.PutKey(ctx, k) })
+		return err
+	}
+	retired, expired := newSecret("s_retired", now), newSecret("s_expired", now)
+	retired.Retired, expired.Expires = now, now
+	k.Secrets = append(k.Secrets, newSecret("s_b", now), retired, expired)
+	require.NoError(t, put(), "those that are over do not count")
+	k.Secrets = append(k.Secrets, newSecret("s_c", now))
+	before := f.head(t)
+	require.ErrorContains(t, put(), "live secrets")
+	require.Equal(t, before, f.head(t))
+	ending := newSecret("s_c", now)
+	ending.Expires = now.Add(time.Millisecond)
+	k.Secrets[4] = ending
+	require.Error(t, put(), "one that ends soon is live until then")
+	f.clock.Advance(time.Millisecond)
+	require.NoError(t, put())
 }
 
 func secretRewrap(t *testing.T, f *fixture) {

@@ -13,6 +13,7 @@ import (
 
 var sessionCases = []testCase{
 	{"each session is listed under one state, the record's own", sessionStates},
+	{"raising a generation, of the key, its microtenant or its customer, ends what was issued before", sessionGenerations},
 	{"sessions are listed newest first, by customer, microtenant and key", sessionFilters},
 	{"paging through sessions misses and repeats nothing while others sign in", sessionPages},
 	{"a session query must name a customer or ask for all, and a state there is", sessionErrors},
@@ -88,7 +89,7 @@ func sessionStates(t *testing.T, f *fixture) {
 	f.putSessions(t, all...)
 	want := map[string][]string{}
 	for _, s := range all {
-		state := s.State(k, now)
+		state := s.State(k, k.Generation, now)
 		want[state] = append(want[state], s.ID)
 	}
 	require.Equal(t, map[string]int{keystore.SessionActive: 2, keystore.SessionEnded: 7, keystore.SessionExpired: 2},
@@ -103,6 +104,62 @@ func sessionStates(t *testing.T, f *fixture) {
 	f.put(t, k)
 	list, _ := f.sessions(t, keystore.SessionQuery{State: keystore.SessionActive, Limit: 100})
 	require.Empty(t, list)
+}
+
+func sessionGenerations(t *testing.T, f *fixture) {
+	top, inside, other := f.key(1), f.key(2), f.key(3)
+	inside.MicrotenantID, other.CustomerID = lab, globex
+	inside.Generation = 2
+	f.put(t, top, inside, other)
+	keys := []*keystore.Key{top, inside, other}
+	generation := func(k *keystore.Key) (g int64) {
+		f.view(t, func(ctx context.Context, r keystore.Reader) error {
+			c, err := r.Customer(ctx, k.CustomerID)
+			require.NoError(t, err)
+			var m *keystore.Microtenant
+			if k.MicrotenantID != "" {
+				m, err = r.Microtenant(ctx, k.CustomerID, k.MicrotenantID)
+			}
+			g = keystore.SessionGeneration(k, c, m)
+			return err
+		})
+		return g
+	}
+	// active lists the keys that have a running session, and signs all in again.
+	n := 0
+	active := func() (ids []string) {
+		list, _ := f.sessions(t, keystore.SessionQuery{AllCustomers: true, State: keystore.SessionActive, Limit: 100})
+		for _, s := range list {
+			ids = append(ids, s.KeyID)
+		}
+		for _, k := range keys {
+			n++
+			s := f.signIn(k, n)
+			s.ID = keystore.SessionID(fmt.Sprintf("ses_%04d", n), generation(k), s.SecretID)
+			f.clock.Advance(time.Second)
+			f.putSessions(t, s)
+		}
+		return ids
+	}
+	active()
+	raise := func(fn func(ctx context.Context, tx keystore.Tx) error) { f.update(t, fn) }
+	raise(func(ctx context.Context, tx keystore.Tx) error {
+		m, err := tx.Microtenant(ctx, acme, lab)
+		require.NoError(t, err)
+		m.Generation++
+		return tx.PutMicrotenant(ctx, m)
+	})
+	require.ElementsMatch(t, []string{top.ID, other.ID}, active())
+	raise(func(ctx context.Context, tx keystore.Tx) error {
+		c, err := tx.Customer(ctx, acme)
+		require.NoError(t, err)
+		c.Generation++
+		return tx.PutCustomer(ctx, c)
+	})
+	require.ElementsMatch(t, []string{other.ID, other.ID}, active())
+	inside.Generation++
+	f.put(t, inside)
+	require.ElementsMatch(t, []string{top.ID, other.ID, other.ID, other.ID}, active())
 }
 
 func sessionFilters(t *testing.T, f *fixture) {

@@ -17,6 +17,15 @@ import (
 // was stored. The store is closed when t ends, if the test has not closed it.
 type Database func(t testing.TB, clock *Clock) keystore.Store
 
+// sealed is the database with the audit trail of each store sealed.
+func (d Database) sealed() Database {
+	return func(t testing.TB, clock *Clock) keystore.Store {
+		s := d(t, clock)
+		s.SealAudit(NewSealer("mk1"))
+		return s
+	}
+}
+
 // Run holds a kind of store to every rule of the interfaces Store, Reader and
 // Tx. newDatabase makes an empty database of t's own.
 func Run(t *testing.T, newDatabase func(t testing.TB) Database) {
@@ -28,6 +37,11 @@ func Run(t *testing.T, newDatabase func(t testing.TB) Database) {
 		{"secrets", secretCases},
 		{"tenants", tenantCases},
 		{"list", listCases},
+		{"filters", filterCases},
+		{"sources", sourceCases},
+		{"uses", useCases},
+		{"idempotency", idempotencyCases},
+		{"audit", auditCases},
 		{"records", recordCases},
 		{"transactions", transactionCases},
 		{"feed", feedCases},
@@ -42,7 +56,7 @@ func Run(t *testing.T, newDatabase func(t testing.TB) Database) {
 			for _, c := range suite.cases {
 				t.Run(c.rule, func(t *testing.T) {
 					t.Parallel()
-					c.test(t, newFixture(t, newDatabase(t)))
+					c.test(t, newFixture(t, newDatabase(t).sealed()))
 				})
 			}
 		})
@@ -60,9 +74,11 @@ const (
 	globex  = "cust_globex"
 	lab     = "mt_lab" // a microtenant of acme
 	auditor = "role_auditor"
+	// directory is a source of acme.
+	directory = "directory"
 )
 
-// fixture is an open store with two customers, a microtenant and a role.
+// fixture is an open store with two customers, a microtenant, a role and a source.
 type fixture struct {
 	keystore.Store
 	open  Database
@@ -95,6 +111,11 @@ func newFixture(t *testing.T, open Database) *fixture {
 			}
 		}
 		if err := tx.PutMicrotenant(ctx, &keystore.Microtenant{ID: lab, CustomerID: acme, Name: "Lab", Enabled: true, Created: now, Modified: now}); err != nil {
+			return err
+		}
+		err := tx.PutSource(ctx, &keystore.Source{CustomerID: acme, Name: directory, Owner: "The directory team", Rule: keystore.SourceReadOnly,
+			MaxRoleID: keystore.RoleReadOnly, Created: now, Modified: now})
+		if err != nil {
 			return err
 		}
 		return tx.PutRole(ctx, &keystore.Role{ID: auditor, CustomerID: acme, Name: "Auditor", Description: "Reads.",

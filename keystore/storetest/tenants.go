@@ -129,8 +129,8 @@ func roleList(t *testing.T, f *fixture) {
 
 func tenantRoundTrip(t *testing.T, f *fixture) {
 	now := f.clock.Now().Wall
-	c := &keystore.Customer{ID: "0042", Name: hostile[0], Created: now, Modified: now.Add(time.Minute)}
-	m := &keystore.Microtenant{ID: "7", CustomerID: c.ID, Name: hostile[2], Enabled: true, Created: now, Modified: now}
+	c := &keystore.Customer{ID: "0042", Name: hostile[0], Generation: 3, Created: now, Modified: now.Add(time.Minute)}
+	m := &keystore.Microtenant{ID: "7", CustomerID: c.ID, Name: hostile[2], Enabled: true, Generation: 5, Created: now, Modified: now}
 	before := f.head(t)
 	rev := f.update(t, func(ctx context.Context, tx keystore.Tx) error {
 		if err := tx.PutCustomer(ctx, c); err != nil {
@@ -201,6 +201,8 @@ func tenantInUse(t *testing.T, f *fixture) {
 	f.update(t, func(ctx context.Context, tx keystore.Tx) error { return tx.DeleteRole(ctx, auditor) })
 	refused(t, deleteCustomer(acme), keystore.ErrInUse, "microtenants")
 	require.NoError(t, deleteLab())
+	refused(t, deleteCustomer(acme), keystore.ErrInUse, "sources")
+	f.update(t, func(ctx context.Context, tx keystore.Tx) error { return tx.DeleteSource(ctx, acme, directory) })
 	require.NoError(t, deleteCustomer(acme))
 	require.ErrorIs(t, deleteCustomer(acme), keystore.ErrNotFound)
 	require.ErrorIs(t, deleteLab(), keystore.ErrNotFound)
@@ -237,6 +239,7 @@ func tenantNotFound(t *testing.T, f *fixture) {
 		"customer":    func(ctx context.Context, tx keystore.Tx) error { return tx.DeleteCustomer(ctx, "") },
 		"microtenant": func(ctx context.Context, tx keystore.Tx) error { return tx.DeleteMicrotenant(ctx, acme, "") },
 		"role":        func(ctx context.Context, tx keystore.Tx) error { return tx.DeleteRole(ctx, "") },
+		"source":      func(ctx context.Context, tx keystore.Tx) error { return tx.DeleteSource(ctx, acme, "") },
 		"key":         func(ctx context.Context, tx keystore.Tx) error { return tx.DeleteKey(ctx, "") },
 		"unlock":      func(ctx context.Context, tx keystore.Tx) error { return tx.Unlock(ctx, "") },
 	} {

@@ -57,6 +57,9 @@ type Identity struct {
 	Directory *keystore.Directory
 }
 
+// SessionGeneration is the generation of sessions that the key's must be of.
+func (id Identity) SessionGeneration() int64 { return id.Directory.SessionGeneration(id.Key) }
+
 // Subject is the identity in the policy's terms.
 func (id Identity) Subject() policy.Subject {
 	return policy.Subject{
@@ -74,8 +77,12 @@ type Result struct {
 	policy.Decision
 	// Outcome tells what a failure did to the count.
 	Outcome policy.Outcome
-	// SecretID is the secret that was shown, "" for a token.
+	// SecretID is the secret that was shown, or that the token was issued for; ""
+	// where the caller is not known by one.
 	SecretID string
+	// RetiredUse: SecretID is not good any more but remembered, and this is the first
+	// time of late that it was shown, see keystore.Cached.Retired.
+	RetiredUse bool
 	// Claims is the token's, nil for a secret.
 	Claims *session.Claims
 }
@@ -158,6 +165,7 @@ func (a *Authenticator) proveSecret(ctx context.Context, r *Result, clientID, se
 	}
 	id := Identity{Key: key, Directory: directory}
 	id.Role = id.Directory.Role(key.RoleID)
+	r.Key = key // so that operators can tell whose request it was, if it is refused
 	source := a.source(from)
 	if cause := a.unusable(id, from, source, now); cause != "" {
 		a.spend(digest) // nothing is compared, the work is the same
@@ -176,8 +184,12 @@ func (a *Authenticator) proveSecret(ctx context.Context, r *Result, clientID, se
 		a.rewrap.note(live, digest)
 		r.prove(id)
 		r.SecretID = live.ID
-	case remembered:
+	case remembered != nil:
 		r.refuse(causeRetired)
+		if count {
+			r.SecretID = remembered.ID
+			r.RetiredUse = a.keys.Retired(key, remembered.ID, from, now)
+		}
 	case !count:
 		r.refuse(causeWrong)
 	default:
@@ -195,7 +207,7 @@ func (a *Authenticator) proveSecret(ctx context.Context, r *Result, clientID, se
 // inactive says why a key may be used by nobody and in no way, "" if it may.
 func (id Identity) inactive(now policy.Instant) string {
 	switch {
-	case !id.Key.Enabled || id.Role == nil:
+	case !id.Key.Active() || id.Role == nil:
 		return causeDisabled
 	case !id.Directory.TenantEnabled(id.Key.CustomerID, id.Key.MicrotenantID):
 		return causeTenant
@@ -220,8 +232,8 @@ func (a *Authenticator) unusable(id Identity, from Address, source netip.Prefix,
 }
 
 // match compares against every secret of the key, whichever matches. live is the
-// matching secret if it is good; remembered tells that a retired one matched.
-func (a *Authenticator) match(key *keystore.Key, digest *[32]byte, now policy.Instant) (live *keystore.Secret, remembered bool) {
+// matching secret if it is good, remembered the one that no longer is.
+func (a *Authenticator) match(key *keystore.Key, digest *[32]byte, now policy.Instant) (live, remembered *keystore.Secret) {
 	var verifier [32]byte
 	var verifierOf string
 	for i := range key.Secrets {
@@ -239,7 +251,7 @@ func (a *Authenticator) match(key *keystore.Key, digest *[32]byte, now policy.In
 		if s.Live(now.Wall) {
 			live = s
 		} else if s.Remembered(now.Wall) {
-			remembered = true
+			remembered = s
 		}
 	}
 	return live, remembered

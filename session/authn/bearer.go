@@ -13,7 +13,7 @@ import (
 // Internal causes of a refused token, for logs.
 const (
 	causeGone        = "key deleted"
-	causeOldSessions = "sessions of this key ended"
+	causeOldSessions = "sessions of this key or its tenant ended"
 	causeSecretGone  = "the secret it was issued for is not good any more"
 	causeMoved       = "key of another customer or microtenant"
 )
@@ -59,12 +59,15 @@ func (a *Authenticator) judge(ctx context.Context, token string, from Address, n
 	id := Identity{Key: key, Directory: directory}
 	id.Role = id.Directory.Role(key.RoleID)
 	r.Claims = claims
-	if reason, cause := a.unusableSession(id, claims, from, now); cause != "" {
+	generation, secretID := claims.Origin()
+	secret := key.SecretByID(secretID)
+	if reason, cause := a.unusableSession(id, claims, generation, secret, from, now); cause != "" {
 		r.Key = key
 		r.refuseToken(reason, cause)
 		return r
 	}
 	r.prove(id)
+	r.SecretID = secret.ID
 	return r
 }
 
@@ -74,18 +77,17 @@ func (r *Result) refuseToken(reason policy.Reason, cause string) {
 }
 
 // unusableSession says why a good token is refused all the same, "" if it is not.
-func (a *Authenticator) unusableSession(id Identity, claims *session.Claims, from Address, now policy.Instant) (policy.Reason, string) {
+// generation and secret are those that it came from, secret nil for one that is gone.
+func (a *Authenticator) unusableSession(id Identity, claims *session.Claims, generation int64, secret *keystore.Secret, from Address, now policy.Instant) (policy.Reason, string) {
 	if cause := id.inactive(now); cause != "" {
 		return policy.ClientInactive, cause
 	}
-	generation, secretID := claims.Origin()
-	secret := id.Key.SecretByID(secretID)
 	var source netip.Prefix // none: only a lock of the whole client counts
 	if from != nil {
 		source = a.source(from)
 	}
 	switch {
-	case generation != id.Key.Generation:
+	case generation != id.SessionGeneration():
 		return policy.ClientInactive, causeOldSessions
 	case secret == nil || !secret.Live(now.Wall):
 		return policy.ClientInactive, causeSecretGone

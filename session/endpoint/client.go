@@ -29,7 +29,9 @@ func (c *call) prove(form url.Values, forms credential.Forms, now policy.Instant
 		secret := c.Auth.Spelling(c.r.Context(), client.ClientID, client.Spellings(), c.address, now)
 		res = c.Auth.Secret(c.r.Context(), client.ClientID, secret, c.address, now)
 	}
-	if !res.Allow {
+	if res.Allow {
+		c.Auth.Used(&res, "", c.address, now)
+	} else {
 		c.observe(res, nil)
 	}
 	return res, refusal(res.Decision)

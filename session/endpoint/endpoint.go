@@ -29,7 +29,7 @@ const (
 // Clock tells the time that tokens are issued and judged by.
 type Clock interface{ Now() policy.Instant }
 
-// Config is what the endpoints work with. All but Observe is required.
+// Config is what the endpoints work with. All but RequestID and Observe is required.
 type Config struct {
 	Auth   *authn.Authenticator
 	Tokens *session.Tokens
@@ -41,6 +41,8 @@ type Config struct {
 	Address func(*http.Request) netip.Addr
 	// EarlyData reports a request that could be a replay (RFC 8470).
 	EarlyData func(*http.Request) bool
+	// RequestID names a request in the audit trail; nil names none.
+	RequestID func(*http.Request) string
 	// Enter marks a decision as under way until leave is called.
 	Enter func() (leave func())
 	// Observe is told what became of each credential, for logs and counters. err

@@ -99,6 +99,7 @@ func newWorld(t *testing.T, with ...options) *world {
 	t.Cleanup(func() { _ = w.keys.Close() }) // a test may have closed it
 	w.ring, err = credential.NewKeyring(credential.NewMasterKey())
 	require.NoError(t, err)
+	store.SealAudit(w.ring)
 	verified, err := session.NewVerified(100)
 	require.NoError(t, err)
 	t.Cleanup(verified.Close)

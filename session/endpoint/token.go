@@ -77,7 +77,7 @@ func (c *call) grant(form url.Values, forms credential.Forms, audience string) (
 	if a := c.address(); a.IsValid() {
 		from = a.String()
 	}
-	issued, err := c.Tokens.Issue(c.r.Context(), res.Key, res.SecretID, audience, from, now)
+	issued, err := c.Tokens.Issue(c.r.Context(), res.Key, res.SessionGeneration(), res.SecretID, audience, from, now)
 	switch {
 	case errors.Is(err, session.ErrAudience):
 		c.observe(denied(res, policy.InvalidRequest, err), nil)
@@ -141,8 +141,20 @@ func (c *call) end(token, reason, owner string) *failure {
 	case owner != "" && claims.ClientID != owner:
 		return nil
 	}
-	if _, err := c.Tokens.Revoke(c.r.Context(), claims, reason); err != nil {
+	if _, err := c.Tokens.Revoke(c.r.Context(), claims, c.ending(reason)); err != nil {
 		return c.failed(authn.Result{Claims: claims}, err)
 	}
 	return nil
+}
+
+// ending says why and from where the session is ended.
+func (c *call) ending(reason string) session.Ending {
+	e := session.Ending{Reason: reason}
+	if from := c.address(); from.IsValid() {
+		e.Address = from.String()
+	}
+	if c.RequestID != nil {
+		e.RequestID = c.RequestID(c.r)
+	}
+	return e
 }

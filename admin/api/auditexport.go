@@ -1,0 +1,167 @@
+package api
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/keyreeve/keyreeve/admin/lifecycle"
+	"github.com/keyreeve/keyreeve/admin/sheet"
+)
+
+const (
+	typeNDJSON = "application/x-ndjson"
+	typeCSV    = "text/csv"
+)
+
+// exportStall is how long a client may take for one page of an export, in place
+// of a server's time for a whole answer.
+const exportStall = time.Minute
+
+// timeForm is RFC 3339 with the milliseconds that times are kept to.
+const timeForm = "2006-01-02T15:04:05.000Z07:00"
+
+// auditWriter writes an export in one form.
+type auditWriter interface {
+	// write writes events and sends them on their way.
+	write([]lifecycle.AuditEvent) error
+	end(lifecycle.AuditTrailer) error
+}
+
+// exportAudit answers with all that matches. What is wrong before the first byte
+// is a refusal like any other. Later the connection is broken off: a client must
+// not take half an export for a whole one.
+func (a *API) exportAudit(c *call, in *listAuditInput, form string) (*auditOutput, error) {
+	export, err := a.svc.ExportAudit(c.r.Context(), c.actor, in.filter())
+	if err != nil {
+		return nil, err
+	}
+	first, err := export.Next(c.r.Context())
+	if err != nil {
+		return nil, err
+	}
+	name, contentType := "audit.ndjson", form
+	if form == typeCSV {
+		name, contentType = "audit.csv", form+"; charset=utf-8; header=present"
+	}
+	c.w.Header().Set("Content-Disposition", `attachment; filename="`+name+`"`)
+	return &auditOutput{ContentType: contentType, Body: func(ctx huma.Context) {
+		ctx.SetStatus(http.StatusOK)
+		if c.r.Method == http.MethodHead {
+			return
+		}
+		if err := c.sendExport(export, first, newAuditWriter(ctx.BodyWriter(), form)); err != nil {
+			a.report(c.r, err)
+			panic(http.ErrAbortHandler)
+		}
+	}}, nil
+}
+
+func newAuditWriter(w io.Writer, form string) auditWriter {
+	if form == typeCSV {
+		return &csvAudit{w: sheet.NewWriter(w, true)}
+	}
+	return ndjsonAudit{w}
+}
+
+func (c *call) sendExport(export *lifecycle.AuditExport, events []lifecycle.AuditEvent, w auditWriter) error {
+	rc := http.NewResponseController(c.w)
+	for len(events) > 0 {
+		_ = rc.SetWriteDeadline(time.Now().Add(exportStall)) // where the connection has deadlines
+		if err := w.write(events); err != nil {
+			return err
+		}
+		_ = rc.Flush() // what cannot flush sends later
+		var err error
+		if events, err = export.Next(c.r.Context()); err != nil {
+			return err
+		}
+	}
+	return w.end(export.Trailer())
+}
+
+// ndjsonAudit writes one event a line.
+type ndjsonAudit struct{ w io.Writer }
+
+func (n ndjsonAudit) write(events []lifecycle.AuditEvent) error {
+	for i := range events {
+		if err := n.line(&events[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (n ndjsonAudit) line(v any) error {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	_, err = n.w.Write(append(text, '\n'))
+	return err
+}
+
+func (n ndjsonAudit) end(t lifecycle.AuditTrailer) error { return n.line(t) }
+
+// csvAudit writes one event a row under a header. To its columns later versions
+// only append.
+type csvAudit struct {
+	w      sheet.Writer
+	headed bool
+}
+
+var auditColumns = []string{"id", "seq", "at", "customer_id", "microtenant_id", "actor_kind", "actor_id", "actor_name", "address", "request_id",
+	"action", "target_kind", "target_id", "target_name", "changes", "before", "after", "hash", "mac", "master_key_id"}
+
+func (v *csvAudit) write(events []lifecycle.AuditEvent) error {
+	if err := v.head(); err != nil {
+		return err
+	}
+	for i := range events {
+		if err := v.w.Row(auditCells(&events[i])); err != nil {
+			return err
+		}
+	}
+	return v.w.Flush()
+}
+
+func (v *csvAudit) head() error {
+	if v.headed {
+		return nil
+	}
+	v.headed = true
+	return v.w.Row(auditColumns)
+}
+
+func auditCells(e *lifecycle.AuditEvent) []string {
+	return []string{e.ID, strconv.FormatInt(e.Seq, 10), e.At.Format(timeForm), orEmpty(e.CustomerID), orEmpty(e.MicrotenantID),
+		e.Actor.Kind, e.Actor.ID, e.Actor.Name, e.Actor.Address, e.RequestID, e.Action, e.Target.Kind, e.Target.ID, e.Target.Name,
+		strings.Join(e.Changes, " "), noNull(e.Before), noNull(e.After), e.Hash, e.MAC, e.MasterKeyID}
+}
+
+func (v *csvAudit) end(lifecycle.AuditTrailer) error {
+	if err := v.head(); err != nil {
+		return err
+	}
+	return v.w.Flush()
+}
+
+func orEmpty(text *string) string {
+	if text == nil {
+		return ""
+	}
+	return *text
+}
+
+// noNull is the text of a record, empty for none.
+func noNull(record json.RawMessage) string {
+	if string(record) == "null" {
+		return ""
+	}
+	return string(record)
+}

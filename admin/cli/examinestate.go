@@ -1,0 +1,161 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+)
+
+const (
+	// syncOverdue is how long after its last push an external source is worth a
+	// word: longer than a week, for those that push weekly.
+	syncOverdue = 8 * 24 * time.Hour
+	// mostNamed bounds how many records a finding names.
+	mostNamed = 5
+
+	auditVerifyPath = "/v1/audit-events/verify"
+	sourcesListPath = "/v1/sources"
+)
+
+// unasked makes of a refusal by rights a warning that names the permission that
+// would be needed; false for anything else.
+func (f *Finding) unasked(err error, permission string) bool {
+	var answer *problem
+	if !errors.As(err, &answer) || answer.Status != http.StatusForbidden || answer.foreign {
+		return false
+	}
+	f.Status, f.Detail = StatusWarn, "not asked: "+answer.Detail
+	f.Advice = "use a key whose role holds " + permission
+	return true
+}
+
+// examineNodes tells of nodes that cannot follow the store.
+func (c *client) examineNodes(ctx context.Context) Finding {
+	f := Finding{Check: "nodes", Status: StatusOK}
+	counts, behind := 0, []string(nil)
+	err := c.eachPage(ctx, nodesPath, url.Values{"page_size": {maxPageSize}}, func(p *page) error {
+		for _, item := range p.Items {
+			var n nodeItem
+			if err := json.Unmarshal(item, &n); err != nil {
+				return fmt.Errorf("reading a node: %w", err)
+			}
+			counts++
+			if n.State != "serving" {
+				behind = append(behind, n.Name+" is "+n.State+" since "+shortTime(n.Applied))
+			}
+			if n.State == "refusing" {
+				f.Status = StatusFail
+			}
+		}
+		return nil
+	})
+	switch {
+	case f.unasked(err, "keyreeve/nodes"):
+	case err != nil:
+		f.Status, f.Detail, f.Advice = StatusFail, err.Error(), "look into the server's log"
+	case len(behind) > 0:
+		if f.Status != StatusFail {
+			f.Status = StatusWarn
+		}
+		f.Detail = named(behind)
+		f.Advice = "make the key store reachable from there; the node's log says what is wrong"
+	case counts == 0:
+		f.Detail = "none is registered"
+	default:
+		f.Detail = fmt.Sprintf("%d, all serving", counts)
+	}
+	return f
+}
+
+// examineSources tells of external sources that no longer push their lists.
+func (c *client) examineSources(ctx context.Context) Finding {
+	f := Finding{Check: "sources", Status: StatusOK, Detail: "there is no external source"}
+	count, overdue := 0, []string(nil)
+	err := c.eachPage(ctx, sourcesListPath, url.Values{"page_size": {maxPageSize}}, func(p *page) error {
+		for _, item := range p.Items {
+			var s struct {
+				Name     string     `json:"name"`
+				LastSync *time.Time `json:"last_sync_at"`
+			}
+			if err := json.Unmarshal(item, &s); err != nil {
+				return fmt.Errorf("reading a source: %w", err)
+			}
+			count++
+			switch {
+			case s.LastSync == nil:
+				overdue = append(overdue, s.Name+" has never pushed its list")
+			case c.console.env.Now().Sub(*s.LastSync) > syncOverdue:
+				overdue = append(overdue, s.Name+" pushed its list last on "+s.LastSync.UTC().Format(time.DateOnly))
+			}
+		}
+		return nil
+	})
+	switch {
+	case f.unasked(err, "keyreeve/sources"):
+	case err != nil:
+		f.Status, f.Detail, f.Advice = StatusFail, err.Error(), "look into the server's log"
+	case len(overdue) > 0:
+		f.Status, f.Detail = StatusWarn, named(overdue)
+		f.Advice = "make sure that the job which pushes it still runs, or delete the source: what it took back there is still good here"
+	case count > 0:
+		f.Detail = fmt.Sprintf("%d, each pushed its list within %d days", count, syncOverdue/(24*time.Hour))
+	}
+	return f
+}
+
+// examineAudit has the server verify the audit trail as far as one may see it.
+func (c *client) examineAudit(ctx context.Context) Finding {
+	f := Finding{Check: "audit trail", Status: StatusOK}
+	r, err := c.do(ctx, call{method: http.MethodGet, path: auditVerifyPath})
+	var found struct {
+		Events int64 `json:"events"`
+		Chains []struct {
+			CustomerID string `json:"customer_id"`
+			Problem    *struct {
+				Seq          *int64
+				Code, Detail string
+			} `json:"problem"`
+		} `json:"chains"`
+	}
+	if err == nil {
+		err = json.Unmarshal(r.body, &found)
+	}
+	var bad []string
+	for _, chain := range found.Chains {
+		if p := chain.Problem; p != nil {
+			where := "events of no customer"
+			if chain.CustomerID != "" {
+				where = "customer " + chain.CustomerID
+			}
+			if p.Seq != nil {
+				where += fmt.Sprintf(", event %d", *p.Seq)
+			}
+			bad = append(bad, where+": "+p.Detail+" ("+p.Code+")")
+		}
+	}
+	switch {
+	case f.unasked(err, "keyreeve/audit"):
+	case err != nil:
+		f.Status, f.Detail = StatusWarn, "not verified: "+err.Error()
+		f.Advice = "try `audit verify`; a long trail needs a longer --timeout"
+	case len(bad) > 0:
+		f.Status, f.Detail = StatusFail, named(bad)
+		f.Advice = "find out who could write to the database; see `audit verify`. A missing master key is no proof of either: restore it and check again"
+	default:
+		f.Detail = fmt.Sprintf("%d events, none changed, missing or put in", found.Events)
+	}
+	return f
+}
+
+// named is a list for people, not longer than they read.
+func named(all []string) string {
+	if len(all) > mostNamed {
+		all = append(all[:mostNamed:mostNamed], fmt.Sprintf("and %d more", len(all)-mostNamed))
+	}
+	return strings.Join(all, "; ")
+}

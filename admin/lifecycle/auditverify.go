@@ -1,0 +1,276 @@
+package lifecycle
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/keyreeve/keyreeve/keystore"
+	"github.com/keyreeve/keyreeve/policy"
+)
+
+const (
+	// verifyPage is how many events are verified in one transaction.
+	verifyPage = 500
+	// verifyTries is how often a chain is begun anew because what was being read was
+	// forgotten meanwhile.
+	verifyTries = 3
+)
+
+// AuditVerification is what became of verifying the audit trail.
+type AuditVerification struct {
+	// OK: every chain is proved.
+	OK bool `json:"ok"`
+	// Events is how many were looked at.
+	Events int64        `json:"events"`
+	Chains []AuditChain `json:"chains" nullable:"false"`
+	// Problem is one of an export as a whole.
+	Problem *AuditProblem `json:"problem" nullable:"true" doc:"What is wrong with an export as a whole; null else."`
+}
+
+// AuditChain is what became of verifying the events of one customer.
+type AuditChain struct {
+	CustomerID *string       `json:"customer_id" nullable:"true" doc:"null is the chain of events of no customer."`
+	OK         bool          `json:"ok"`
+	Events     int64         `json:"events" doc:"How many were looked at."`
+	FirstSeq   *int64        `json:"first_seq" nullable:"true" doc:"Of the oldest event that is kept; null if there is none."`
+	Head       *AuditMark    `json:"head" nullable:"true" doc:"The newest event: note its seq and hash elsewhere to hold the trail against them later."`
+	Problem    *AuditProblem `json:"problem" nullable:"true"`
+}
+
+// AuditProblem is why a chain is not proved.
+type AuditProblem struct {
+	Seq    *int64 `json:"seq" nullable:"true" doc:"The event at fault."`
+	Code   string `json:"code" doc:"unknown_master_key and published_head_forgotten: neither proved nor disproved. All others: not what was written."`
+	Detail string `json:"detail"`
+}
+
+// AuditPin is a head that was noted elsewhere: the chain must have that event.
+type AuditPin struct {
+	// CustomerID is nil for the only chain that is verified.
+	CustomerID *string
+	Seq        int64
+	Hash       [32]byte
+}
+
+// AuditScope says which chains to verify; the zero value is all that the actor sees.
+type AuditScope struct {
+	CustomerID string
+	NoCustomer bool
+	Pins       []AuditPin
+}
+
+// VerifyAudit follows chains from where they begin to their heads, while others
+// go on writing. Only whole chains prove anything, so the actor must see them whole.
+func (s *Service) VerifyAudit(ctx context.Context, a Actor, scope AuditScope) (AuditVerification, error) {
+	out := AuditVerification{OK: true, Chains: []AuditChain{}}
+	var ids []string
+	err := s.view(ctx, a, func(o *op) (err error) {
+		ids, err = o.chains(scope)
+		return err
+	})
+	if err != nil {
+		return out, err
+	}
+	if err := checkPins(scope.Pins, ids); err != nil {
+		return out, err
+	}
+	for _, id := range ids {
+		chain, err := s.verifyChain(ctx, a, id, scope.Pins)
+		if err != nil {
+			return AuditVerification{}, err
+		}
+		out.add(chain)
+	}
+	return out, nil
+}
+
+func (v *AuditVerification) add(c AuditChain) {
+	v.Chains = append(v.Chains, c)
+	v.OK, v.Events = v.OK && c.OK, v.Events+c.Events
+}
+
+// chains are the customers whose events are to be verified, "" among them.
+func (o *op) chains(scope AuditScope) ([]string, error) {
+	if err := o.need(ResourceAudit, policy.Read); err != nil {
+		return nil, err
+	}
+	if o.actor.MicrotenantID != "" {
+		return nil, &Error{Kind: Forbidden, Code: CodePermissionDenied,
+			Detail: "a trail is verified as a whole, which an actor in a microtenant does not see"}
+	}
+	if scope.NoCustomer {
+		if scope.CustomerID != "" {
+			return nil, FieldErrors{{Field: "no_customer", Code: FieldConflict, Detail: "cannot be combined with customer_id"}}.Err()
+		}
+		if !o.actor.AllCustomers {
+			return nil, &Error{Kind: Forbidden, Code: CodePermissionDenied, Detail: "events of no customer are for actors of all customers"}
+		}
+		return []string{""}, nil
+	}
+	t, some := o.bound(tenant{customerID: scope.CustomerID})
+	if !some {
+		return nil, notFound("customer")
+	}
+	heads, err := o.r.AuditHeads(o.ctx, t.customerID, t.all)
+	if err != nil {
+		return nil, err
+	}
+	var ids []string
+	for _, h := range heads {
+		ids = append(ids, h.CustomerID)
+	}
+	if !t.all {
+		if _, err := o.r.Customer(o.ctx, t.customerID); err != nil && len(ids) == 0 {
+			return nil, refusal(err, "customer")
+		}
+		return []string{t.customerID}, nil
+	}
+	return ids, o.addUnheaded(&ids)
+}
+
+// addUnheaded adds the customers whose chain has no head: there may be events.
+func (o *op) addUnheaded(ids *[]string) error {
+	all, err := o.r.Customers(o.ctx)
+	if err != nil {
+		return err
+	}
+	*ids = append(*ids, "")
+	for _, c := range all {
+		*ids = append(*ids, c.ID)
+	}
+	slices.Sort(*ids)
+	*ids = slices.Compact(*ids)
+	return nil
+}
+
+// checkPins refuses a pin that belongs to none of the chains.
+func checkPins(pins []AuditPin, ids []string) error {
+	for _, p := range pins {
+		var bad FieldErrors
+		switch {
+		case p.CustomerID == nil && len(ids) != 1:
+			bad.Add("head", FieldFormat, "must name its customer, there are %d chains", len(ids))
+		case p.CustomerID != nil && !slices.Contains(ids, *p.CustomerID):
+			bad.Add("head", FieldNotFound, "names a customer without a chain here")
+		}
+		if err := bad.Err(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pinsOf adds the pins of one chain.
+func pinsOf(c *keystore.AuditCheck, customerID string, pins []AuditPin) {
+	for _, p := range pins {
+		if p.CustomerID == nil || *p.CustomerID == customerID {
+			c.Pin(p.Seq, p.Hash)
+		}
+	}
+}
+
+func (s *Service) verifyChain(ctx context.Context, a Actor, customerID string, pins []AuditPin) (AuditChain, error) {
+	for range verifyTries {
+		w := &chainWalk{customerID: customerID, check: keystore.NewAuditCheck(customerID, s.cfg.Keyring)}
+		pinsOf(w.check, customerID, pins)
+		for !w.done && !w.overtaken {
+			if err := s.view(ctx, a, w.step); err != nil {
+				return AuditChain{}, err
+			}
+		}
+		if !w.overtaken {
+			return showChain(w.check, &w.head), nil
+		}
+	}
+	return AuditChain{}, fmt.Errorf("the chain of customer %q was shortened %d times while it was verified; verify again", customerID, verifyTries)
+}
+
+// chainWalk verifies a chain, page after page. The last page and the head are
+// read in one transaction, so that what is written meanwhile is no problem.
+type chainWalk struct {
+	customerID string
+	check      *keystore.AuditCheck
+	head       keystore.AuditHead
+	after      *keystore.Cursor
+	begun      bool
+	done       bool
+	// overtaken: events that were still to be read were forgotten.
+	overtaken bool
+}
+
+func (w *chainWalk) step(o *op) error {
+	if err := o.need(ResourceAudit, policy.Read); err != nil {
+		return err
+	}
+	heads, err := o.r.AuditHeads(o.ctx, w.customerID, false)
+	if err != nil {
+		return err
+	}
+	w.head = keystore.AuditHead{CustomerID: w.customerID}
+	if len(heads) > 0 {
+		w.head = heads[0]
+	}
+	if !w.begun {
+		w.begun = true
+		w.check.From(w.head)
+	}
+	if w.overtaken = w.head.TrimmedSeq > w.check.Seq(); w.overtaken {
+		return nil
+	}
+	found, _, err := o.r.AuditEvents(o.ctx, keystore.AuditQuery{CustomerID: w.customerID, NoCustomer: w.customerID == "",
+		Oldest: true, After: w.after, Limit: verifyPage, Uncounted: true})
+	if err != nil {
+		return err
+	}
+	for _, e := range found {
+		if e.Seq > 0 { // else from before there was a chain
+			w.check.Add(e)
+		}
+	}
+	if w.done = len(found) < verifyPage || w.check.Broken(); !w.done {
+		c := found[len(found)-1].Cursor()
+		w.after = &c
+		return nil
+	}
+	if len(heads) == 0 && w.check.Events == 0 {
+		return nil // nothing was ever done for this customer
+	}
+	w.check.End(w.head)
+	return nil
+}
+
+// showChain is what a check found; head is nil where none is known.
+func showChain(c *keystore.AuditCheck, head *keystore.AuditHead) AuditChain {
+	v := AuditChain{CustomerID: optional(c.CustomerID()), OK: c.Problem() == nil, Events: c.Events, FirstSeq: optional(c.FirstSeq)}
+	if head != nil && head.Seq > 0 {
+		mark := showEnds(*head).Head
+		v.Head = &mark
+	}
+	if p := c.Problem(); p != nil {
+		v.Problem = &AuditProblem{Seq: &p.Seq, Code: p.Code, Detail: p.Detail}
+	}
+	return v
+}
+
+// ParseAuditPin reads seq:hash or customer:seq:hash; customer is empty for the
+// chain of events of no customer.
+func ParseAuditPin(text string) (AuditPin, bool) {
+	parts := strings.Split(text, ":")
+	var p AuditPin
+	switch len(parts) {
+	case 2:
+	case 3:
+		p.CustomerID, parts = &parts[0], parts[1:]
+	default:
+		return p, false
+	}
+	var err error
+	if p.Seq, err = strconv.ParseInt(parts[0], 10, 64); err != nil || p.Seq < 1 {
+		return p, false
+	}
+	p.Hash, err = fromHex("hash", parts[1])
+	return p, err == nil
+}

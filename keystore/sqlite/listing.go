@@ -1,0 +1,181 @@
+package sqlite
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/keyreeve/keyreeve/keystore"
+)
+
+// conditions collects what a query asks for; values are bound, never part of the text.
+type conditions struct {
+	terms []string
+	args  []any
+}
+
+func (c *conditions) add(term string, args ...any) {
+	c.terms = append(c.terms, term)
+	c.args = append(c.args, args...)
+}
+
+// equal asks for a value in a column unless the value is "".
+func (c *conditions) equal(column, value string) {
+	if value != "" {
+		c.add(column+" = ?", value)
+	}
+}
+
+func (c *conditions) where() string {
+	if len(c.terms) == 0 {
+		return ""
+	}
+	return " WHERE " + strings.Join(c.terms, " AND ")
+}
+
+// listing is a list that is given page by page: what is read, from where, which
+// records, and in which order.
+type listing struct {
+	columns, from string
+	match         conditions
+	// order ends with what makes it complete, the columns of the id.
+	order []orderColumn
+}
+
+// orderColumn is a column that a list is sorted by.
+type orderColumn struct {
+	column string
+	desc   bool
+	// number: its values are integers, not text.
+	number bool
+}
+
+// place is a place in a list and how long a page begins there.
+type place struct {
+	after         *keystore.Cursor
+	offset, limit int
+	// uncounted: only the page is wanted.
+	uncounted bool
+}
+
+// page reads one page of a list and counts all of it. The texts of the
+// statements vary with the query, so they are not kept prepared.
+func page[T any](ctx context.Context, r *reader, l listing, at place, read func(scanner) (T, error)) ([]T, int, error) {
+	if err := r.usable(); err != nil {
+		return nil, 0, err
+	}
+	total := 0
+	if !at.uncounted {
+		var err error
+		if total, err = r.count(ctx, l); err != nil {
+			return nil, 0, err
+		}
+	}
+	if at.limit <= 0 || total == 0 && !at.uncounted {
+		return nil, total, l.match.behind(l.order, at.after)
+	}
+	if err := l.match.behind(l.order, at.after); err != nil {
+		return nil, 0, err
+	}
+	offset := max(0, at.offset)
+	if at.after != nil {
+		offset = 0
+	}
+	rows, err := r.conn.c.QueryContext(ctx, "SELECT "+l.columns+" FROM "+l.from+l.match.where()+orderBy(l.order)+" LIMIT ? OFFSET ?",
+		append(l.match.args, at.limit, offset)...)
+	if err != nil {
+		return nil, 0, r.failed(ctx, err)
+	}
+	records, err := drain(ctx, r, rows, read)
+	return records, total, err
+}
+
+func (r *reader) count(ctx context.Context, l listing) (total int, err error) {
+	rows, err := r.conn.c.QueryContext(ctx, "SELECT count(*) FROM "+l.from+l.match.where(), l.match.args...)
+	if err != nil {
+		return 0, r.failed(ctx, err)
+	}
+	_, err = drain(ctx, r, rows, func(scan scanner) (struct{}, error) { return struct{}{}, scan(&total) })
+	return total, err
+}
+
+func orderBy(order []orderColumn) string {
+	terms := make([]string, len(order))
+	for i, o := range order {
+		terms[i] = o.column
+		if o.desc {
+			terms[i] += " DESC"
+		}
+	}
+	return " ORDER BY " + strings.Join(terms, ", ")
+}
+
+// behind asks for what lies behind a place in the order; nil asks for nothing.
+func (c *conditions) behind(order []orderColumn, at *keystore.Cursor) error {
+	if at == nil {
+		return nil
+	}
+	values, err := cursorValues(order, at)
+	if err != nil {
+		return err
+	}
+	oneWay := true
+	columns := make([]string, len(order))
+	for i, o := range order {
+		columns[i] = o.column
+		oneWay = oneWay && o.desc == order[0].desc
+	}
+	if oneWay {
+		// A row value (SQL:1999, 7.1), which an index in this order serves.
+		c.add("("+strings.Join(columns, ", ")+") "+order[0].beyond()+" (?"+strings.Repeat(", ?", len(order)-1)+")", values...)
+		return nil
+	}
+	// Equal in the first i columns and beyond in the next, for each i. The first
+	// term follows from the others, and is what an index can begin at.
+	var either []string
+	var args []any
+	for i, o := range order {
+		term := ""
+		for j := range i {
+			term += columns[j] + " = ? AND "
+			args = append(args, values[j])
+		}
+		either = append(either, "("+term+columns[i]+" "+o.beyond()+" ?)")
+		args = append(args, values[i])
+	}
+	c.add(columns[0]+" "+order[0].beyond()+"= ?", values[0])
+	c.add("("+strings.Join(either, " OR ")+")", args...)
+	return nil
+}
+
+func (o orderColumn) beyond() string {
+	if o.desc {
+		return "<"
+	}
+	return ">"
+}
+
+// cursorValues are a cursor's values and id in the types of their columns.
+func cursorValues(order []orderColumn, at *keystore.Cursor) ([]any, error) {
+	if len(at.Values)+1 != len(order) {
+		return nil, fmt.Errorf("cursor of a list with %d sort values, expected %d", len(at.Values), len(order)-1)
+	}
+	values := make([]any, len(order))
+	for i, o := range order {
+		text := at.ID
+		if i < len(at.Values) {
+			text = at.Values[i]
+		}
+		values[i] = text
+		if !o.number {
+			continue
+		}
+		n, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("cursor of a list sorted by %s: expected an integer, got %q", o.column, text)
+		}
+		values[i] = n
+	}
+	return values, nil
+}
