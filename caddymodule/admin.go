@@ -134,7 +134,7 @@ func (run *running) authenticate(r *http.Request) (lifecycle.Actor, *api.AuthPro
 		run.noteFailure(r, &res)
 		return lifecycle.Actor{}, authProblem(res.Decision)
 	}
-	run.auth.Used(&res, "", address, now)
+	run.auth.Used(&res, "", address, now.Since)
 	shown := ""
 	if from.IsValid() {
 		shown = from.String()

@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	// denialsKept is how many recent denials can be explained: about 400 bytes each
-	// with a usual path, so 4 MB, and at most 1.7 KiB, so 17 MB.
+	// denialsKept is how many recent denials can be explained: about 450 bytes each
+	// with a usual path, so 5 MB, and at most 1.8 KiB, so 18 MB.
 	denialsKept = 10_000
 	// maxDeniedPath, maxDeniedText and maxDeniedMethod bound what is kept of one, in bytes.
 	maxDeniedPath   = 1 << 10
@@ -89,7 +89,7 @@ func (g *Gate) keepDenial(r *http.Request, v *verdict) {
 		d.KeyID, d.KeyCustomerID, d.KeyMicrotenantID = v.Key.ID, v.Key.CustomerID, v.Key.MicrotenantID
 	}
 	if v.Route != nil {
-		d.Route, d.Resource, d.Action = v.Route.String(), v.Route.Resource, v.Action
+		d.RoutePattern, d.RouteMethods, d.Resource, d.Action = v.Route.Pattern, v.Route.Methods, v.Route.Resource, v.Action
 	}
 	run.store.denials.add(d)
 }

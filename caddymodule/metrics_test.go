@@ -288,6 +288,7 @@ func TestStoreErrorsAreWhatTheStoreCouldNotDo(t *testing.T) {
 		{opChanges, func() error { _, err := store.Changes(ctx, 0); return err }},
 		{opTallies, func() error { _, err := store.Tallies(ctx, 0); return err }},
 		{opTrim, func() error { return store.Trim(ctx, policy.DefaultLockout(), time.Hour) }},
+		{opUse, func() error { return store.Use(ctx, []keystore.Use{{KeyID: "k"}}) }},
 	} {
 		require.InDelta(t, 1, failed(c.op, c.do), 0)
 	}

@@ -28,7 +28,6 @@ func (g *Gate) observe(r *http.Request, v *verdict) {
 	if v.Allow {
 		return
 	}
-	g.keepDenial(r, v)
 	g.app.noteFailure(r, &v.Result)
 	if g.app.events.denied.Load() {
 		g.app.events.emit(eventDenied, func() map[string]any { return g.denial(r, v) })

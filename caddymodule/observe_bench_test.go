@@ -49,6 +49,7 @@ func BenchmarkDecision(b *testing.B) {
 					gate.examine(r, v)
 					if observed {
 						gate.observe(r, v)
+						gate.used(r, v)
 					}
 					if !v.Allow {
 						b.Error(v.Reason, v.Detail)
@@ -70,6 +71,16 @@ func BenchmarkDecision(b *testing.B) {
 			}
 		})
 	})
+	b.Run("using", func(b *testing.B) {
+		proven := &verdict{began: time.Now()}
+		gate.examine(r, proven)
+		b.ReportAllocs()
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
+				gate.used(r, proven)
+			}
+		})
+	})
 	b.Run("recording", func(b *testing.B) {
 		b.ReportAllocs()
 		b.RunParallel(func(pb *testing.PB) {
@@ -78,6 +89,15 @@ func BenchmarkDecision(b *testing.B) {
 			}
 		})
 	})
+}
+
+func TestAUseThatWasSeenOfLateAllocatesNothing(t *testing.T) {
+	g := startGate(t, "")
+	gate, r := provisionedGate(t, g, g.newKey("a", keystore.RoleFullAccess))
+	v := &verdict{began: time.Now()}
+	gate.examine(r, v)
+	require.True(t, v.Allow)
+	require.Zero(t, testing.AllocsPerRun(1000, func() { gate.used(r, v) }))
 }
 
 func TestObservingADecisionThatNobodyWantsToKnowOfAllocatesNothing(t *testing.T) {

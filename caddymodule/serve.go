@@ -46,6 +46,7 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 // act does what was decided: it refuses the request, or hands it on.
 func (g *Gate) act(w http.ResponseWriter, r *http.Request, v *verdict, next caddyhttp.Handler) error {
 	if !v.Allow {
+		g.keepDenial(r, v)
 		g.logDenial(r, v)
 		if !g.Shadow {
 			return g.refuse(w, r, v.Decision)
@@ -129,6 +130,7 @@ func (g *Gate) prove(r *http.Request, v *verdict) {
 	slot := run.store.enter()
 	defer run.store.leave(slot)
 	now := run.store.instant(v.began)
+	v.since = now.Since
 	from := func() netip.Addr { return clientAddress(r) }
 	switch {
 	case problem == credential.MalformedClient:
@@ -194,6 +196,8 @@ type verdict struct {
 	authn.Result
 	// began is when the examination did.
 	began time.Time
+	// since is when it was proven, by the store's clock.
+	since time.Duration
 	// clientID is what was claimed, proven or not. For logs.
 	clientID string
 	// assertion is the signed one, "" for none.

@@ -19,8 +19,7 @@ func (g *Gate) used(r *http.Request, v *verdict) {
 	if v.Allow {
 		route = v.Route.Pattern
 	}
-	run := g.app.running.Load()
-	run.auth.Used(&v.Result, route, func() netip.Addr { return clientAddress(r) }, run.store.instant(v.began))
+	g.app.running.Load().auth.Used(&v.Result, route, func() netip.Addr { return clientAddress(r) }, v.since)
 }
 
 // noteFailure tells of what a failed proof brought about: a lock, or the news that

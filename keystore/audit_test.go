@@ -253,14 +253,28 @@ func TestEachWayToAlterAChainIsNoticed(t *testing.T) {
 
 func TestAnUnknownMasterKeyProvesNothingButHidesNothing(t *testing.T) {
 	t.Parallel()
+	older, ring := testRing(t), testRing(t)
+	code := func(change func([]Audit, *AuditHead)) string {
+		events, h := sealedChain(t, ring, 5, 2)
+		change(events, &h)
+		return checked(ring, events, h, true, nil).Code
+	}
+	require.Equal(t, AuditUnknownKey, code(func(e []Audit, _ *AuditHead) { e[0].MAC, e[0].MasterKeyID = older.Seal(SealEvent, e[0].Hash) }))
+	require.Equal(t, AuditUnknownKey, code(func(_ []Audit, h *AuditHead) { h.MAC, h.MasterKeyID = older.Seal(SealHead, h.HeadDigest()) }))
+	require.Equal(t, AuditUnknownKey, code(func(_ []Audit, h *AuditHead) {
+		h.TrimmedMAC, h.TrimmedMasterKeyID = older.Seal(SealTrimmed, h.TrimmedDigest())
+	}))
+	require.Equal(t, AuditChanged, code(func(e []Audit, _ *AuditHead) {
+		e[0].MasterKeyID, e[2].TargetName = "mk_gone", "x"
+	}), "what disproves outweighs what does not prove")
+}
+
+func TestAnEndWithoutASealIsNoEnd(t *testing.T) {
+	t.Parallel()
 	ring := testRing(t)
 	events, h := sealedChain(t, ring, 3, 0)
-	events[0].MasterKeyID = "mk_gone"
-	problem := checked(ring, events, h, true, nil)
-	require.NotNil(t, problem)
-	require.Equal(t, AuditUnknownKey, problem.Code)
-	events[2].TargetName = "x"
-	require.Equal(t, AuditChanged, checked(ring, events, h, true, nil).Code, "what disproves outweighs what does not prove")
+	h.MAC, h.MasterKeyID = [32]byte{}, ""
+	require.Equal(t, AuditForgedHead, checked(ring, events, h, true, nil).Code)
 }
 
 func TestAHeadNotedElsewhereMustBeInTheChain(t *testing.T) {

@@ -184,8 +184,8 @@ func (c *AuditCheck) sealed(purpose, code string, seq int64, hash, mac [sha256.S
 	case masterKeyID == "": // a store seals no head on top of an end that did not add up
 		c.broken(seq, code, "it has no seal: something was wrong before it was written already")
 	case !known:
-		c.unproved(seq, AuditUnknownKey, fmt.Sprintf("sealed under the master key %q, which is not held here", masterKeyID))
-	case !ok:
+		c.unproved(seq, AuditUnknownKey, fmt.Sprintf("sealed under the master key %q, which is not held here; give it beside the current one", masterKeyID))
+	case known && !ok:
 		c.broken(seq, code, "its MAC is not by the master key it names")
 	}
 }

@@ -58,8 +58,9 @@ type Store interface {
 	Tallies(ctx context.Context, after int64) ([]Tally, error)
 
 	// Trim forgets what no longer matters: changes older than keep, retired
-	// secrets past RetiredSecretMemory, empty tallies, sessions and signing keys
-	// long over.
+	// secrets past RetiredSecretMemory, requests past IdempotencyMemory, empty
+	// tallies, sessions and signing keys long over. It seals ends of audit chains
+	// that an older master key sealed anew under the current one.
 	Trim(ctx context.Context, l policy.Lockout, keep time.Duration) error
 
 	// Use records uses, all in one transaction; keys and secrets that are gone are
@@ -69,14 +70,15 @@ type Store interface {
 	// SealAudit names what the audit trail is sealed with. Until it is called, every
 	// write with an audit event fails.
 	SealAudit(s AuditSealer)
-	// TrimAudit forgets audit events older than keep; each chain keeps where it
-	// begins now.
+	// TrimAudit forgets audit events older than keep, but for the newest of each
+	// chain; the chain keeps where it begins now. What does not verify, and what
+	// follows on it, stays: an error tells of it once all chains were seen to.
 	TrimAudit(ctx context.Context, keep time.Duration) error
 
 	// Identity names the database: two stores with one identity share state.
 	Identity() string
-	// MasterKeyIDs lists the master keys that stored verifiers and signing keys
-	// in use depend on, and the one used last.
+	// MasterKeyIDs lists the master keys that stored verifiers, signing keys in
+	// use and the ends of audit chains depend on, and the one used last.
 	MasterKeyIDs(ctx context.Context) ([]string, error)
 	// Close ends all use; calls still under way finish, later ones get ErrClosed.
 	Close() error

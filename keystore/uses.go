@@ -87,15 +87,16 @@ func newUses(store Store, clock Clock, logger *zap.Logger) *uses {
 // for it: whatever was decided then, since a refusal for want of a permission is a
 // use of the secret too. route is the pattern that the caller was let in on, ""
 // for such a refusal, a sign-in and the admin API. from is asked only where the
-// use is recorded, once in ten seconds. A use after Close is forgotten.
-func (c *Cached) Used(key *Key, secretID, route string, from func() netip.Addr, now policy.Instant) {
+// use is recorded, once in ten seconds; since is the Since of the proof's instant,
+// by which these are told apart. A use after Close is forgotten.
+func (c *Cached) Used(key *Key, secretID, route string, from func() netip.Addr, since time.Duration) {
 	kind := uint64(useOnRoute)
 	if route == "" {
 		kind = useElsewhere
 	}
-	slot, mark := c.uses.slot(secretID, kind, now)
+	slot, mark := c.uses.slot(secretID, kind, since)
 	if slot.Load() != mark {
-		c.uses.note(slot, mark, Use{KeyID: key.ID, SecretID: secretID, At: now.Wall, Route: route}, from())
+		c.uses.note(slot, mark, Use{KeyID: key.ID, SecretID: secretID, Route: route}, from())
 	}
 }
 
@@ -103,21 +104,21 @@ func (c *Cached) Used(key *Key, secretID, route string, from func() netip.Addr, 
 // It is true for the first time in ten seconds, when somebody should be told.
 func (c *Cached) Retired(key *Key, secretID string, from func() netip.Addr, now policy.Instant) (first bool) {
 	c.uses.retired.Add()
-	slot, mark := c.uses.slot(secretID, useRetired, now)
+	slot, mark := c.uses.slot(secretID, useRetired, now.Since)
 	if slot.Swap(mark) == mark {
 		return false
 	}
-	c.uses.note(slot, mark, Use{KeyID: key.ID, SecretID: secretID, At: now.Wall, Retired: true}, from())
+	c.uses.note(slot, mark, Use{KeyID: key.ID, SecretID: secretID, Retired: true}, from())
 	return true
 }
 
 // slot is where a use is remembered, and as what: bits of the secret's hash other
 // than those that choose the slot, and the number of the window (24 bits: five
 // years of windows). A mark that another secret has too hides one window of one.
-func (u *uses) slot(secretID string, kind uint64, now policy.Instant) (*atomic.Uint64, uint64) {
+func (u *uses) slot(secretID string, kind uint64, since time.Duration) (*atomic.Uint64, uint64) {
 	const windowBits = 24
 	hash := maphash.String(u.seed, secretID)
-	window := uint64(now.Since/useWindow) + 1 // never 0, which is no mark
+	window := uint64(since)/uint64(useWindow) + 1 // never 0, which is no mark
 	return &u.seen[(hash*useKinds+kind)%useSlots], hash&^(1<<windowBits-1) | window&(1<<windowBits-1)
 }
 
@@ -126,7 +127,7 @@ func (u *uses) slot(secretID string, kind uint64, now policy.Instant) (*atomic.U
 // not, so that the next use is tried again.
 func (u *uses) note(slot *atomic.Uint64, mark uint64, use Use, from netip.Addr) {
 	// The key is the cache's, but a secret's id may be a piece of a token's claims.
-	use.SecretID = strings.Clone(use.SecretID)
+	use.SecretID, use.At = strings.Clone(use.SecretID), u.clock.Now().Wall
 	if from.IsValid() {
 		use.Address = from.String()
 	}

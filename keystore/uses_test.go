@@ -92,7 +92,7 @@ func usedBench(t testing.TB) *used {
 	return u
 }
 
-func (u *used) use(route string) { u.c.Used(u.key, "sec_new", route, fromCaller, u.clock.Now()) }
+func (u *used) use(route string) { u.c.Used(u.key, "sec_new", route, fromCaller, u.clock.Now().Since) }
 
 func (u *used) flush() {
 	u.t.Helper()
@@ -139,7 +139,7 @@ func TestOfTheUsesInTenSecondsTheFirstIsStored(t *testing.T) {
 	u := usedBench(t)
 	asked := 0
 	for range 1000 {
-		u.c.Used(u.key, "sec_new", "/r", func() netip.Addr { asked++; return caller }, u.clock.Now())
+		u.c.Used(u.key, "sec_new", "/r", func() netip.Addr { asked++; return caller }, u.clock.Now().Since)
 	}
 	u.flush()
 	require.Len(t, u.store.written(), 1)
@@ -193,7 +193,7 @@ func TestUsesBeyondTheBoundAreDroppedCountedAndTriedAgain(t *testing.T) {
 	release := u.holdWriting()
 	const secrets = 70_000
 	for i := range secrets {
-		u.c.Used(u.key, fmt.Sprintf("sec_%d", i), "/r", fromCaller, u.clock.Now())
+		u.c.Used(u.key, fmt.Sprintf("sec_%d", i), "/r", fromCaller, u.clock.Now().Since)
 	}
 	dropped := u.c.Counts().DroppedUses
 	require.GreaterOrEqual(t, dropped, uint64(secrets-50_000))
@@ -205,7 +205,7 @@ func TestUsesBeyondTheBoundAreDroppedCountedAndTriedAgain(t *testing.T) {
 		require.LessOrEqual(t, len(batch), 1000)
 	}
 	for i := range secrets { // in the same ten seconds
-		u.c.Used(u.key, fmt.Sprintf("sec_%d", i), "/r", fromCaller, u.clock.Now())
+		u.c.Used(u.key, fmt.Sprintf("sec_%d", i), "/r", fromCaller, u.clock.Now().Since)
 	}
 	u.flush()
 	again := map[string]bool{}
@@ -267,7 +267,7 @@ func TestFlushingWaitsForWhatIsBeingWritten(t *testing.T) {
 
 func TestAUseThatWasSeenAllocatesNothing(t *testing.T) {
 	u := usedBench(t)
-	now := u.clock.Now()
+	now := u.clock.Now().Since
 	require.Zero(t, testing.AllocsPerRun(1000, func() { u.c.Used(u.key, "sec_new", "/r", fromCaller, now) }))
 }
 
@@ -275,7 +275,7 @@ func TestAUseThatWasSeenAllocatesNothing(t *testing.T) {
 // 1,2, since no core may wait for another.
 func BenchmarkUsed(b *testing.B) {
 	u := usedBench(b)
-	now := u.clock.Now()
+	now := u.clock.Now().Since
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {

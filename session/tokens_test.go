@@ -391,3 +391,34 @@ func TestASessionTheStoreForgotCanStillBeEnded(t *testing.T) {
 	require.True(t, n.keys.SessionEnded(other.ID))
 	require.False(t, n.keys.SessionEnded(issued.Claims.ID))
 }
+
+func TestASessionBegunBeforeItsTenantWasDisabledIsBornDead(t *testing.T) {
+	w := newWorld(t)
+	n := w.node(standard)
+	generation := n.keys.Directory().SessionGeneration(w.key) // at the proof
+	_, err := n.keys.Update(t.Context(), func(tx keystore.Tx) error {
+		m, err := tx.Microtenant(t.Context(), "c1", "m1")
+		if err != nil {
+			return err
+		}
+		m.Generation++ // disabled and enabled again
+		return tx.PutMicrotenant(t.Context(), m)
+	})
+	require.NoError(t, err)
+	issued, err := n.Issue(t.Context(), w.key, generation, "sec_1", "", "", w.clock.Now())
+	require.NoError(t, err)
+	of, _ := issued.Claims.Origin()
+	require.NotEqual(t, n.keys.Directory().SessionGeneration(w.key), of)
+}
+
+func TestTheNewestOfOneSecondIsNotTheOneThatEnds(t *testing.T) {
+	w := newWorld(t)
+	one := standard
+	one.MaxPerKey = 1
+	n := w.node(one)
+	for range 20 { // ids are random, so that each order of them comes
+		issued := w.issue(n)
+		_, err := w.verify(n, issued.Token)
+		require.NoError(t, err)
+	}
+}

@@ -66,6 +66,8 @@ type call struct {
 	r     *http.Request
 	actor lifecycle.Actor
 	id    string
+	// refused is the status that the operation refused with, 0 if it did not.
+	refused int
 }
 
 type callKey struct{}

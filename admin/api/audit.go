@@ -85,6 +85,12 @@ func describeAudit(h huma.API, path string) {
 	for _, name := range []string{"before", "after"} {
 		event.Properties[name] = &huma.Schema{Type: huma.TypeObject, Nullable: true, AdditionalProperties: true, Description: event.Properties[name].Description}
 	}
+	for schema, names := range map[string][]string{"AuditVerification": {"problem"}, "AuditChain": {"head", "problem"}, "AuditEnds": {"trimmed"}} {
+		for _, name := range names {
+			of := registry.Map()[schema].Properties
+			of[name] = &huma.Schema{AnyOf: []*huma.Schema{{Ref: of[name].Ref}, {Type: "null"}}, Description: of[name].Description}
+		}
+	}
 }
 
 func (a *API) listAudit(c *call, in *listAuditInput) (*auditOutput, error) {
@@ -123,9 +129,12 @@ func (c *call) auditForm(in *listAuditInput) (string, error) {
 	if form == typeJSON {
 		return form, bad.Err()
 	}
-	for name, given := range map[string]bool{"page": in.Page.given, "page_size": in.PageSize.given, "cursor": in.Cursor != "", "sort": in.Sort != ""} {
-		if given {
-			bad.Add(name, lifecycle.FieldConflict, "cannot be combined with an export, which has all that matches, the oldest first")
+	for _, paging := range []struct {
+		name  string
+		given bool
+	}{{"page", in.Page.given}, {"page_size", in.PageSize.given}, {"cursor", in.Cursor != ""}, {"sort", in.Sort != ""}} {
+		if paging.given {
+			bad.Add(paging.name, lifecycle.FieldConflict, "cannot be combined with an export, which has all that matches, the oldest first")
 		}
 	}
 	return form, bad.Err()

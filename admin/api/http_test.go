@@ -104,7 +104,7 @@ func TestPathsAndMethods(t *testing.T) {
 	}
 	for _, r := range []struct{ method, path, allow string }{
 		{"PUT", "/v1/keys", "GET, HEAD, POST"}, {"OPTIONS", "/v1/keys", "GET, HEAD, POST"}, {"POST", "/v1/keys/x", "DELETE, GET, HEAD, PATCH"},
-		{"POST", "/v1/keys/x/lock", "DELETE, GET, HEAD"}, {"DELETE", "/v1/roles", "GET, HEAD"}, {"POST", "/v1/openapi.json", "GET, HEAD"}, {"BREW", "/v1/roles", "GET, HEAD"},
+		{"POST", "/v1/keys/x/lock", "DELETE, GET, HEAD"}, {"DELETE", "/v1/roles", "GET, HEAD, POST"}, {"POST", "/v1/openapi.json", "GET, HEAD"}, {"BREW", "/v1/me", "GET, HEAD"},
 	} {
 		a := w.do(w.admin, r.method, r.path, "")
 		require.Equal(t, 405, a.status, "%s %s", r.method, r.path)

@@ -19,7 +19,7 @@ type listLocksInput struct {
 }
 
 func (a *API) addLocks(h huma.API) {
-	tags := []string{"locks"}
+	tags := []string{tagLocks}
 	register(h, huma.Operation{OperationID: "list-locks", Method: http.MethodGet, Path: "/v1/locks", Summary: "List the locks in force, by name of the key", Tags: tags}, nil, a.listLocks)
 	register(h, huma.Operation{OperationID: "get-key-lock", Method: http.MethodGet, Path: "/v1/keys/{id}/lock", Summary: "Show a key's lock", Tags: tags}, nil, a.getLock)
 	register(h, huma.Operation{OperationID: "unlock-key", Method: http.MethodDelete, Path: "/v1/keys/{id}/lock", Summary: "Unlock a key and clear its failures", Tags: tags}, nil, a.unlock)

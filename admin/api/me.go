@@ -33,7 +33,7 @@ type changePreferencesInput struct {
 }
 
 func (a *API) addMe(h huma.API) {
-	tags := []string{"me"}
+	tags := []string{tagMe}
 	const path = "/v1/me/preferences"
 	body := func(mediaTypes ...string) *requestBody {
 		return &requestBody{reflect.TypeFor[preferences](), "Preferences", mediaTypes}

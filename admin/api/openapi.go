@@ -7,6 +7,9 @@ import (
 	"io"
 	"net/http"
 	"reflect"
+	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -14,6 +17,13 @@ import (
 )
 
 const schemaPrefix = "#/components/schemas/"
+
+// Tags of operations that differ from the others in what they refuse.
+const (
+	tagMe       = "me"
+	tagLocks    = "locks"
+	tagSessions = "sessions"
+)
 
 // humaConfig keeps huma to operations and their description: no pages, no links
 // into our bodies, no global of huma's changed.
@@ -64,18 +74,21 @@ func register[I, O any](api huma.API, op huma.Operation, body *requestBody, hand
 		op.Parameters = append(op.Parameters, onceParam())
 		handle = once(handle)
 	}
-	op.Responses = map[string]*huma.Response{"default": {
-		Description: "A refusal or failure (RFC 9457).",
-		Content:     map[string]*huma.MediaType{problemType: {Schema: registry.Schema(reflect.TypeFor[Problem](), true, "")}},
-	}}
+	op.Responses = refusals(registry, &op, body != nil)
 	huma.Register(api, op, func(ctx context.Context, in *I) (*O, error) {
 		c := callOf(ctx)
 		out, err := handle(c, in)
 		if err != nil {
-			return nil, c.problem(err)
+			p := c.problem(err)
+			c.refused = p.Status
+			return nil, p
 		}
 		return out, nil
 	})
+	item := api.OpenAPI().Paths[op.Path]
+	if registered := operationOf(item, op.Method); slices.ContainsFunc(registered.Parameters, func(p *huma.Param) bool { return p.Name == "If-Match" }) {
+		registered.Responses[strconv.Itoa(http.StatusPreconditionFailed)] = registered.Responses["default"]
+	}
 	if body == nil {
 		return
 	}
@@ -86,17 +99,56 @@ func register[I, O any](api huma.API, op huma.Operation, body *requestBody, hand
 		described.Content[t] = &huma.MediaType{Schema: &huma.Schema{Ref: schemaPrefix + body.name}}
 	}
 	// After Register: huma would read a body it knows of before the handler does.
-	item := api.OpenAPI().Paths[op.Path]
-	switch op.Method {
+	operationOf(item, op.Method).RequestBody = described
+}
+
+func operationOf(item *huma.PathItem, method string) *huma.Operation {
+	switch method {
+	case http.MethodGet:
+		return item.Get
 	case http.MethodPost:
-		item.Post.RequestBody = described
-	case http.MethodPatch:
-		item.Patch.RequestBody = described
+		return item.Post
 	case http.MethodPut:
-		item.Put.RequestBody = described
-	default:
-		panic("api: no body expected of " + op.Method)
+		return item.Put
+	case http.MethodPatch:
+		return item.Patch
+	case http.MethodDelete:
+		return item.Delete
 	}
+	panic("api: no operation has the method " + method)
+}
+
+// refusals describes what an operation may answer besides what it is for: the
+// statuses that a client has to expect of it, and `default` for the rest.
+func refusals(registry huma.Registry, op *huma.Operation, hasBody bool) map[string]*huma.Response {
+	statuses := []int{http.StatusBadRequest, http.StatusUnauthorized}
+	own := slices.Contains(op.Tags, tagMe) // what is the actor's own needs no right
+	write := op.Method != http.MethodGet && op.Metadata["makes_nothing"] == nil
+	if !own {
+		statuses = append(statuses, http.StatusForbidden)
+	}
+	if strings.Contains(op.Path, "{") {
+		statuses = append(statuses, http.StatusNotFound)
+	}
+	if write && !own && !slices.Contains(op.Tags, tagLocks) && !slices.Contains(op.Tags, tagSessions) {
+		statuses = append(statuses, http.StatusConflict)
+	}
+	if hasBody {
+		statuses = append(statuses, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType)
+	}
+	if takesOnce(op) {
+		statuses = append(statuses, http.StatusUnprocessableEntity)
+	}
+	described := map[string]*huma.Response{}
+	add := func(name, words string) {
+		described[name] = &huma.Response{Description: words,
+			Content: map[string]*huma.MediaType{problemType: {Schema: registry.Schema(reflect.TypeFor[Problem](), true, "")}}}
+	}
+	for _, status := range statuses {
+		add(strconv.Itoa(status), http.StatusText(status)+" (RFC 9457); code says why.")
+	}
+	add("default", "Any other refusal or failure (RFC 9457).")
+	return described
 }
 
 // addSpec serves the OpenAPI document, written once.

@@ -23,6 +23,16 @@ func (permissions) Schema(huma.Registry) *huma.Schema {
 		Description: "By resource or group: full, view, or a list of read, create, update, delete. * is every resource of the upstreams, keyreeve/* every one of Keyreeve itself."}
 }
 
+// permissionsPatch is the same in a merge patch, where null takes an entry away.
+type permissionsPatch struct{ permissions }
+
+// Schema is huma.SchemaProvider.
+func (p permissionsPatch) Schema(r huma.Registry) *huma.Schema {
+	s := p.permissions.Schema(r)
+	s.AdditionalProperties.(*huma.Schema).OneOf = append(s.AdditionalProperties.(*huma.Schema).OneOf, &huma.Schema{Type: "null"})
+	return s
+}
+
 // Expected is what decode says of another type.
 func (permissions) Expected() (code, detail string) {
 	return lifecycle.FieldType, `must be an object such as {"segments": "full", "keyreeve/keys": "view"}`

@@ -27,7 +27,7 @@ func (g *gateMember) UnmarshalJSON(data []byte) error {
 
 // Schema is huma.SchemaProvider.
 func (gateMember) Schema(huma.Registry) *huma.Schema {
-	return &huma.Schema{Nullable: true, OneOf: []*huma.Schema{{Type: huma.TypeInteger}, {Type: huma.TypeString}},
+	return &huma.Schema{OneOf: []*huma.Schema{{Type: huma.TypeInteger}, {Type: huma.TypeString}, {Type: "null"}},
 		Description: "Number or name of a gate, of GET /v1/policy/routes; left out: every gate."}
 }
 

@@ -181,7 +181,12 @@ type statusContext struct{ humaContext }
 // humaContext is embedded under a name that is not that of one of its methods.
 type humaContext huma.Context
 
-func (c statusContext) SetStatus(status int) { c.humaContext.SetStatus(clientStatus(status)) }
+func (c statusContext) SetStatus(status int) {
+	if status != callOf(c.Context()).refused { // not ours, so huma's
+		status = clientStatus(status)
+	}
+	c.humaContext.SetStatus(status)
+}
 
 // Unwrap lets humago find its own context.
 func (c statusContext) Unwrap() huma.Context { return c.humaContext }

@@ -17,9 +17,9 @@ type createRoleBody struct {
 }
 
 type patchRoleBody struct {
-	Name        member[string] `json:"name,omitempty" nullable:"false" minLength:"1" maxLength:"50"`
-	Description member[string] `json:"description,omitempty" maxLength:"1000"`
-	Permissions permissions    `json:"permissions,omitempty" doc:"Merged: an entry that is null is taken away, null takes all away."`
+	Name        member[string]   `json:"name,omitempty" nullable:"false" minLength:"1" maxLength:"50"`
+	Description member[string]   `json:"description,omitempty" maxLength:"1000"`
+	Permissions permissionsPatch `json:"permissions,omitempty" doc:"Merged: an entry that is null is taken away, null takes all away."`
 }
 
 type listRolesInput struct {

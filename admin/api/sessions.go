@@ -31,7 +31,7 @@ type sessionOutput struct {
 }
 
 func (a *API) addSessions(h huma.API) {
-	tags := []string{"sessions"}
+	tags := []string{tagSessions}
 	register(h, huma.Operation{OperationID: "list-sessions", Method: http.MethodGet, Path: "/v1/sessions", Summary: "List sessions, the newest first", Tags: tags}, nil, a.listSessions)
 	register(h, huma.Operation{OperationID: "get-session", Method: http.MethodGet, Path: "/v1/sessions/{id}", Summary: "Show a session", Tags: tags}, nil, a.getSession)
 	register(h, huma.Operation{OperationID: "end-session", Method: http.MethodDelete, Path: "/v1/sessions/{id}", Summary: "End a session", Tags: tags}, nil, a.endSession)

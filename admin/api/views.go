@@ -32,7 +32,7 @@ type listViewsInput struct {
 }
 
 func (a *API) addViews(h huma.API) {
-	tags := []string{"me"}
+	tags := []string{tagMe}
 	const one = "/v1/me/views/{id}"
 	register(h, huma.Operation{OperationID: "list-views", Method: http.MethodGet, Path: "/v1/me/views", Summary: "List your views and those shared with you", Tags: tags}, nil, a.listViews)
 	register(h, huma.Operation{OperationID: "create-view", Method: http.MethodPost, Path: "/v1/me/views", Summary: "Create a view", Tags: tags,

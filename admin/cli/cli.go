@@ -80,7 +80,7 @@ type Group struct {
 
 // Groups lists every group of the tree.
 func Groups() []Group {
-	return []Group{keyGroup, secretGroup, lockGroup, sessionGroup, roleGroup, customerGroup, microtenantGroup, sourceGroup, nodeGroup, policyGroup, doctorGroup}
+	return []Group{keyGroup, secretGroup, lockGroup, sessionGroup, roleGroup, customerGroup, microtenantGroup, sourceGroup, nodeGroup, policyGroup, auditGroup, exportGroup, applyGroup, doctorGroup}
 }
 
 // Commands returns the groups as commands, ready to be added to a parent.

@@ -65,6 +65,9 @@ type call struct {
 	merge bool
 	// match is the ETag that the resource must still have; "" is any.
 	match string
+	// once names a request that makes something, so that it may be sent again; ""
+	// is no name.
+	once string
 }
 
 // reply is an answer in 2xx.
@@ -134,6 +137,9 @@ func (c *client) request(ctx context.Context, in call) (*http.Request, error) {
 	}
 	if in.match != "" {
 		req.Header.Set("If-Match", in.match)
+	}
+	if in.once != "" {
+		req.Header.Set("Idempotency-Key", in.once)
 	}
 	if c.clientID != "" {
 		req.SetBasicAuth(c.clientID, c.secret)

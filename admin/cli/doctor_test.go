@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -13,6 +14,8 @@ import (
 
 	"github.com/keyreeve/keyreeve/admin/api"
 	"github.com/keyreeve/keyreeve/admin/lifecycle"
+	"github.com/keyreeve/keyreeve/credential"
+	"github.com/keyreeve/keyreeve/keystore"
 	"github.com/keyreeve/keyreeve/policy"
 )
 
@@ -140,4 +143,92 @@ func TestTheDoctorLooksIntoAConfiguration(t *testing.T) {
 	require.Equal(t, ExitUsage, run(t, env, nil, "doctor", "--config", "Caddyfile", "--address", h.address).code)
 	require.Equal(t, ExitUsage, run(t, now(), nil, "doctor", "--config", "Caddyfile").code, "a build without it")
 	require.Equal(t, ExitUsage, run(t, env, nil, "doctor", "-o", "xml").code)
+}
+
+// served is the admin API of another service on the house's store, acting as local.
+func (h *house) served(t *testing.T, cfg lifecycle.Config) (address string) {
+	t.Helper()
+	cfg.Store = h.store
+	handler := api.New(lifecycle.New(cfg), func(*http.Request) (lifecycle.Actor, *api.AuthProblem) { return here, nil })
+	server := httptest.NewServer(http.StripPrefix("/keyreeve", handler))
+	t.Cleanup(server.Close)
+	return strings.TrimPrefix(server.URL, "http://")
+}
+
+func TestTheDoctorTellsOfNodesThatDoNotFollowTheStore(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	for _, c := range []struct {
+		states []string
+		want   Status
+		says   string
+	}{
+		{[]string{lifecycle.NodeServing, lifecycle.NodeServing}, StatusOK, "2, all serving"},
+		{[]string{lifecycle.NodeServing, lifecycle.NodeLagging}, StatusWarn, "gate-1 is lagging since"},
+		{[]string{lifecycle.NodeRefusing, lifecycle.NodeLagging}, StatusFail, "gate-0 is refusing since"},
+	} {
+		var nodes []lifecycle.Node
+		for i, state := range c.states {
+			nodes = append(nodes, lifecycle.Node{ID: fmt.Sprint(i), Name: fmt.Sprintf("gate-%d", i), State: state})
+		}
+		address := h.served(t, lifecycle.Config{Keyring: h.ring, Nodes: func(context.Context) ([]lifecycle.Node, error) { return nodes, nil }})
+		got := run(t, now(), nil, "doctor", "--address", address, "-o", "json")
+		f := checks(t, got.out)["nodes"]
+		require.Equal(t, c.want, f.Status, c.states)
+		require.Contains(t, f.Detail, c.says)
+		require.Equal(t, c.want == StatusFail, got.code == ExitError)
+	}
+}
+
+func TestTheDoctorTellsOfSourcesThatNoLongerPush(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	look := func(after time.Duration) Finding {
+		env := Env{Now: func() time.Time { return h.clock.Now().Wall.Add(after) }}
+		return checks(t, run(t, env, nil, "doctor", "--address", h.address, "-o", "json").out)["sources"]
+	}
+	require.Equal(t, "there is no external source", look(0).Detail)
+	_, _, err := h.service.CreateSource(t.Context(), here, lifecycle.NewSource{Name: "idp", CustomerID: "acme", Rule: keystore.SourceReadOnly, MaxRoleID: keystore.RoleReadOnly})
+	require.NoError(t, err)
+	f := look(0)
+	require.Equal(t, StatusWarn, f.Status)
+	require.Contains(t, f.Detail, "idp has never pushed its list")
+	_, _, err = h.service.PushSourceKeys(t.Context(), here, lifecycle.SourceRef{Name: "idp", CustomerID: "acme"}, lifecycle.SourcePush{}, nil)
+	require.NoError(t, err)
+	require.Equal(t, StatusOK, look(8*24*time.Hour).Status)
+	f = look(8*24*time.Hour + time.Minute)
+	require.Equal(t, StatusWarn, f.Status)
+	require.Contains(t, f.Detail, "idp pushed its list last on 2026-01-02")
+}
+
+func TestTheDoctorHasTheAuditTrailVerified(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	well := checks(t, run(t, now(), nil, "doctor", "--address", h.address, "-o", "json").out)["audit trail"]
+	require.Equal(t, StatusOK, well.Status, well.Detail)
+	require.Contains(t, well.Detail, "3 events, none changed")
+	other, err := credential.NewKeyring(credential.NewMasterKey())
+	require.NoError(t, err)
+	address := h.served(t, lifecycle.Config{Keyring: other})
+	got := run(t, now(), nil, "doctor", "--address", address, "-o", "json")
+	require.Equal(t, ExitError, got.code)
+	f := checks(t, got.out)["audit trail"]
+	require.Equal(t, StatusFail, f.Status)
+	require.Contains(t, f.Detail, "customer acme, event ")
+	require.Contains(t, f.Detail, "unknown_master_key")
+}
+
+func TestTheDoctorAsksTheStoreItselfWhereNoServerRuns(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	closed := 0
+	env := now()
+	env.Diagnose = func(context.Context, string) Diagnosis {
+		return Diagnosis{Admin: "127.0.0.1:1", Store: h.handler, Close: func() error { closed++; return nil }}
+	}
+	found := checks(t, run(t, env, nil, "doctor", "--config", "Caddyfile", "-o", "json").out)
+	require.Equal(t, StatusWarn, found["admin endpoint"].Status)
+	require.Equal(t, StatusOK, found["audit trail"].Status, found["audit trail"].Detail)
+	require.Equal(t, StatusOK, found["sources"].Status)
+	require.Equal(t, 1, closed)
 }

@@ -19,7 +19,6 @@ const (
 	mostNamed = 5
 
 	auditVerifyPath = "/v1/audit-events/verify"
-	sourcesListPath = "/v1/sources"
 )
 
 // unasked makes of a refusal by rights a warning that names the permission that
@@ -76,7 +75,7 @@ func (c *client) examineNodes(ctx context.Context) Finding {
 func (c *client) examineSources(ctx context.Context) Finding {
 	f := Finding{Check: "sources", Status: StatusOK, Detail: "there is no external source"}
 	count, overdue := 0, []string(nil)
-	err := c.eachPage(ctx, sourcesListPath, url.Values{"page_size": {maxPageSize}}, func(p *page) error {
+	err := c.eachPage(ctx, sourcesPath, url.Values{"page_size": {maxPageSize}}, func(p *page) error {
 		for _, item := range p.Items {
 			var s struct {
 				Name     string     `json:"name"`

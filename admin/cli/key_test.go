@@ -29,6 +29,7 @@ import (
 type house struct {
 	store   *sqlite.Store
 	ring    *credential.Keyring
+	clock   *storetest.Clock
 	service *lifecycle.Service
 	handler http.Handler
 	address string
@@ -48,7 +49,7 @@ func newHouse(t *testing.T) *house {
 	ring, err := credential.NewKeyring(credential.NewMasterKey())
 	require.NoError(t, err)
 	store.SealAudit(ring)
-	h := &house{store: store, ring: ring, service: lifecycle.New(lifecycle.Config{Store: store, Keyring: ring})}
+	h := &house{store: store, ring: ring, clock: clock, service: lifecycle.New(lifecycle.Config{Store: store, Keyring: ring})}
 	for _, id := range []string{"acme", "globex"} {
 		_, _, err := h.service.CreateCustomer(ctx, here, lifecycle.NewCustomer{ID: id, Name: id})
 		require.NoError(t, err)

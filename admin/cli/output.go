@@ -96,11 +96,26 @@ func yamlNode(dec *json.Decoder) (*yaml.Node, error) {
 		return &yaml.Node{Kind: yaml.ScalarNode, Tag: tag, Value: v.String()}, nil
 	case nil:
 		return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null", Value: "null"}, nil
-	default: // string or bool: the encoder knows when a string needs quotes
-		node := &yaml.Node{}
-		err := node.Encode(v)
-		return node, err
+	case string:
+		return textNode(v), nil
+	default:
+		return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!bool", Value: fmt.Sprint(v)}, nil
 	}
+}
+
+// textNode is a text in YAML. The encoder knows when one needs quotes, but not
+// that a block cannot begin with white space or hold a tab in its margin.
+func textNode(text string) *yaml.Node {
+	node := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: text}
+	for line := range strings.SplitSeq(text, "\n") {
+		if strings.TrimSpace(line) != line || strings.ContainsFunc(line, func(r rune) bool { return !unicode.IsPrint(r) }) {
+			node.Style = yaml.DoubleQuotedStyle
+		}
+	}
+	if strings.HasPrefix(text, "\n") || strings.HasSuffix(text, "\n") {
+		node.Style = yaml.DoubleQuotedStyle
+	}
+	return node
 }
 
 // csvWriter writes rows whose cells no spreadsheet takes for a formula.

@@ -54,7 +54,7 @@ type secretItem struct {
 // secretList is the list of a key's secrets, at the path of that key.
 func secretList(keyID string) listing {
 	return listingOf(keyPath(keyID)+"/secrets", "secrets",
-		[]string{"ID", "ENDS IN", "STATE", "CREATED", "ENDS", "LAST USED", "TRIED AFTER ITS END"},
+		[]string{"ID", "LAST 4", "STATE", "CREATED", "ENDS", "LAST USED", "TRIED AFTER ITS END"},
 		[]string{"id", "hint", "state", "created_at", "expires_at", "retired_at", "last_used_at", "last_used_address", "last_tried_at", "last_tried_address"},
 		func(i *secretItem, colours bool) []string {
 			state := printable(i.State)

@@ -182,7 +182,7 @@ func TestExitCodesOfLocksSessionsAndRoles(t *testing.T) {
 		{"role list surplus", ExitUsage, "unexpected argument"},
 		{"role make", ExitUsage, "there is no `keyreeve role make`"},
 		{"doctor surplus", ExitUsage, "unexpected argument"},
-		{"role list --sort id", ExitError, "sort: must be name or -name"},
+		{"role list --sort id", ExitError, "sort: must be name, or one with a - before it"},
 		{"lock get nobody", ExitNotFound, "no key has"},
 		{"lock unlock nobody", ExitNotFound, "no key has"},
 		{"session end ses_none.0.sec_none", ExitNotFound, "there is no such session"},

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -71,9 +70,9 @@ var sourceList = listingOf(sourcesPath, "sources",
 		return []string{s.Name, s.CustomerID, s.Owner, s.Rule, s.MaxRoleID, strconv.Itoa(s.KeyCount), s.LastSync, s.LastSyncBy, s.Created, s.Modified}
 	})
 
-// details are a source's fields for reading; empty ones are left out.
+// details are a source's fields for reading.
 func (s *sourceItem) details() [][]string {
-	all := [][]string{
+	return [][]string{
 		{"Name", printable(s.Name)},
 		{"Customer", printable(s.CustomerID)},
 		{"Owner", printable(s.Owner)},
@@ -84,19 +83,6 @@ func (s *sourceItem) details() [][]string {
 		{"Created", shortTime(s.Created)},
 		{"Modified", shortTime(s.Modified)},
 	}
-	return slices.DeleteFunc(all, func(r []string) bool { return r[1] == "" })
-}
-
-// writeSource writes one source in the chosen form.
-func (s *console) writeSource(body []byte) error {
-	if s.out.form != formTable {
-		return s.writePage(sourceList, &page{Items: []json.RawMessage{body}, raw: body})
-	}
-	var item sourceItem
-	if err := json.Unmarshal(body, &item); err != nil {
-		return fmt.Errorf("reading the source: %w", err)
-	}
-	return writeTable(s.env.Stdout, nil, item.details())
 }
 
 // sourceRef is how a command line names a source.
@@ -150,7 +136,7 @@ func (s *console) addSourceShow(parent *cobra.Command) {
 			if err != nil {
 				return err
 			}
-			return s.writeSource(r.body)
+			return writeRecord(s, sourceList, r.body, (*sourceItem).details)
 		},
 	})
 	ref.register(cmd.Flags())
@@ -197,7 +183,7 @@ give more than you hold yourself.`,
 			if err != nil {
 				return err
 			}
-			return s.writeSource(r.body)
+			return writeRecord(s, sourceList, r.body, (*sourceItem).details)
 		},
 	})
 	f.register(s, cmd)
@@ -252,7 +238,7 @@ func (c *client) editSource(ctx context.Context, name string, f *sourceFlags, pa
 	if err != nil {
 		return err
 	}
-	return c.console.writeSource(r.body)
+	return writeRecord(c.console, sourceList, r.body, (*sourceItem).details)
 }
 
 func (s *console) addSourceDelete(parent *cobra.Command) {
@@ -268,11 +254,11 @@ terminal; elsewhere --yes is needed.`,
   PROGRAM source delete idp --yes`,
 		args: []string{"NAME"},
 		run: func(ctx context.Context, c *client, args []string) error {
-			if !yes && !isTerminal(s.env.Stdin) {
-				return usagef("--yes is missing: without a terminal nothing can be asked")
+			if err := s.askable(yes); err != nil {
+				return err
 			}
-			if !yes && !s.confirm(ctx, fmt.Sprintf("Delete the source %s?", args[0])) {
-				return fmt.Errorf("not deleted")
+			if err := s.agreed(ctx, yes, fmt.Sprintf("Delete the source %s?", args[0])); err != nil {
+				return err
 			}
 			if _, err := c.do(ctx, ref.on(args[0], http.MethodDelete)); err != nil {
 				return err

@@ -27,7 +27,7 @@ type AuditVerification struct {
 	Events int64        `json:"events"`
 	Chains []AuditChain `json:"chains" nullable:"false"`
 	// Problem is one of an export as a whole.
-	Problem *AuditProblem `json:"problem" nullable:"true" doc:"What is wrong with an export as a whole; null else."`
+	Problem *AuditProblem `json:"problem" doc:"What is wrong with an export as a whole; null else."`
 }
 
 // AuditChain is what became of verifying the events of one customer.
@@ -36,8 +36,8 @@ type AuditChain struct {
 	OK         bool          `json:"ok"`
 	Events     int64         `json:"events" doc:"How many were looked at."`
 	FirstSeq   *int64        `json:"first_seq" nullable:"true" doc:"Of the oldest event that is kept; null if there is none."`
-	Head       *AuditMark    `json:"head" nullable:"true" doc:"The newest event: note its seq and hash elsewhere to hold the trail against them later."`
-	Problem    *AuditProblem `json:"problem" nullable:"true"`
+	Head       *AuditMark    `json:"head" doc:"The newest event: note its seq and hash elsewhere to hold the trail against them later."`
+	Problem    *AuditProblem `json:"problem"`
 }
 
 // AuditProblem is why a chain is not proved.
@@ -81,6 +81,9 @@ func (s *Service) VerifyAudit(ctx context.Context, a Actor, scope AuditScope) (A
 		chain, err := s.verifyChain(ctx, a, id, scope.Pins)
 		if err != nil {
 			return AuditVerification{}, err
+		}
+		if id == "" && chain.Head == nil && chain.OK && !scope.NoCustomer {
+			continue // nothing was ever done that belongs to no customer
 		}
 		out.add(chain)
 	}

@@ -94,7 +94,7 @@ func showMark(seq int64, hash, mac [32]byte, masterKeyID string) AuditMark {
 type AuditEnds struct {
 	CustomerID *string    `json:"customer_id" nullable:"true" doc:"null is the chain of events of no customer."`
 	Head       AuditMark  `json:"head" doc:"The newest event."`
-	Trimmed    *AuditMark `json:"trimmed" nullable:"true" doc:"The newest event that was forgotten; null if none was."`
+	Trimmed    *AuditMark `json:"trimmed" doc:"The newest event that was forgotten; null if none was."`
 }
 
 func showEnds(h keystore.AuditHead) AuditEnds {

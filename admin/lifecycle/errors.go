@@ -165,7 +165,11 @@ func refusal(err error, what string) error {
 	case errors.Is(err, keystore.ErrConflict):
 		return &Error{Kind: Conflict, Code: CodeConflict, Detail: "there is such a " + what + " already"}
 	case errors.Is(err, keystore.ErrInUse):
-		return &Error{Kind: Conflict, Code: CodeInUse, Detail: "the " + what + " is in use"}
+		e := &Error{Kind: Conflict, Code: CodeInUse, Detail: "the " + what + " is in use"}
+		if named {
+			e.Detail += " by " + at.Field
+		}
+		return e
 	}
 	return err
 }

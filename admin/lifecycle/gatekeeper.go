@@ -70,9 +70,20 @@ type Denial struct {
 	// Reason and Detail are the decision's.
 	Reason policy.Reason
 	Detail string
-	// Route is the rule that matched, `GET /path`; Resource and Action what it asks for.
-	Route, Resource string
-	Action          policy.Mask
+	// RoutePattern and RouteMethods are the rule that matched, "" for none; Resource
+	// and Action what it asks for.
+	RoutePattern string
+	RouteMethods []string
+	Resource     string
+	Action       policy.Mask
+}
+
+// route is the rule as messages name it, "" for none.
+func (d *Denial) route() string {
+	if d.RoutePattern == "" {
+		return ""
+	}
+	return (&policy.Route{Methods: d.RouteMethods, Pattern: d.RoutePattern}).String()
 }
 
 // GateRef names a gate in answers.

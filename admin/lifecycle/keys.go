@@ -207,7 +207,7 @@ func (o *op) storedKey(id string) (Key, error) {
 func (o *op) keyAt(id, resource string, action policy.Mask, cond Condition) (*keystore.Key, error) {
 	k, err := o.key(id, resource, action)
 	if err == nil && cond != nil && !cond(k.Revision) {
-		err = staleKey()
+		err = stale("key")
 	}
 	return k, err
 }
@@ -223,10 +223,6 @@ func (o *op) ownedKey(id string, action policy.Mask, cond Condition) (*keystore.
 		return nil, o.managed(k)
 	}
 	return k, o.withinStored(k)
-}
-
-func staleKey() error {
-	return &Error{Kind: Precondition, Code: CodeRevisionMismatch, Detail: "the key changed since it was read; read it again"}
 }
 
 // managed refuses what only the owner of an external source's key can do.

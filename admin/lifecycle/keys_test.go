@@ -132,7 +132,9 @@ func TestKeysOfAnExternalSourceAreChangedThereAndUnlockedHere(t *testing.T) {
 func TestAKeyOfAnExternalSourceIsDisabledHereAndItsSessionsEndForGood(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
-	id := h.external("theirs", keystore.RoleReadOnly)
+	theirs := h.externalKey("theirs", keystore.RoleReadOnly)
+	id, opens := theirs.ID, h.door()
+	require.True(t, opens(theirs.ClientID, theirs.ClientSecret))
 	generation := func() (g int64) {
 		require.NoError(t, h.store.View(h.ctx, func(r keystore.Reader) error {
 			k, err := r.Key(h.ctx, id)
@@ -150,10 +152,12 @@ func TestAKeyOfAnExternalSourceIsDisabledHereAndItsSessionsEndForGood(t *testing
 	off := set(true)
 	require.Equal(t, []any{true, true, "disabled"}, []any{off.Enabled, off.DisabledHere, off.State}, "what the source says stays")
 	require.Equal(t, was+1, generation())
+	require.False(t, opens(theirs.ClientID, theirs.ClientSecret))
 	set(true)
 	require.Equal(t, was+1, generation())
 	on := set(false)
 	require.Equal(t, "active", on.State)
+	require.True(t, opens(theirs.ClientID, theirs.ClientSecret))
 	require.Equal(t, was+1, generation(), "and its old sessions stay over")
 	require.Equal(t, []string{"key.update theirs", "key.update theirs"}, h.events(2))
 

@@ -145,7 +145,7 @@ func cut[R any](at place, all []R, desc bool, cursor func(R) keystore.Cursor) []
 func sortOf(bad *FieldErrors, sort string, fields ...string) keystore.SortField {
 	field, desc := strings.CutPrefix(cmp.Or(sort, fields[0]), "-")
 	if !slices.Contains(fields, field) {
-		bad.Add("sort", FieldFormat, "must be %s, with a - before it for descending", strings.Join(fields, " or "))
+		bad.Add("sort", FieldFormat, "must be %s, or one with a - before it for descending", strings.Join(fields, " or "))
 	}
 	return keystore.SortField{Field: field, Desc: desc}
 }

@@ -40,10 +40,10 @@ type PolicyCheck struct {
 
 // PolicyAnswer is what the gates would decide, and how that comes about.
 type PolicyAnswer struct {
-	Key      *CheckedKey    `json:"key" nullable:"true" doc:"null for a role alone, or a caller who is not known."`
-	Role     *CheckedRole   `json:"role" nullable:"true"`
+	Key      *CheckedKey    `json:"key,omitempty" doc:"Absent for a role alone, and for a caller who is not known."`
+	Role     *CheckedRole   `json:"role,omitempty" doc:"The role that counts, of the key or alone."`
 	Recorded *RecordedCheck `json:"recorded,omitempty" doc:"The denial that was asked about."`
-	Changed  *bool          `json:"changed,omitempty" nullable:"true" doc:"With recorded: whether the present decision differs; null where it cannot be known, since no credential is kept."`
+	Changed  *bool          `json:"changed,omitempty" doc:"With recorded: whether the present decision differs; absent where it cannot be known, since no credential is kept."`
 	Results  []GateCheck    `json:"results" nullable:"false" doc:"One for each gate asked."`
 }
 
@@ -67,8 +67,8 @@ type GateCheck struct {
 	Gate     GateRef        `json:"gate"`
 	Decision PolicyDecision `json:"decision"`
 	Steps    []PolicyStep   `json:"steps" nullable:"false" doc:"In the order in which a gate examines a request; the first that fails answers."`
-	Route    *PolicyRuleRef `json:"route" nullable:"true" doc:"The rule that the request falls under."`
-	Needed   *PolicyNeed    `json:"needed" nullable:"true" doc:"The permission that the rule asks for; null without a rule or for a public one."`
+	Route    *PolicyRuleRef `json:"route,omitempty" doc:"The rule that the request falls under."`
+	Needed   *PolicyNeed    `json:"needed,omitempty" doc:"The permission that the rule asks for; absent without a rule and for a public one."`
 	Grants   []PolicyGrant  `json:"grants" nullable:"false" doc:"The entries of the role that cover the resource; they add up."`
 	Tried    []PolicyTrial  `json:"rules_tried" nullable:"false" doc:"Rules that match the path, or would match another spelling of it."`
 	Rules    int            `json:"rules_total" doc:"How many rules the gate has."`

@@ -341,7 +341,7 @@ func TestARecordedDenialIsExplainedToItsTenantAlone(t *testing.T) {
 	k := g.house.key("one", keystore.RoleReadOnly)
 	g.denials["r1"] = Denial{RequestID: "r1", At: g.clock.Now().Wall, Gate: "api.example.com", Method: "POST", Path: "/c/acme/segments",
 		KeyID: k.ID, KeyCustomerID: "acme", Address: netip.MustParseAddr("192.0.2.1"), Reason: policy.PermissionDenied,
-		Route: "GET,POST /c/{customerId}/segments", Resource: "segments", Action: policy.Create}
+		RoutePattern: "/c/{customerId}/segments", RouteMethods: []string{"GET", "POST"}, Resource: "segments", Action: policy.Create}
 	g.denials["r2"] = Denial{RequestID: "r2", Gate: "api.example.com", Method: "GET", Path: "/c/acme/segments", Reason: policy.InvalidClient, Detail: "unknown client"}
 
 	explain := func(a Actor, id string) PolicyAnswer {
@@ -414,9 +414,9 @@ func TestWhatWasNotKeptIsNotJudgedAgain(t *testing.T) {
 	_, _, err = g.UpdateKey(g.ctx, local, k.ID, KeyPatch{Enabled: Some(true)}, nil)
 	require.NoError(t, err)
 
-	twice := record(Denial{Path: "/c/acme/segments", MicrotenantAmbiguous: true, Reason: policy.AmbiguousQuery, Route: "GET,POST /c/{customerId}/segments"})
+	twice := record(Denial{Path: "/c/acme/segments", MicrotenantAmbiguous: true, Reason: policy.AmbiguousQuery, RoutePattern: "/c/{customerId}/segments", RouteMethods: []string{"GET", "POST"}})
 	require.False(t, *twice.Changed)
-	named := record(Denial{Path: "/c/acme/segments", MicrotenantID: "nowhere", Reason: policy.TenantMismatch, Route: "GET,POST /c/{customerId}/segments"})
+	named := record(Denial{Path: "/c/acme/segments", MicrotenantID: "nowhere", Reason: policy.TenantMismatch, RoutePattern: "/c/{customerId}/segments", RouteMethods: []string{"GET", "POST"}})
 	require.False(t, *named.Changed)
 	require.Equal(t, "nowhere", *named.Recorded.MicrotenantID)
 	for _, d := range []Denial{{Path: "/c/acme", PathCut: true}, {Path: "/c/acme/segments", Gate: "gone.example.com"}} {

@@ -29,7 +29,7 @@ type RecordedCheck struct {
 	SourceAddress *string        `json:"source_address" nullable:"true"`
 	Decision      PolicyDecision `json:"decision"`
 	Route         *string        `json:"route" nullable:"true" doc:"The rule that the request fell under."`
-	Needed        *PolicyNeed    `json:"needed" nullable:"true"`
+	Needed        *PolicyNeed    `json:"needed,omitempty"`
 }
 
 // ExplainRequest shows a recent refusal by the id of its request, and what the
@@ -121,7 +121,7 @@ func changed(d Denial, now GateCheck) *bool {
 	if now.Route != nil {
 		route = (&policy.Route{Methods: now.Route.Methods, Pattern: now.Route.Pattern}).String()
 	}
-	differs := now.Decision.Code != d.Reason.Code() || d.Route != "" && d.Route != route
+	differs := now.Decision.Code != d.Reason.Code() || d.RoutePattern != "" && d.route() != route
 	if differs && ofCredential(d.Reason) {
 		return nil
 	}
@@ -131,7 +131,7 @@ func changed(d Denial, now GateCheck) *bool {
 func (s *Service) recorded(a Actor, d Denial) *RecordedCheck {
 	v := &RecordedCheck{RequestID: d.RequestID, Time: d.At.UTC().Truncate(timePrecision), Gate: d.Gate, Shadow: d.Shadow, Preflight: d.Preflight,
 		Method: d.Method, Path: d.Path, PathCut: d.PathCut, MicrotenantID: optional(d.MicrotenantID), Ambiguous: d.MicrotenantAmbiguous,
-		Credential: "other", KeyID: optional(d.KeyID), Decision: s.decided(policy.Decision{Reason: d.Reason, Detail: d.Detail}), Route: optional(d.Route)}
+		Credential: "other", KeyID: optional(d.KeyID), Decision: s.decided(policy.Decision{Reason: d.Reason, Detail: d.Detail}), Route: optional(d.route())}
 	if d.Token {
 		v.Credential = "token"
 	}

@@ -359,8 +359,13 @@ func TestSecretsAreRotatedAndRetiredWithinOnesOwnRights(t *testing.T) {
 	require.NoError(t, err, "one's own secret")
 }
 
-// external is a key of an external source of acme, owned by the IdP team.
+// external is the id of a key of an external source of acme, owned by the IdP team.
 func (h *house) external(name, roleID string) string {
+	h.Helper()
+	return h.externalKey(name, roleID).ID
+}
+
+func (h *house) externalKey(name, roleID string) CreatedKey {
 	h.Helper()
 	k := h.key(name, roleID)
 	_, err := h.store.Update(h.ctx, func(tx keystore.Tx) error {
@@ -376,7 +381,7 @@ func (h *house) external(name, roleID string) string {
 		return tx.PutKey(h.ctx, stored)
 	})
 	require.NoError(h, err)
-	return k.ID
+	return k
 }
 
 func TestRotationsAndRetirementsAreAuditedWithoutSecrets(t *testing.T) {

@@ -111,16 +111,25 @@ type pushStep struct {
 
 // PushSourceKeys makes the keys of a source what the list says, all in one
 // change: keys that are not in it are removed. If one of them cannot be as the
-// list says, nothing is written.
+// list says, nothing is written. It is planned on a snapshot, so that other
+// writes wait only for what changes, and anew if the store moved on meanwhile.
 func (s *Service) PushSourceKeys(ctx context.Context, a Actor, ref SourceRef, in SourcePush, cond Condition) (PushedSource, Commit, error) {
+	var planned *push
+	err := s.view(ctx, a, func(o *op) (err error) {
+		planned, err = o.planPush(ref, in, cond)
+		return err
+	})
+	if err != nil {
+		return PushedSource{}, Commit{}, err
+	}
 	var out PushedSource
 	rehearsed := Commit{Propagation: Propagation{Confirmed: 1}}
 	commit, err := s.update(ctx, a, func(o *op) error {
-		p, err := o.newPush(ref, cond)
-		if err != nil {
-			return err
+		p, err := planned.in(o)
+		if err == nil && p == nil {
+			p, err = o.planPush(ref, in, cond)
 		}
-		if err := p.plan(in); err != nil {
+		if err != nil {
 			return err
 		}
 		if err := p.apply(); err != nil {
@@ -139,6 +148,26 @@ func (s *Service) PushSourceKeys(ctx context.Context, a Actor, ref SourceRef, in
 		return PushedSource{}, Commit{}, err
 	}
 	return out, commit, nil
+}
+
+func (o *op) planPush(ref SourceRef, in SourcePush, cond Condition) (*push, error) {
+	p, err := o.newPush(ref, cond)
+	if err != nil {
+		return nil, err
+	}
+	return p, p.plan(in)
+}
+
+// in is the plan in the transaction that carries it out, nil if anything that a
+// decision depends on changed since: rights, roles, tenants, the keys themselves.
+func (p *push) in(o *op) (*push, error) {
+	head, err := o.r.Head(o.ctx)
+	if err != nil || head != p.head {
+		return nil, err
+	}
+	there, source := *p, *p.source
+	there.op, there.source, there.conflicts = o, &source, nil
+	return &there, nil
 }
 
 func (o *op) newPush(ref SourceRef, cond Condition) (*push, error) {

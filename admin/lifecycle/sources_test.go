@@ -200,3 +200,21 @@ func TestSourcesAreListedByNameWithinOnesCustomer(t *testing.T) {
 	require.Equal(t, []string{"acme/a", "acme/b", "acme/idp", "acme/z"}, list(admin, SourceFilter{}))
 	require.Empty(t, list(admin, SourceFilter{CustomerID: "umbrella"}))
 }
+
+func TestASourceIsMadeOnceHoweverOftenItIsAskedFor(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	admin := h.actor("admin", h.role("Sources", sourceRights))
+	admin.Once = &Once{Key: "once", Fingerprint: [32]byte{1}}
+	in := NewSource{Name: "idp", Rule: "locked", MaxRoleID: keystore.RoleReadOnly}
+	first, commit, err := h.CreateSource(h.ctx, admin, in)
+	require.NoError(t, err)
+	require.False(t, commit.Replayed)
+	again, commit, err := h.CreateSource(h.ctx, admin, in)
+	require.NoError(t, err)
+	require.True(t, commit.Replayed)
+	require.Equal(t, first, again)
+	admin.Once = nil
+	_, _, err = h.CreateSource(h.ctx, admin, in)
+	requireRefused(t, err, Conflict, CodeNameTaken, "name")
+}

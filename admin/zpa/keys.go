@@ -9,7 +9,8 @@ import (
 	"github.com/keyreeve/keyreeve/policy"
 )
 
-// create answers POST of the collection.
+// create answers POST of the collection. The answer is the only one that has the
+// secret; a retry under the same Idempotency-Key gets the key without it.
 func (c *call) create() error {
 	once, done, err := c.h.names.Once(c.r, c.actor.ID)
 	if err != nil {
@@ -60,7 +61,8 @@ func (c *call) show() error {
 	return nil
 }
 
-// replace answers PUT of a key.
+// replace answers PUT of a key. The patch is made in the transaction that writes,
+// from the key as it is there: what the client sends back is held against that.
 func (c *call) replace() error {
 	var body keyBody
 	if err := api.Decode(c.w, c.r, &body, typeJSON); err != nil {
@@ -82,7 +84,7 @@ func (c *call) replace() error {
 	return nil
 }
 
-// remove answers DELETE of a key.
+// remove answers DELETE of a key, which ends its sessions too.
 func (c *call) remove() error {
 	commit, err := c.h.svc.DeleteKey(c.r.Context(), c.actor, c.keyID, api.IfMatch(c.r))
 	if err != nil {

@@ -27,7 +27,9 @@ var listParams = []string{paramPage, paramSize, paramSizeToo, paramSearch, param
 // maxSearch bounds the value that is searched for, in characters.
 const maxSearch = 200
 
-// page is a page of keys.
+// page is a page of keys. Clients read on to totalPages by number: a list that
+// changes meanwhile can show a key twice or not at all. The cursors of the admin
+// API are there for who cannot have that.
 type page struct {
 	TotalPages string `json:"totalPages"`
 	TotalCount string `json:"totalCount"`
@@ -49,6 +51,7 @@ func (c *call) list() error {
 	if err != nil {
 		return err
 	}
+	// The size in force, for which lifecycle has the default and the bound.
 	size := lifecycle.DefaultPageSize
 	if f.Size.Has() {
 		size = f.Size.Value
@@ -61,7 +64,7 @@ func (c *call) list() error {
 	return nil
 }
 
-// filter is what the query asks for.
+// filter is what the query asks for. What pages there can be, lifecycle says.
 func (c *call) filter() (lifecycle.KeyFilter, error) {
 	var bad lifecycle.FieldErrors
 	f := lifecycle.KeyFilter{Sort: c.sort(&bad)}
@@ -141,6 +144,8 @@ func readSearch(bad *lifecycle.FieldErrors, f *lifecycle.KeyFilter, search strin
 	set := searchFields[field]
 	isOperator := slices.Contains(searchOperators, strings.ToUpper(operator))
 	switch {
+	// Neither an operator nor, behind a field of ours, what looks like one: misspelt,
+	// it must not pass for a text that happens to find nothing.
 	case !ok || !isOperator && (set == nil || operator != strings.ToUpper(operator)):
 		f.Text = search
 	case set == nil:

@@ -43,7 +43,9 @@ func (r *reader) AuditEvents(ctx context.Context, q keystore.AuditQuery) ([]*key
 	c.equal("a.actor_id", q.ActorID)
 	c.equal("a.target_kind", q.TargetKind)
 	c.equal("a.target_id", q.TargetID)
-	c.equal("a.request_id", q.RequestID)
+	if q.RequestID != "" {
+		c.add("a.request_id = ? AND a.request_id <> ''", q.RequestID) // the second says that the partial index will do
+	}
 	if strings.HasSuffix(q.Action, ".") {
 		c.add("substr(a.action, 1, length(?)) = ?", q.Action, q.Action)
 	} else {

@@ -9,6 +9,9 @@ import (
 	"github.com/keyreeve/keyreeve/keystore"
 )
 
+// activeKey is keystore.Key.Active in SQL.
+const activeKey = "(k.enabled AND NOT k.disabled_here)"
+
 // sortColumns are the columns that keys are listed by.
 var sortColumns = map[string]orderColumn{
 	keystore.SortName:        {column: "k.name"},
@@ -17,7 +20,7 @@ var sortColumns = map[string]orderColumn{
 	keystore.SortModified:    {column: "k.modified", number: true},
 	keystore.SortLastUsed:    {column: "k.last_used", number: true},
 	keystore.SortExpires:     {column: "k.expires_at", number: true},
-	keystore.SortEnabled:     {column: "k.active", number: true},
+	keystore.SortEnabled:     {column: activeKey, number: true},
 	keystore.SortValidity:    {column: "k.session_validity_ns", number: true},
 	keystore.SortRole:        {column: "k.role_id"},
 	keystore.SortSource:      {column: "k.source"},
@@ -26,20 +29,24 @@ var sortColumns = map[string]orderColumn{
 
 // Keys lists one page of the matching keys and counts them all.
 func (r *reader) Keys(ctx context.Context, q keystore.KeyQuery) ([]*keystore.Key, int, error) {
-	order, err := keyOrder(q)
+	l, err := r.keyList(ctx, q)
 	if err != nil {
 		return nil, 0, err
 	}
-	match, err := r.keyConditions(ctx, q)
-	if err != nil {
-		return nil, 0, err
-	}
-	keys, total, err := page(ctx, r, listing{columns: keyColumns, from: "keys k", match: match, order: order},
-		place{after: q.After, offset: q.Offset, limit: q.Limit}, scanKey)
+	keys, total, err := page(ctx, r, l, place{after: q.After, offset: q.Offset, limit: q.Limit}, scanKey)
 	if err != nil {
 		return nil, 0, err
 	}
 	return keys, total, r.addSecrets(ctx, keys)
+}
+
+func (r *reader) keyList(ctx context.Context, q keystore.KeyQuery) (listing, error) {
+	order, err := keyOrder(q)
+	if err != nil {
+		return listing{}, err
+	}
+	match, err := r.keyConditions(ctx, q)
+	return listing{columns: keyColumns, from: "keys k", row: "k.rowid", match: match, rare: q.Text != "" || len(q.Labels) > 0, order: order}, err
 }
 
 // keyOrder is the order of a query. The id goes the way of the field before it,
@@ -84,16 +91,33 @@ func (r *reader) keyConditions(ctx context.Context, q keystore.KeyQuery) (condit
 		c.add("instr(k.search, ?) > 0", fold(q.Text))
 	}
 	for _, l := range q.Labels {
-		// No path into the object: a label's name may hold what means something there.
-		const label = "EXISTS (SELECT 1 FROM json_each(nullif(k.labels, '')) l WHERE l.key = ?"
-		if l.Value == nil {
-			c.add(label+")", l.Name)
-		} else {
-			c.add(label+" AND l.value = ?)", l.Name, *l.Value)
+		if err := c.label(l); err != nil {
+			return c, err
 		}
 	}
 	c.keyTimes(q)
 	return c, r.keyState(ctx, q, &c)
+}
+
+// label asks for a label. No path into the object: a label's name may hold what
+// means something there. Its text is looked for first, which spares reading most
+// objects.
+func (c *conditions) label(l keystore.LabelFilter) error {
+	const found = "EXISTS (SELECT 1 FROM json_each(nullif(k.labels, '')) l WHERE l.key = ?"
+	name, err := json.Marshal(l.Name) // as encodeLabels writes it
+	if err != nil {
+		return err
+	}
+	if l.Value == nil {
+		c.add("instr(k.labels, ?) > 0 AND "+found+")", string(name)+":", l.Name)
+		return nil
+	}
+	value, err := json.Marshal(*l.Value)
+	if err != nil {
+		return err
+	}
+	c.add("instr(k.labels, ?) > 0 AND "+found+" AND l.value = ?)", string(name)+":"+string(value), l.Name, *l.Value)
+	return nil
 }
 
 // keyTimes asks for what a query says of times.
@@ -124,11 +148,11 @@ func (r *reader) keyState(ctx context.Context, q keystore.KeyQuery, c *condition
 	switch q.State {
 	case "":
 	case keystore.StateDisabled:
-		c.add("k.active = 0")
+		c.add("NOT " + activeKey)
 	case keystore.StateExpired:
-		c.add("k.active = 1 AND NOT "+unexpired, now)
+		c.add(activeKey+" AND NOT "+unexpired, now)
 	case keystore.StateLocked, keystore.StateActive:
-		c.add("k.active = 1 AND "+unexpired, now)
+		c.add(activeKey+" AND "+unexpired, now)
 		want := q.State == keystore.StateLocked
 		if locked != nil && *locked != want {
 			c.add("0") // a lock is what tells the two apart

@@ -38,10 +38,19 @@ func (c *conditions) where() string {
 // records, and in which order.
 type listing struct {
 	columns, from string
-	match         conditions
+	// row names a record of the one table that is read; where it is set, the page is
+	// found first and only its records are read whole.
+	row   string
+	match conditions
+	// rare: what matches may be few among many, and all in one place of the order.
+	rare bool
 	// order ends with what makes it complete, the columns of the id.
 	order []orderColumn
 }
+
+// fewRecords is how many matching records are rather sorted than looked for in the
+// order of an index, where each that does not match costs a lookup.
+const fewRecords = 5000
 
 // orderColumn is a column that a list is sorted by.
 type orderColumn struct {
@@ -82,8 +91,7 @@ func page[T any](ctx context.Context, r *reader, l listing, at place, read func(
 	if at.after != nil {
 		offset = 0
 	}
-	rows, err := r.conn.c.QueryContext(ctx, "SELECT "+l.columns+" FROM "+l.from+l.match.where()+orderBy(l.order)+" LIMIT ? OFFSET ?",
-		append(l.match.args, at.limit, offset)...)
+	rows, err := r.conn.c.QueryContext(ctx, l.text(l.rare && total <= fewRecords), append(l.match.args, at.limit, offset)...)
 	if err != nil {
 		return nil, 0, r.failed(ctx, err)
 	}
@@ -91,8 +99,24 @@ func page[T any](ctx context.Context, r *reader, l listing, at place, read func(
 	return records, total, err
 }
 
+// text reads a page; the limit and the offset are bound last. With sort it keeps
+// to what finds the records, whatever index there is in the order.
+func (l *listing) text(sort bool) string {
+	if l.row == "" {
+		return "SELECT " + l.columns + " FROM " + l.from + l.match.where() + orderBy(l.order, "") + " LIMIT ? OFFSET ?"
+	}
+	prefix := ""
+	if sort {
+		prefix = "+" // the same value, but no index's
+	}
+	return "SELECT " + l.columns + " FROM " + l.from + " WHERE " + l.row + " IN (SELECT " + l.row + " FROM " + l.from + l.match.where() +
+		orderBy(l.order, prefix) + " LIMIT ? OFFSET ?)" + orderBy(l.order, "")
+}
+
+func (l *listing) countText() string { return "SELECT count(*) FROM " + l.from + l.match.where() }
+
 func (r *reader) count(ctx context.Context, l listing) (total int, err error) {
-	rows, err := r.conn.c.QueryContext(ctx, "SELECT count(*) FROM "+l.from+l.match.where(), l.match.args...)
+	rows, err := r.conn.c.QueryContext(ctx, l.countText(), l.match.args...)
 	if err != nil {
 		return 0, r.failed(ctx, err)
 	}
@@ -100,10 +124,10 @@ func (r *reader) count(ctx context.Context, l listing) (total int, err error) {
 	return total, err
 }
 
-func orderBy(order []orderColumn) string {
+func orderBy(order []orderColumn, prefix string) string {
 	terms := make([]string, len(order))
 	for i, o := range order {
-		terms[i] = o.column
+		terms[i] = prefix + o.column
 		if o.desc {
 			terms[i] += " DESC"
 		}

@@ -22,6 +22,9 @@ const (
 	// maxReaders bounds the connections that read at one time; each is opened when
 	// it is first needed.
 	maxReaders = 8
+	// writeCache is how many bytes one transaction may change before pages of it are
+	// written out early, and read and written again: a source's list is many keys.
+	writeCache = 32 << 20
 )
 
 // Options say where the store is.
@@ -102,7 +105,7 @@ func canonical(path string) (string, error) {
 
 // connect opens the connections and brings the database up to date.
 func (s *Store) connect(ctx context.Context) error {
-	writer := s.database("_foreign_keys=on&_synchronous=FULL&_journal_mode=WAL&_pragma=fullfsync(1)")
+	writer := s.database(fmt.Sprintf("_foreign_keys=on&_synchronous=FULL&_journal_mode=WAL&_pragma=fullfsync(1)&_pragma=cache_size(-%d)", writeCache>>10))
 	s.writes = newPool(writer, 1)
 	c, err := s.writes.get(ctx)
 	if err != nil {

@@ -1,10 +1,10 @@
 package authn
 
-import "github.com/keyreeve/keyreeve/policy"
+import "time"
 
 // Used notes that a proven caller used its secret, or a token issued for it, for
 // the key's last use: see keystore.Cached.Used. It is for the door to call, which
 // alone knows the route, and once for each proof.
-func (a *Authenticator) Used(r *Result, route string, from Address, now policy.Instant) {
-	a.keys.Used(r.Key, r.SecretID, route, from, now)
+func (a *Authenticator) Used(r *Result, route string, from Address, since time.Duration) {
+	a.keys.Used(r.Key, r.SecretID, route, from, since)
 }

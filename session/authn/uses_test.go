@@ -29,7 +29,7 @@ func TestAProofNamesTheSecretThatItIsBy(t *testing.T) {
 	r := b.bearer(issued.Token)
 	require.Equal(t, secretID, r.SecretID, "a token is by the secret that it was issued for")
 	require.True(t, b.stored().LastUsed.IsZero(), "to prove is not to use: the door says what was used")
-	b.auth.Used(&r, "/r", from, b.clock.Now())
+	b.auth.Used(&r, "/r", from, b.clock.Now().Since)
 	k := b.stored()
 	require.Equal(t, "/r", k.LastUsedRoute)
 	require.Equal(t, from().String(), k.Secrets[0].LastUsedAddress)

@@ -30,7 +30,7 @@ func (c *call) prove(form url.Values, forms credential.Forms, now policy.Instant
 		res = c.Auth.Secret(c.r.Context(), client.ClientID, secret, c.address, now)
 	}
 	if res.Allow {
-		c.Auth.Used(&res, "", c.address, now)
+		c.Auth.Used(&res, "", c.address, now.Since)
 	} else {
 		c.observe(res, nil)
 	}

@@ -114,6 +114,7 @@ func newWorld(t *testing.T, with ...options) *world {
 	h := endpoint.New(endpoint.Config{
 		Auth: authn.New(w.keys, w.ring, w.tokens, o.auth), Tokens: w.tokens, Clock: w.clock, Issuer: shown,
 		Address:   func(*http.Request) netip.Addr { return netip.MustParseAddr("192.0.2.1") },
+		RequestID: func(*http.Request) string { return "req-1" },
 		EarlyData: func(*http.Request) bool { return o.early },
 		Enter:     func() func() { return func() {} },
 		Observe: func(_ *http.Request, _ string, res authn.Result, _ error) {

@@ -122,6 +122,16 @@ func TestATokenThatTheGateWouldRefuseIsInactive(t *testing.T) {
 				w.post("/signin", client{w.alice.id, "wrong"}.post())
 			}
 		},
+		"sessions of the customer over": func(w *world, _ string) {
+			w.update(func(ctx context.Context, tx keystore.Tx) error {
+				c, err := tx.Customer(ctx, "c1")
+				if err != nil {
+					return err
+				}
+				c.Generation++ // as when it was disabled and enabled again
+				return tx.PutCustomer(ctx, c)
+			})
+		},
 		"customer disabled": func(w *world, _ string) {
 			w.update(func(ctx context.Context, tx keystore.Tx) error {
 				c, err := tx.Customer(ctx, "c1")

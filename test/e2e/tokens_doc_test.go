@@ -27,6 +27,27 @@ func fences(t *testing.T, page string) (found [][2]string) {
 	return found
 }
 
+// shell is the commands of a page as one script, and what the page says it
+// prints: a block of text behind a command is that one's output.
+func shell(t *testing.T, page string) (script, want string) {
+	t.Helper()
+	const mark = "--- next"
+	var printed []string
+	script = "set -euo pipefail\n"
+	for _, f := range fences(t, page) {
+		switch f[0] {
+		case "sh":
+			script += f[1] + "echo '" + mark + "'\n"
+			printed = append(printed, "")
+		case "text":
+			require.NotEmpty(t, printed, "text before any command")
+			printed[len(printed)-1] = f[1]
+		}
+	}
+	require.GreaterOrEqual(t, len(printed), 5, "the examples have gone")
+	return script, strings.Join(append(printed, ""), mark+"\n")
+}
+
 // The commands of docs/tokens.md are run in one shell, in their order; a block of
 // text behind one is what it prints.
 func TestTheExamplesOfTheTokensPageDoWhatThePageSays(t *testing.T) {
@@ -34,30 +55,20 @@ func TestTheExamplesOfTheTokensPageDoWhatThePageSays(t *testing.T) {
 	h := newHouse(t)
 	up := newUpstream(t)
 	g := h.auth(t, up.url, "")
-	const mark = "--- next"
-	script, want, shells := "set -euo pipefail\n", []string{}, 0
+	script, want := shell(t, "../../docs/tokens.md")
 	var js string
 	for _, f := range fences(t, "../../docs/tokens.md") {
-		switch f[0] {
-		case "sh":
-			script += f[1] + "echo '" + mark + "'\n"
-			want = append(want, "")
-			shells++
-		case "text":
-			require.NotEmpty(t, want, "text before any command")
-			want[len(want)-1] = f[1]
-		case "js":
+		if f[0] == "js" {
 			js = f[1]
 		}
 	}
-	require.GreaterOrEqual(t, shells, 5, "the examples have gone")
 	cmd := exec.CommandContext(t.Context(), "bash", "-c", script)
 	cmd.Dir = h.dir
 	cmd.Env = append(os.Environ(), "GATE=http://"+g.address, "CLIENT_ID="+h.full.clientID, "CLIENT_SECRET="+h.full.secret, "CUSTOMER="+h.customer)
 	var out, complaints bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &complaints
 	require.NoError(t, cmd.Run(), "%s\n%s", &out, &complaints)
-	require.Equal(t, strings.Join(append(want, ""), mark+"\n"), out.String())
+	require.Equal(t, want, out.String())
 
 	upstreamSaw(t, g.get(t, h.applications()+"?page=1", marked("assertion"), h.full.basic()))
 	h.verifiesLikeThePage(t, g, js, up.received("assertion")[0])

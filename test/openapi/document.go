@@ -5,6 +5,7 @@ package openapi
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -142,6 +143,30 @@ func schemas(at string, content map[string]json.RawMessage) map[string]string {
 // pointer is one step of a JSON pointer (RFC 6901) in a URI fragment.
 func pointer(s string) string {
 	return url.PathEscape(strings.NewReplacer("~", "~0", "/", "~1").Replace(s))
+}
+
+// Operation is what a test has to know of an operation to try it.
+type Operation struct {
+	// Path is a template such as /v1/keys/{id}.
+	Method, Path string
+	// Statuses are those described, without `default`.
+	Statuses []string
+	// MediaTypes of the request's body; none has no body.
+	MediaTypes []string
+}
+
+// Operations lists all of the document, by path and method.
+func (d *Document) Operations() []Operation {
+	var out []Operation
+	for _, op := range d.operations {
+		statuses := slices.Sorted(maps.Keys(op.responses))
+		out = append(out, Operation{Method: op.method, Path: op.path, MediaTypes: slices.Sorted(maps.Keys(op.request)),
+			Statuses: slices.DeleteFunc(statuses, func(s string) bool { return s == "default" })})
+	}
+	slices.SortFunc(out, func(a, b Operation) int {
+		return cmp.Or(strings.Compare(a.Path, b.Path), strings.Compare(a.Method, b.Method))
+	})
+	return out
 }
 
 // Exchange is a request and its answer.

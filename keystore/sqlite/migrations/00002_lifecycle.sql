@@ -11,14 +11,14 @@ ALTER TABLE microtenants ADD COLUMN search TEXT NOT NULL DEFAULT '';
 ALTER TABLE keys ADD COLUMN disabled_here INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE keys ADD COLUMN last_used_address TEXT NOT NULL DEFAULT '';
 ALTER TABLE keys ADD COLUMN last_used_route TEXT NOT NULL DEFAULT '';
-ALTER TABLE keys ADD COLUMN active INTEGER NOT NULL GENERATED ALWAYS AS (enabled AND NOT disabled_here) VIRTUAL;
 
 -- Lists of one customer, in each order that is not served already.
 CREATE INDEX keys_of_customer_by_client_id ON keys (customer_id, client_id, id);
 CREATE INDEX keys_of_customer_by_use ON keys (customer_id, last_used, id);
--- What a filtered list is counted by: the columns of the usual filters, so that no
--- key's row is read for it; and the keys of a source.
-CREATE INDEX keys_counted ON keys (customer_id, role_id, microtenant_id, source, active, expires_at, id);
+-- What a filtered list is counted by, and sorted by where no index is in its
+-- order: the columns of the usual filters, so that no key's row is read for it.
+CREATE INDEX keys_counted ON keys (customer_id, role_id, microtenant_id, source, enabled, disabled_here, expires_at, session_validity_ns, id, search, labels);
+-- The keys of a source.
 CREATE INDEX keys_by_source ON keys (customer_id, source, id) WHERE source <> '';
 
 ALTER TABLE secrets ADD COLUMN last_used_address TEXT NOT NULL DEFAULT '';
@@ -64,7 +64,7 @@ CREATE UNIQUE INDEX audit_chain ON audit (customer_id, seq) WHERE seq > 0;
 CREATE INDEX audit_unchained ON audit (at) WHERE seq = 0;
 CREATE INDEX audit_by_target ON audit (target_id, id);
 CREATE INDEX audit_by_actor ON audit (actor_id, id);
-CREATE INDEX audit_by_request ON audit (request_id) WHERE request_id <> '';
+CREATE INDEX audit_by_request ON audit (request_id, id) WHERE request_id <> '';
 CREATE INDEX audit_by_time ON audit (at);
 
 CREATE TABLE audit_heads (

@@ -1,0 +1,108 @@
+package sqlite
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/keyreeve/keyreeve/keystore"
+)
+
+// plan is how SQLite goes about a statement, a line a step. Without statistics,
+// which this store does not gather, it does not depend on what is stored.
+func plan(t *testing.T, s *Store, text string, args ...any) string {
+	t.Helper()
+	var steps []string
+	require.NoError(t, s.view(t.Context(), s.readers, func(r *reader) error {
+		rows, err := r.conn.c.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+text, args...)
+		if err != nil {
+			return err
+		}
+		steps, err = drain(t.Context(), r, rows, func(scan scanner) (string, error) {
+			var id, parent, unused int
+			var step string
+			return step, scan(&id, &parent, &unused, &step)
+		})
+		return err
+	}))
+	return strings.Join(steps, "\n")
+}
+
+// keyList is the listing of a query of customer c.
+func keyList(t *testing.T, s *Store, q keystore.KeyQuery) (l listing) {
+	t.Helper()
+	q.CustomerID = "c"
+	require.NoError(t, s.view(t.Context(), s.readers, func(r *reader) (err error) {
+		l, err = r.keyList(t.Context(), q)
+		return err
+	}))
+	return l
+}
+
+func TestAPageIsReadInTheOrderOfAnIndexOrSortedFromOneAlone(t *testing.T) {
+	s := newStore(t)
+	indexed := map[string]string{
+		keystore.SortName: "keys_of_customer_by_name", keystore.SortClientID: "keys_of_customer_by_client_id", keystore.SortCreated: "keys_of_customer_by_created",
+		keystore.SortModified: "keys_of_customer_by_modified", keystore.SortLastUsed: "keys_of_customer_by_use",
+	}
+	for _, field := range keystore.KeySortFields() {
+		for _, desc := range []bool{false, true} {
+			q := keystore.KeyQuery{Sort: []keystore.SortField{{Field: field, Desc: desc}}}
+			l := keyList(t, s, q)
+			steps := plan(t, s, l.text(false), append(l.match.args, 50, 0)...)
+			after, err := q.Cursor(testKey(1))
+			require.NoError(t, err)
+			require.NoError(t, l.match.behind(l.order, &after))
+			next := plan(t, s, l.text(false), append(l.match.args, 50, 0)...)
+			// The page itself, 50 records, is put in order once more.
+			if index, ok := indexed[field]; ok {
+				require.Contains(t, steps, "COVERING INDEX "+index+" ", field)
+				require.Equal(t, 1, strings.Count(steps, "TEMP B-TREE"), "%s: no sort\n%s", field, steps)
+				require.Contains(t, next, index+" (customer_id=? AND ", "begins at the place\n%s", next)
+				require.Equal(t, 1, strings.Count(next, "TEMP B-TREE"), next)
+				continue
+			}
+			require.Contains(t, steps, "COVERING INDEX keys_counted", "%s: sorts what one index says\n%s", field, steps)
+			if field == keystore.SortMicrotenant { // the unique names begin with it
+				require.Contains(t, next, "microtenant_id"+map[bool]string{false: ">", true: "<"}[desc], next)
+				continue
+			}
+			require.Contains(t, next, "COVERING INDEX keys_counted", "%s\n%s", field, next)
+		}
+	}
+}
+
+func TestFilteredKeysAreCountedFromOneIndex(t *testing.T) {
+	s := newStore(t)
+	value := "ops"
+	for name, q := range map[string]keystore.KeyQuery{
+		"all":         {},
+		"role":        {RoleID: keystore.RoleReadOnly},
+		"active":      {State: keystore.StateActive},
+		"disabled":    {State: keystore.StateDisabled},
+		"text":        {Text: "x"},
+		"a label":     {Labels: []keystore.LabelFilter{{Name: "team", Value: &value}}},
+		"many":        {RoleID: keystore.RoleReadOnly, State: keystore.StateActive, Text: "x", OwnOnly: true, CustomerLevel: true},
+		"microtenant": {MicrotenantID: "lab", RoleID: keystore.RoleReadOnly},
+		"never used":  {NeverUsed: new(bool)},
+	} {
+		l := keyList(t, s, q)
+		steps := plan(t, s, l.countText(), l.match.args...)
+		require.Contains(t, steps, "COVERING INDEX", "%s\n%s", name, steps)
+	}
+}
+
+func TestAuditEventsAreFoundByIndex(t *testing.T) {
+	s := newStore(t)
+	for where, index := range map[string]string{
+		"a.customer_id = 'c'":                                               "audit_by_customer",
+		"a.customer_id = 'c' AND a.target_id = 'x'":                         "audit_by_target",
+		"a.customer_id = 'c' AND a.actor_id = 'x'":                          "audit_by_actor",
+		"a.customer_id = 'c' AND a.request_id = 'x' AND a.request_id <> ''": "audit_by_request",
+	} {
+		steps := plan(t, s, "SELECT "+auditColumns+" FROM audit a WHERE "+where+" ORDER BY a.id DESC LIMIT 50")
+		require.Contains(t, steps, index, where)
+		require.NotContains(t, steps, "TEMP B-TREE", where)
+	}
+}
