@@ -16,6 +16,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/admin/api"
 	"github.com/keyreeve/keyreeve/admin/lifecycle"
+	"github.com/keyreeve/keyreeve/credential"
 	"github.com/keyreeve/keyreeve/policy"
 	"github.com/keyreeve/keyreeve/session"
 	"github.com/keyreeve/keyreeve/session/authn"
@@ -102,6 +103,7 @@ type App struct {
 // running is what a started app offers to its handlers.
 type running struct {
 	store  *sharedStore
+	ring   *credential.Keyring
 	tokens *session.Tokens
 	auth   *authn.Authenticator
 	keys   *lifecycle.Service
@@ -230,8 +232,7 @@ func (a *App) start() error {
 		a.release()
 		return err
 	}
-	shared.keys.Store().SealAudit(ring)
-	a.tune(shared)
+	a.tune(shared, ring)
 	sessions := a.sessions
 	sessions.MaxStale = a.settings.MaxStale
 	if sessions.Issuer == "" {
@@ -242,6 +243,7 @@ func (a *App) start() error {
 	keeper := &gatekeeper{store: shared, auth: auth, gates: a.placeGates()}
 	run := &running{
 		store:      shared,
+		ring:       ring,
 		tokens:     tokens,
 		auth:       auth,
 		gatekeeper: keeper,
@@ -265,7 +267,8 @@ func (a *App) start() error {
 }
 
 // tune applies this configuration to what it shares with others.
-func (a *App) tune(shared *sharedStore) {
+func (a *App) tune(shared *sharedStore, ring *credential.Keyring) {
+	shared.keys.Store().SealAudit(ring)
 	shared.keys.Resize(a.sizes.CacheSizes)
 	shared.tokens.Resize(a.sizes.tokens)
 	shared.keys.SetLockout(a.settings.Lockout)
@@ -286,7 +289,7 @@ func (a *App) Stop() error {
 	}
 	if previous != nil {
 		if run := previous.running.Load(); run != nil {
-			previous.tune(run.store)
+			previous.tune(run.store, run.ring)
 		}
 	}
 	return nil

@@ -44,7 +44,8 @@ type batchOutput struct {
 func (a *API) addBatch(h huma.API) {
 	register(h, huma.Operation{OperationID: "batch-keys", Method: http.MethodPost, Path: "/v1/keys/batch",
 		Summary:     "Do one thing to many keys",
-		Description: "In one transaction, by the same rules as one by one. A key that is refused is left as it is and told; the others are done.", Tags: []string{"keys"}},
+		Description: "In one transaction, by the same rules as one by one. A key that is refused is left as it is and told; the others are done.", Tags: []string{"keys"},
+		Metadata: never(http.StatusConflict)}, // but while one of its name is under way
 		&requestBody{reflect.TypeFor[batchBody](), "Batch", []string{typeJSON}}, a.batchKeys)
 }
 

@@ -118,6 +118,10 @@ func operationOf(item *huma.PathItem, method string) *huma.Operation {
 	panic("api: no operation has the method " + method)
 }
 
+// never is the Metadata of an operation that does not answer with these, although
+// others like it do.
+func never(statuses ...int) map[string]any { return map[string]any{"never": statuses} }
+
 // refusals describes what an operation may answer besides what it is for: the
 // statuses that a client has to expect of it, and `default` for the rest.
 func refusals(registry huma.Registry, op *huma.Operation, hasBody bool) map[string]*huma.Response {
@@ -139,6 +143,8 @@ func refusals(registry huma.Registry, op *huma.Operation, hasBody bool) map[stri
 	if takesOnce(op) {
 		statuses = append(statuses, http.StatusUnprocessableEntity)
 	}
+	spared, _ := op.Metadata["never"].([]int)
+	statuses = slices.DeleteFunc(statuses, func(status int) bool { return slices.Contains(spared, status) })
 	described := map[string]*huma.Response{}
 	add := func(name, words string) {
 		described[name] = &huma.Response{Description: words,

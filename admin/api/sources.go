@@ -66,9 +66,9 @@ func (a *API) addSources(h huma.API) {
 	register(h, huma.Operation{OperationID: "create-source", Method: http.MethodPost, Path: "/v1/sources", Summary: "Create an external source", Tags: tags,
 		DefaultStatus: http.StatusCreated}, &requestBody{reflect.TypeFor[createSourceBody](), "NewSource", []string{typeJSON}}, a.createSource)
 	register(h, huma.Operation{OperationID: "get-source", Method: http.MethodGet, Path: one, Summary: "Show an external source", Tags: tags}, nil, a.getSource)
-	register(h, huma.Operation{OperationID: "put-source", Method: http.MethodPut, Path: one, Summary: "Create an external source, or replace its settings", Tags: tags},
+	register(h, huma.Operation{OperationID: "put-source", Method: http.MethodPut, Path: one, Summary: "Create an external source, or replace its settings", Tags: tags, Metadata: never(http.StatusNotFound, http.StatusConflict)},
 		&requestBody{reflect.TypeFor[putSourceBody](), "SourceSettings", []string{typeJSON}}, a.putSource)
-	register(h, huma.Operation{OperationID: "update-source", Method: http.MethodPatch, Path: one, Summary: "Change an external source", Tags: tags},
+	register(h, huma.Operation{OperationID: "update-source", Method: http.MethodPatch, Path: one, Summary: "Change an external source", Tags: tags, Metadata: never(http.StatusConflict)},
 		&requestBody{reflect.TypeFor[patchSourceBody](), "SourcePatch", []string{typeMergePatch, typeJSON}}, a.updateSource)
 	register(h, huma.Operation{OperationID: "delete-source", Method: http.MethodDelete, Path: one, Summary: "Delete an external source that owns no key", Tags: tags}, nil, a.deleteSource)
 	a.addSourceKeys(h)

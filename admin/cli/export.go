@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -104,8 +105,8 @@ type exporter struct {
 	foreign int
 }
 
-// section writes the records of one kind. Its list is in a stable order: by name,
-// or as the API's default is.
+// section writes the records of one kind, in an order that is the same in every
+// installation that holds them.
 func (e *exporter) section(ctx context.Context, kind *stateKind) error {
 	if kind.name == sourcesSection || kind.name == keysSection {
 		if err := e.nameRoles(ctx); err != nil {
@@ -144,6 +145,9 @@ func (e *exporter) eachRecord(ctx context.Context, kind *stateKind, fn func(*pag
 		}
 		return fn(&page{Items: []json.RawMessage{r.body}})
 	}
+	if kind.name == rolesSection {
+		return e.eachRole(ctx, fn)
+	}
 	if kind.name != keysSection {
 		q := url.Values{"page_size": {maxPageSize}}
 		if kind.name != customersSection {
@@ -151,16 +155,49 @@ func (e *exporter) eachRecord(ctx context.Context, kind *stateKind, fn func(*pag
 		}
 		return e.eachPage(ctx, kind.path, q, fn)
 	}
-	// By customer: that is how keys are indexed, and how the document is best read.
+	// By customer and client ID: names repeat, and ids are not the same elsewhere.
 	customers, err := e.customers(ctx)
 	for _, id := range customers {
-		q := url.Values{"page_size": {maxPageSize}}
+		q := url.Values{"page_size": {maxPageSize}, "sort": {"client_id"}}
 		set(q, map[string]string{"customer_id": id})
 		if err := e.eachPage(ctx, kind.path, q, fn); err != nil {
 			return err
 		}
 	}
 	return err
+}
+
+// eachRole is all roles as one page, by customer and name: there are few, and of
+// one name the API lists them by id.
+func (e *exporter) eachRole(ctx context.Context, fn func(*page) error) error {
+	type placed struct {
+		role
+		raw json.RawMessage
+	}
+	var all []placed
+	q := url.Values{"page_size": {maxPageSize}}
+	set(q, map[string]string{"customer_id": e.customer})
+	err := e.eachPage(ctx, rolesPath, q, func(p *page) error {
+		for _, raw := range p.Items {
+			r := placed{raw: raw}
+			if err := json.Unmarshal(raw, &r.role); err != nil {
+				return fmt.Errorf("reading a role from %s: %w", e.where, err)
+			}
+			all = append(all, r)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	slices.SortFunc(all, func(a, b placed) int {
+		return cmp.Or(strings.Compare(a.CustomerID, b.CustomerID), strings.Compare(a.Name, b.Name))
+	})
+	one := &page{}
+	for _, r := range all {
+		one.Items = append(one.Items, r.raw)
+	}
+	return fn(one)
 }
 
 // customers are those whose keys are written. "" stands for whatever may be seen,

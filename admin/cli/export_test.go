@@ -77,6 +77,8 @@ roles:
 	require.Equal(t, ExitError, refused.code)
 	require.Contains(t, refused.errOut, "the id of one role and the name of another")
 	h.must(t, "apply", "-f", write(t, "version: 1\nkeys: [{name: own, customer_id: acme, role: Shared}, {name: far, customer_id: globex, role: Shared}]\n"))
+	roles := h.must(t, "export", "--only", "roles").out
+	require.Less(t, strings.Index(roles, "customer_id: null"), strings.Index(roles, "customer_id: acme"), "by customer, whatever the ids")
 	out := h.must(t, "export", "--only", "keys").out
 	require.Equal(t, 1, strings.Count(out, "role: Shared\n"), out)
 	require.Contains(t, h.must(t, "apply", "-f", write(t, out)).errOut, "nothing to do")

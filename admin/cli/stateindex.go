@@ -86,7 +86,7 @@ type stateIndex struct {
 	roles []role
 	// loaded are the sections, and the customers whose keys are here.
 	loaded map[string]bool
-	// notes: how far the keys are read, for people who wait.
+	// progress is told how far the reading is, for people who wait.
 	progress func(done int, total string, what string)
 }
 

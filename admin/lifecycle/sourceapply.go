@@ -89,8 +89,11 @@ func (p *push) put() error {
 		if s.after == nil || !s.changed {
 			continue
 		}
-		next := *s.after
-		if err := p.tx.PutKey(p.ctx, &next); err != nil {
+		next, err := p.withUses(s)
+		if err != nil {
+			return err
+		}
+		if err := p.tx.PutKey(p.ctx, next); err != nil {
 			var at *keystore.FieldError
 			if !errors.As(err, &at) || !errors.Is(err, keystore.ErrConflict) {
 				return refusal(err, "key")
@@ -102,11 +105,33 @@ func (p *push) put() error {
 		if s.before != nil {
 			action, before = "key.update", recordKey(s.before)
 		}
-		if err := p.audit(action, keyTarget(&next), before, recordKey(&next)); err != nil {
+		if err := p.audit(action, keyTarget(next), before, recordKey(next)); err != nil {
 			return err
 		}
 	}
 	return p.refused()
+}
+
+// withUses is the key to store with the uses that were recorded since it was
+// planned: they are no change, and would be lost.
+func (p *push) withUses(s pushStep) (*keystore.Key, error) {
+	next := *s.after
+	if s.before == nil {
+		return &next, nil
+	}
+	stored, err := p.r.Key(p.ctx, next.ID)
+	if err != nil {
+		return nil, err
+	}
+	next.LastUsed, next.LastUsedAddress, next.LastUsedRoute = stored.LastUsed, stored.LastUsedAddress, stored.LastUsedRoute
+	next.Secrets = slices.Clone(next.Secrets)
+	for i := range next.Secrets {
+		to := &next.Secrets[i]
+		if from := stored.SecretByID(to.ID); from != nil {
+			to.LastUsed, to.LastUsedAddress, to.Tried, to.TriedAddress = from.LastUsed, from.LastUsedAddress, from.Tried, from.TriedAddress
+		}
+	}
+	return &next, nil
 }
 
 func (s *pushStep) result() string {

@@ -81,7 +81,7 @@ func documented(t *testing.T, g *gate) *described {
 func TestEveryPathAndEveryErrorOfTheDescriptionIsServed(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
-	g := h.run(t, &site{gate: "policy " + h.policyFile(t), upstream: newUpstream(t).url})
+	g := h.run(t, &site{gate: "policy " + h.policyFile(t), handlers: "keyreeve_auth", upstream: newUpstream(t).url})
 	d := documented(t, g)
 	s := newScene(d, h, g)
 	s.succeed()

@@ -233,7 +233,7 @@ func (d *Document) checkRequest(op *operation, query string, e Exchange) error {
 			return fmt.Errorf("%s parameter %s is required", p.in, p.name)
 		}
 		if has {
-			if err := d.check(p.schema, scalar(value)); err != nil {
+			if err := d.checkText(p.schema, value); err != nil {
 				return fmt.Errorf("%s parameter %s: %w", p.in, p.name, err)
 			}
 		}
@@ -258,7 +258,7 @@ func (d *Document) checkRequest(op *operation, query string, e Exchange) error {
 func (d *Document) checkAnswer(r response, e Exchange) error {
 	for name, place := range r.headers {
 		if value := e.ResponseHeader.Get(name); value != "" {
-			if err := d.check(place, scalar(value)); err != nil {
+			if err := d.checkText(place, value); err != nil {
 				return fmt.Errorf("header %s: %w", name, err)
 			}
 		}
@@ -299,7 +299,17 @@ func (d *Document) check(place string, value any) error {
 	return schema.Validate(value)
 }
 
-// scalar is a parameter's text as the JSON value it stands for.
+// checkText takes a parameter's or header's text for a string, or for the number
+// or boolean that it may stand for.
+func (d *Document) checkText(place, text string) error {
+	err := d.check(place, text)
+	if value := scalar(text); err != nil && value != text {
+		return d.check(place, value)
+	}
+	return err
+}
+
+// scalar is the number or boolean that a text writes, else the text itself.
 func scalar(text string) any {
 	if n, err := strconv.ParseInt(text, 10, 64); err == nil {
 		return json.Number(strconv.FormatInt(n, 10))
