@@ -194,6 +194,7 @@ func TestJSONIsHeldToTheSameRules(t *testing.T) {
 		"error_format":            {site(`{"handler":"keyreeve","error_format":"xml"}`), `error_format "xml": expected problem, zpa or caddy`},
 		"route without a line":    {site(`{"handler":"keyreeve","routes":[{"methods":["GET"],"path":"/a","resource":"a"},{"methods":["GET"],"path":"b","resource":"a"}]}`), `route 2: path pattern "b" must begin with a slash`},
 		"admin":                   {site(`{"handler":"keyreeve_admin","api":"yes"}`), `api "yes": expected on or off`},
+		"page":                    {site(`{"handler":"keyreeve_admin","page":"yes"}`), `page "yes": expected on or off`},
 		"face":                    {site(`{"handler":"keyreeve_admin","zpa_api":"yes"}`), `zpa_api "yes": expected on or off`},
 	} {
 		t.Run(name, func(t *testing.T) {

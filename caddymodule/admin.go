@@ -14,6 +14,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/admin/api"
 	"github.com/keyreeve/keyreeve/admin/lifecycle"
+	"github.com/keyreeve/keyreeve/admin/page"
 	"github.com/keyreeve/keyreeve/admin/zpa"
 	"github.com/keyreeve/keyreeve/credential"
 	"github.com/keyreeve/keyreeve/policy"
@@ -30,9 +31,12 @@ const (
 	off = "off"
 )
 
-// Admin serves the admin API, and the ZPA-compatible face to keys, on a site. It
-// answers their paths only and passes every other on.
+// Admin serves the API Keys page, the admin API, and the ZPA-compatible face to
+// keys, on a site. It answers their paths only and passes every other on.
 type Admin struct {
+	// Whether the API Keys page is served, at `/keyreeve/`, with `/` leading there:
+	// `on` or `off`. Default: `on`.
+	Page string `json:"page,omitempty"`
 	// Whether the admin API is served: `on` or `off`. Default: `on`.
 	API string `json:"api,omitempty"`
 	// Whether the ZPA-compatible face is served, at
@@ -50,6 +54,9 @@ func (*Admin) CaddyModule() caddy.ModuleInfo {
 
 // Provision finds the app.
 func (a *Admin) Provision(ctx caddy.Context) error {
+	if err := onOrOff(&a.Page, "page", on); err != nil {
+		return err
+	}
 	if err := onOrOff(&a.API, "api", on); err != nil {
 		return err
 	}
@@ -79,7 +86,8 @@ func onOrOff(word *string, name, otherwise string) error {
 // ServeHTTP answers the paths of what is on.
 func (a *Admin) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	face := a.ZPAAPI == on && zpa.Match(r)
-	if !face && (a.API == off || !strings.HasPrefix(r.URL.Path, "/v1/")) {
+	site := a.Page == on && page.Match(r)
+	if !face && !site && (a.API == off || !strings.HasPrefix(r.URL.Path, "/v1/")) {
 		return next.ServeHTTP(w, r)
 	}
 	run := a.app.ready(r.Context())
@@ -90,6 +98,8 @@ func (a *Admin) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 	switch {
 	case face:
 		run.face.ServeHTTP(w, r)
+	case site:
+		run.page.ServeHTTP(w, r)
 	case run.api.Match(r.URL.Path):
 		run.api.ServeHTTP(w, r)
 	default:

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -29,29 +30,26 @@ const (
 type answer struct {
 	status int
 	detail string
-	// bearerError is the error attribute of a Bearer challenge (RFC 6750 section
-	// 3.1), "" for none.
-	bearerError string
 }
 
 // answers is the one place where a reason becomes a status. The details say what
 // to do and reveal nothing that the code does not.
 var answers = map[policy.Reason]answer{
-	policy.TooEarly:            {http.StatusTooEarly, "The request came as TLS early data, which could be a replay. Send it again after the handshake.", ""},
-	policy.AmbiguousPath:       {http.StatusBadRequest, "Two programs could read this path differently. Send it without encoded slashes, dot segments, doubled slashes, semicolons or doubled encoding.", ""},
-	policy.CredentialsRequired: {http.StatusUnauthorized, "Send a client ID and secret, or an access token.", ""},
-	policy.InvalidRequest:      {http.StatusBadRequest, "Send exactly one credential, in a header and not in the query.", ""},
-	policy.InvalidClient:       {http.StatusUnauthorized, "The client is not known or its credential is not good.", ""},
-	policy.InvalidToken:        {http.StatusUnauthorized, "The access token is not good. Sign in again.", "invalid_token"},
-	policy.ClientInactive:      {http.StatusUnauthorized, "The client this token was issued to is not active any more.", "invalid_token"},
-	policy.ClientLocked:        {http.StatusUnauthorized, "The client this token was issued to is locked.", "invalid_token"},
-	policy.SourceNotAllowed:    {http.StatusForbidden, "This client may not call from this address.", ""},
-	policy.StoreUnavailable:    {http.StatusServiceUnavailable, "The credential cannot be checked at the moment. Try again.", ""},
-	policy.NoRoute:             {http.StatusForbidden, "No rule permits this method and path.", ""},
-	policy.AmbiguousQuery:      {http.StatusBadRequest, "Send the microtenant parameter once, spelt exactly.", ""},
-	policy.MicrotenantRequired: {http.StatusForbidden, "A key inside a microtenant must name its microtenant.", ""},
-	policy.TenantMismatch:      {http.StatusForbidden, "The customer or microtenant named is not this key's.", ""},
-	policy.PermissionDenied:    {http.StatusForbidden, "The role of this key does not hold the permission.", "insufficient_scope"},
+	policy.TooEarly:            {http.StatusTooEarly, "The request came as TLS early data, which could be a replay. Send it again after the handshake."},
+	policy.AmbiguousPath:       {http.StatusBadRequest, "Two programs could read this path differently. Send it without encoded slashes, dot segments, doubled slashes, semicolons or doubled encoding."},
+	policy.CredentialsRequired: {http.StatusUnauthorized, "Send a client ID and secret, or an access token."},
+	policy.InvalidRequest:      {http.StatusBadRequest, "Send exactly one credential, in a header and not in the query."},
+	policy.InvalidClient:       {http.StatusUnauthorized, "The client is not known or its credential is not good."},
+	policy.InvalidToken:        {http.StatusUnauthorized, "The access token is not good. Sign in again."},
+	policy.ClientInactive:      {http.StatusUnauthorized, "The client this token was issued to is not active any more."},
+	policy.ClientLocked:        {http.StatusUnauthorized, "The client this token was issued to is locked."},
+	policy.SourceNotAllowed:    {http.StatusForbidden, "This client may not call from this address."},
+	policy.StoreUnavailable:    {http.StatusServiceUnavailable, "The credential cannot be checked at the moment. Try again."},
+	policy.NoRoute:             {http.StatusForbidden, "No rule permits this method and path."},
+	policy.AmbiguousQuery:      {http.StatusBadRequest, "Send the microtenant parameter once, spelt exactly."},
+	policy.MicrotenantRequired: {http.StatusForbidden, "A key inside a microtenant must name its microtenant."},
+	policy.TenantMismatch:      {http.StatusForbidden, "The customer or microtenant named is not this key's."},
+	policy.PermissionDenied:    {http.StatusForbidden, "The role of this key does not hold the permission."},
 }
 
 // refuse turns a denial into an answer.
@@ -84,11 +82,11 @@ func (g *Gate) refuse(w http.ResponseWriter, r *http.Request, d policy.Decision)
 // that names the scope.
 func (g *Gate) challenges(a answer, d policy.Decision) []string {
 	bearer := "Bearer " + realm
-	switch {
-	case a.bearerError == "insufficient_scope":
+	switch { // the errors of RFC 6750 section 3.1
+	case d.Reason == policy.PermissionDenied:
 		return []string{bearer + `, error="insufficient_scope", scope="` + d.Scope() + `"`}
-	case a.bearerError != "":
-		return []string{bearer + `, error="` + a.bearerError + `"`}
+	case d.Reason.AboutToken():
+		return []string{bearer + `, error="invalid_token"`}
 	case a.status != http.StatusUnauthorized:
 		return nil
 	}
@@ -147,8 +145,10 @@ func refuseGRPC(w http.ResponseWriter, a answer, d policy.Decision) error {
 }
 
 // requestID is the id that Caddy gives the request in its logs too.
-func requestID(r *http.Request) string {
-	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+func requestID(r *http.Request) string { return requestIDIn(r.Context()) }
+
+func requestIDIn(ctx context.Context) string {
+	repl, ok := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	if !ok {
 		return ""
 	}

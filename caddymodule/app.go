@@ -16,7 +16,9 @@ import (
 
 	"github.com/keyreeve/keyreeve/admin/api"
 	"github.com/keyreeve/keyreeve/admin/lifecycle"
+	"github.com/keyreeve/keyreeve/admin/page"
 	"github.com/keyreeve/keyreeve/credential"
+	"github.com/keyreeve/keyreeve/keystore"
 	"github.com/keyreeve/keyreeve/policy"
 	"github.com/keyreeve/keyreeve/session"
 	"github.com/keyreeve/keyreeve/session/authn"
@@ -89,8 +91,10 @@ type App struct {
 	logger   *zap.Logger
 	events   *emitter
 
-	// offline: the store was opened for a command, and no request is decided on.
+	// offline: the store was opened for a command, and no request is decided on. visit
+	// is that command's, nil otherwise.
 	offline bool
+	visit   *visit
 	// identity is set once this configuration holds its share of the store.
 	identity string
 	running  atomic.Pointer[running]
@@ -111,6 +115,7 @@ type running struct {
 	gatekeeper *gatekeeper
 	api        *api.API     // on a site
 	face       http.Handler // the ZPA-compatible one, on a site
+	page       *page.Page   // on a site
 	local      http.Handler // on Caddy's own admin endpoint, acting as `local`
 	// noteFailure is the app's.
 	noteFailure func(*http.Request, *authn.Result)
@@ -154,6 +159,7 @@ func (a *App) configure(ctx caddy.Context) (err error) {
 	if a.settings, err = a.Lockout.settings(); err != nil {
 		return err
 	}
+	a.settings.RequestID = requestIDIn
 	a.settings.MaxStale = defaultMaxStale
 	if a.MaxStale != nil {
 		a.settings.MaxStale = time.Duration(*a.MaxStale)
@@ -222,7 +228,7 @@ func (a *App) start() error {
 	if err != nil {
 		return err
 	}
-	shared, err := openShared(identity, a.opener.Open, a.sizes, a.logger)
+	shared, err := openShared(identity, a.openStore, a.sizes, a.logger)
 	if err != nil {
 		return err
 	}
@@ -240,6 +246,11 @@ func (a *App) start() error {
 	}
 	tokens := session.NewTokens(shared.keys, ring, shared.tokens, sessions)
 	auth := authn.New(shared.keys, ring, tokens, a.settings)
+	var propagation func(context.Context, keystore.Revision) lifecycle.Propagation
+	if a.offline {
+		a.visit = newVisit(shared.keys.Store())
+		propagation = a.visit.propagation
+	}
 	keeper := &gatekeeper{store: shared, auth: auth, gates: a.placeGates()}
 	run := &running{
 		store:      shared,
@@ -253,12 +264,13 @@ func (a *App) start() error {
 			Lockout:   func() policy.Lockout { return a.settings.Lockout },
 			Notify:    a.events.administered,
 			FlushUses: shared.keys.FlushUses, Nodes: a.nodes(shared),
-			Gatekeeper: keeper,
+			Gatekeeper: keeper, Propagation: propagation,
 		}),
 	}
 	run.noteFailure = a.noteFailure
 	run.api = a.newAPI(run, run.authenticate)
 	run.face = a.newFace(run)
+	run.page = a.newPage(run)
 	run.local = a.localAPI(run)
 	a.running.Store(run)
 	close(a.opened)

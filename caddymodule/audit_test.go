@@ -79,6 +79,20 @@ func TestARetentionIsThatOfTheConfigurationInForce(t *testing.T) {
 	requireProved(t)
 }
 
+func TestALockIsAuditedWithTheRequestThatLocked(t *testing.T) {
+	g := startGate(t, "")
+	k := g.newKey("a", keystore.RoleFullAccess)
+	for range 3 {
+		require.Equal(t, http.StatusUnauthorized, g.call(k, "wrong"+credential.NewSecret()))
+	}
+	locks := trail(t, "key.lock")
+	require.Len(t, locks, 1)
+	require.Equal(t, k.id, locks[0].Target.ID)
+	denial, err := Service().ExplainRequest(context.Background(), auditor, locks[0].RequestID)
+	require.NoError(t, err, "it is the id of a request that was refused")
+	require.Equal(t, k.id, *denial.Recorded.KeyID)
+}
+
 func TestASignOutOverTheGateIsAuditedWithItsRequest(t *testing.T) {
 	g := startEdited(t, "", func(s string) string {
 		return strings.Replace(s, "\tkeyreeve {\n\t\tcredentials", "\tkeyreeve_auth\n\tkeyreeve {\n\t\tcredentials", 1)

@@ -160,6 +160,7 @@ func parseAdmin(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 // UnmarshalCaddyfile reads the directive. Syntax:
 //
 //	keyreeve_admin {
+//	    page on|off
 //	    api on|off
 //	    zpa_api on|off
 //	}
@@ -169,6 +170,7 @@ func (a *Admin) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return err
 	}
 	return eachOption(d, "keyreeve_admin", options{
+		"page":    func() error { return wordArg(d, &a.Page, on, off) },
 		"api":     func() error { return wordArg(d, &a.API, on, off) },
 		"zpa_api": func() error { return wordArg(d, &a.ZPAAPI, on, off) },
 	})

@@ -63,6 +63,7 @@ func openOffline(ctx context.Context, configPath string) (http.Handler, func() e
 	}
 	closeAll := func() error {
 		defer cancel()
+		app.visit.settle()
 		return app.Cleanup()
 	}
 	return app.running.Load().local, closeAll, nil

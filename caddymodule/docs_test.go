@@ -150,7 +150,7 @@ func effective(t *testing.T, config []byte) map[string]any {
 			a := new(Admin)
 			decode(t, h, a)
 			require.NoError(t, a.Provision(ctx))
-			found["admin"] = []string{a.API, a.ZPAAPI}
+			found["admin"] = []string{a.Page, a.API, a.ZPAAPI}
 		}
 	}
 	return found

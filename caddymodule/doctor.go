@@ -185,14 +185,22 @@ func gatePolicies(config []byte, names map[string]bool) {
 
 // stores checks the database and what hangs on it.
 func (d *doctor) stores(ctx context.Context) {
-	if e, ok := d.app.opener.(examiner); ok && !d.examined(ctx, e) {
-		d.masterKey(nil, "")
-		d.clockAlone()
-		return
+	if e, ok := d.app.opener.(examiner); ok {
+		path, needed, good := d.examined(ctx, e)
+		if good && d.app.checkKeyring(path, needed) != nil {
+			d.warn(checkStore, path+" was not opened: the master key that it depends on is not at hand", "see the master key")
+			good = false
+		}
+		if !good {
+			d.masterKey(needed, path)
+			d.clockAlone()
+			return
+		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
-	store, err := d.app.opener.Open(ctx, d.clock)
+	d.app.offline = true
+	store, err := d.app.openStore(ctx, d.clock)
 	if err != nil {
 		d.fail(checkStore, err, "make sure that it can be reached and that this user may read and write it")
 		d.notChecked(checkMasterKey)
@@ -238,27 +246,28 @@ func (d *doctor) offer(found *cli.Diagnosis) {
 	}
 }
 
-// examined looks at a database that is not open yet; false if there is nothing
-// to open, or nothing that this program may open without changing it.
-func (d *doctor) examined(ctx context.Context, e examiner) bool {
+// examined looks at a database that is not open yet, and tells which master keys
+// it needs; false if there is nothing to open, or nothing that this program may
+// open without changing it.
+func (d *doctor) examined(ctx context.Context, e examiner) (path string, masterKeys []string, good bool) {
 	path, found, err := e.Examine(ctx)
 	switch {
 	case err != nil:
 		d.fail(checkStore, err, "make sure that this user may read it; restore a backup if it is damaged")
-		return false
+		return path, nil, false
 	case !found.Exists:
 		d.missing(path)
-		return false
+		return path, nil, false
 	case found.Schema != found.Newest:
 		d.warn(checkSchema, fmt.Sprintf("%s has schema %d, this program uses %d and brings it there at its next start", path, found.Schema, found.Newest),
 			"make a backup first: an older program cannot read it then")
-		return false
+		return path, found.MasterKeyIDs, false
 	}
 	d.ok(checkSchema, "%d, the one that this program uses", found.Schema)
 	if found.Mode&0o077 != 0 {
 		d.warn(checkStore, fmt.Sprintf("%s was open to others (mode %04o)", path, found.Mode), "run: chmod 600 "+path)
 	}
-	return true
+	return path, found.MasterKeyIDs, true
 }
 
 // missing checks that a database that is not there can be made.

@@ -100,7 +100,7 @@ func TestACheckSaysWhatTheGateThenDoes(t *testing.T) {
 	}
 	targets := []string{
 		"/c/c1/orders", "/c/c2/orders", "/c/c1/orders?microtenantId=m1", "/c/c1/orders?microtenantId=m2", "/c/c1/orders?microtenantId=null",
-		"/c/c1/orders?microtenantID=m1", "/c/c1/orders?access_token=x", "/c/c1/Orders", "/c/c1/orders/", "/c/c1/special", "/c/c1/Special", "/c/c1/%53pecial",
+		"/c/c1/orders?microtenantID=m1", "/c/c1/orders?access_token=x", "/c/c1/orders?x=1#y", "/c/c1/orders#y", "/c/c1/Orders", "/c/c1/orders/", "/c/c1/special", "/c/c1/Special", "/c/c1/%53pecial",
 		"/c/c1/x", "/c//x", "/c/c1/../c2/orders", "/files/a%2Fb", "/files/a;b", "/files/%2e%2e/b", "/healthz", "/healthz/", "/", "/nowhere", "/things/",
 	}
 	reached := map[string]int{}
@@ -177,7 +177,7 @@ func TestADenialIsExplainedByItsRequestIDOverReloads(t *testing.T) {
 	require.Empty(t, answer.Results)
 
 	kept := &active.Load().running.Load().store.denials
-	text := fmt.Sprintf("%+v", kept.ring)
+	text := fmt.Sprintf("%+v %+v", kept.proven.ring, kept.unknown.ring)
 	for _, secret := range []string{"hidden", "a-wrong-secret", "claimed", "its-secret", k.secret} {
 		require.NotContains(t, text, secret)
 	}
@@ -192,7 +192,7 @@ func TestAShadowGatesDenialIsMarked(t *testing.T) {
 	k := g.newKey("a", keystore.RoleReadOnly)
 	status, _ := raw(t, watched, "DELETE", "/c/c1/orders", "one.example.com", k)
 	require.Equal(t, 200, status)
-	ring := active.Load().running.Load().store.denials.ring
+	ring := active.Load().running.Load().store.denials.proven.ring
 	last := ring[len(ring)-1]
 	answer, err := Service().ExplainRequest(context.Background(), lifecycle.Local("test", false), last.RequestID)
 	require.NoError(t, err)
@@ -225,18 +225,23 @@ func TestTheOldestDenialMakesRoomForTheNewest(t *testing.T) {
 	var d denials
 	_, ok := d.find("0")
 	require.False(t, ok)
+	d.add(lifecycle.Denial{RequestID: "of a key"}, true)
 	for i := range denialsKept + 3 {
-		d.add(lifecycle.Denial{RequestID: fmt.Sprint(i)})
+		d.add(lifecycle.Denial{RequestID: fmt.Sprint(i)}, false)
 	}
-	d.add(lifecycle.Denial{RequestID: "7", Gate: "second"})
-	for id, want := range map[string]bool{"0": false, "3": false, "4": true, fmt.Sprint(denialsKept + 2): true} {
+	d.add(lifecycle.Denial{RequestID: "7", Gate: "second"}, false)
+	d.add(lifecycle.Denial{RequestID: "8", Gate: "second", At: time.Unix(2, 0)}, true)
+	d.add(lifecycle.Denial{RequestID: "8", Gate: "first", At: time.Unix(1, 0)}, false)
+	for id, want := range map[string]bool{"0": false, "3": false, "4": false, "5": true, fmt.Sprint(denialsKept + 2): true, "of a key": true} {
 		_, ok := d.find(id)
 		require.Equal(t, want, ok, id)
 	}
 	found, _ := d.find("7")
 	require.Equal(t, "second", found.Gate, "the newest of one request")
-	require.Len(t, d.ring, denialsKept)
-	require.LessOrEqual(t, unsafe.Sizeof(d.ring[0]), uintptr(320), "the stated memory")
+	found, _ = d.find("8")
+	require.Equal(t, "second", found.Gate, "also where one gate knew the caller and another did not")
+	require.Len(t, d.unknown.ring, denialsKept)
+	require.LessOrEqual(t, unsafe.Sizeof(d.unknown.ring[0]), uintptr(320), "the stated memory")
 }
 
 // fenceBehind is the first block of a language under a heading of a page.

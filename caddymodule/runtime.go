@@ -9,6 +9,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
+	"github.com/keyreeve/keyreeve/admin/page"
 	"github.com/keyreeve/keyreeve/keystore"
 	"github.com/keyreeve/keyreeve/policy"
 	"github.com/keyreeve/keyreeve/session"
@@ -45,6 +46,8 @@ type sharedStore struct {
 	logger  *zap.Logger
 	// denials are kept over reloads, for administrators who ask why.
 	denials denials
+	// links sign in at the page, once each.
+	links *page.Links
 
 	// deciding counts decisions under way: the requests of an old configuration
 	// are still in flight when its cleanup runs.
@@ -57,7 +60,7 @@ type paddedCount struct {
 }
 
 // openShared opens the store, or joins those who have it open already.
-func openShared(identity string, open openStore, sizes cacheSizes, logger *zap.Logger) (*sharedStore, error) {
+func openShared(identity string, open storeFunc, sizes cacheSizes, logger *zap.Logger) (*sharedStore, error) {
 	value, loaded, err := runtimes.LoadOrNew(identity, func() (caddy.Destructor, error) { return newShared(open, sizes) })
 	if err != nil {
 		return nil, fmt.Errorf("opening the key store: %w", err)
@@ -69,13 +72,14 @@ func openShared(identity string, open openStore, sizes cacheSizes, logger *zap.L
 	return shared, nil
 }
 
-type openStore func(context.Context, keystore.Clock) (keystore.Store, error)
+type storeFunc func(context.Context, keystore.Clock) (keystore.Store, error)
 
-func newShared(open openStore, sizes cacheSizes) (*sharedStore, error) {
+func newShared(open storeFunc, sizes cacheSizes) (*sharedStore, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
 	defer cancel()
 	// The logger must outlive the configuration that happens to come first.
 	s := &sharedStore{clock: newClock(), logger: caddy.Log().Named("keyreeve")}
+	s.links = page.NewLinks(func() time.Time { return s.clock.Now().Wall })
 	s.instant = func(time.Time) policy.Instant { return s.clock.Now() }
 	if c, ok := s.clock.(*keystore.SystemClock); ok {
 		s.instant = c.At

@@ -63,25 +63,15 @@ func (g *Gate) act(w http.ResponseWriter, r *http.Request, v *verdict, next cadd
 // early data, path, credential form, client and proof, route, tenant, role. It
 // reports whether the request is a CORS preflight, which asks about another one.
 func (g *Gate) examine(r *http.Request, v *verdict) (preflight bool) {
-	if isEarlyData(r) {
+	match, reason := g.ask(r, &v.asked)
+	switch {
+	case isEarlyData(r):
 		v.Decision = policy.Deny(policy.TooEarly)
 		return false
-	}
-	path, class, ok := credential.DecidablePath(r.URL, r.RequestURI)
-	if !ok {
-		v.Decision = policy.Deny(policy.AmbiguousPath)
-		return false
-	}
-	method := effectiveMethod(r)
-	if g.cors.enabled() && g.isPreflight(r) {
-		method, preflight = r.Header.Get("Access-Control-Request-Method"), true
-	}
-	match, reason := g.set.Match(method, path, class == credential.PathOdd)
-	switch {
 	case reason == policy.AmbiguousPath:
 		v.Decision = policy.Deny(reason)
 		return false
-	case preflight:
+	case v.preflight:
 		v.Decision = decidePreflight(match)
 		return true
 	case match.Route != nil && match.Route.Public:
@@ -95,11 +85,38 @@ func (g *Gate) examine(r *http.Request, v *verdict) (preflight bool) {
 	if !v.Allow {
 		return false
 	}
-	v.Decision = g.set.Decide(match, path, r.URL.RawQuery, v.Subject())
+	v.Decision = g.set.Decide(match, v.path, r.URL.RawQuery, v.Subject())
 	if v.Allow && g.Identity == identityAssertion && !g.Shadow {
-		g.assert(r, v, method, path)
+		g.assert(r, v, v.method, v.path)
 	}
 	return false
+}
+
+// asked is what a request asks for, as it is decided on.
+type asked struct {
+	method string
+	// path is escaped, as on the wire; "" where it could be read in two ways.
+	path string
+	// preflight: a CORS preflight, which asks about a request with this method.
+	preflight bool
+	// matched is the rule for it, nil for none.
+	matched *policy.Route
+}
+
+// ask reads what a request asks for, into q, and finds the rule for it.
+func (g *Gate) ask(r *http.Request, q *asked) (policy.Match, policy.Reason) {
+	q.method = effectiveMethod(r)
+	if g.cors.enabled() && g.isPreflight(r) {
+		q.method, q.preflight = r.Header.Get("Access-Control-Request-Method"), true
+	}
+	path, class, decidable := credential.DecidablePath(r.URL, r.RequestURI)
+	if !decidable {
+		return policy.Match{}, policy.AmbiguousPath
+	}
+	q.path = path
+	match, reason := g.set.Match(q.method, path, class == credential.PathOdd)
+	q.matched = match.Route
+	return match, reason
 }
 
 // prove establishes who calls, into v.
@@ -194,6 +211,7 @@ func clientAddress(r *http.Request) netip.Addr {
 // placeholders read from.
 type verdict struct {
 	authn.Result
+	asked
 	// began is when the examination did.
 	began time.Time
 	// since is when it was proven, by the store's clock.

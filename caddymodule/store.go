@@ -74,6 +74,15 @@ func (s *SQLiteStore) Open(ctx context.Context, clock keystore.Clock) (keystore.
 	return sqlite.Open(ctx, sqlite.Options{Path: path, Clock: clock, Logger: caddy.Log().Named("keyreeve")})
 }
 
+// Visit opens the file for a command.
+func (s *SQLiteStore) Visit(ctx context.Context, clock keystore.Clock) (keystore.Store, error) {
+	path, err := s.file()
+	if err != nil {
+		return nil, err
+	}
+	return sqlite.Open(ctx, sqlite.Options{Path: path, Clock: clock, Logger: caddy.Log().Named("keyreeve"), Visit: true})
+}
+
 // Examine looks at the file and makes nothing.
 func (s *SQLiteStore) Examine(ctx context.Context) (string, sqlite.Examination, error) {
 	path, err := s.file()
@@ -91,5 +100,6 @@ func (*SQLiteStore) Embedded() bool { return true }
 var (
 	_ StoreOpener     = (*SQLiteStore)(nil)
 	_ examiner        = (*SQLiteStore)(nil)
+	_ visitor         = (*SQLiteStore)(nil)
 	_ caddy.Validator = (*SQLiteStore)(nil)
 )

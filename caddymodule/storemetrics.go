@@ -45,6 +45,7 @@ var (
 	opChanges       = newStoreOperation("changes")
 	opTallies       = newStoreOperation("tallies")
 	opTrim          = newStoreOperation("trim")
+	opTrimAudit     = newStoreOperation("trim_audit")
 	opUse           = newStoreOperation("use")
 )
 
@@ -128,6 +129,13 @@ func (s measuredStore) Trim(ctx context.Context, l policy.Lockout, keep time.Dur
 	began := time.Now()
 	err := s.Store.Trim(ctx, l, keep)
 	opTrim.observe(began, err)
+	return err
+}
+
+func (s measuredStore) TrimAudit(ctx context.Context, keep time.Duration) error {
+	began := time.Now()
+	err := s.Store.TrimAudit(ctx, keep)
+	opTrimAudit.observe(began, err)
 	return err
 }
 

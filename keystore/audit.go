@@ -9,6 +9,18 @@ import (
 	"time"
 )
 
+// Kinds of actor.
+const (
+	// ActorKey signed in with an API key.
+	ActorKey = "key"
+	// ActorSession signed in at the page, on behalf of an API key.
+	ActorSession = "session"
+	// ActorLocal is whoever may reach Caddy's local admin endpoint or the store's file.
+	ActorLocal = "local"
+	// ActorSystem is Keyreeve itself.
+	ActorSystem = "system"
+)
+
 // Audit is one event of the audit trail. The events of a customer (and those of
 // none) are a chain: each is bound to the one before, so that none can be
 // changed, left out or put in unnoticed. The store makes the chain as it appends.
@@ -16,12 +28,14 @@ type Audit struct {
 	// ID grows with each event of the store.
 	ID int64
 	// Seq numbers the customer's events without gaps, from 1. Set by the store.
-	Seq        int64
+	Seq int64
+	// Number numbers the events of all chains without gaps, from 1. Set by the store.
+	Number     int64
 	At         time.Time
 	CustomerID string
 	// MicrotenantID is the target's, "" at customer level.
 	MicrotenantID string
-	// ActorKind is key, local, session or system; ActorID and ActorName say which.
+	// ActorKind is one of the kinds of actor; ActorID and ActorName say which.
 	ActorKind string
 	ActorID   string
 	ActorName string
@@ -66,6 +80,8 @@ const (
 	SealEvent   = "event"
 	SealHead    = "head"
 	SealTrimmed = "trimmed"
+	SealRoot    = "root"
+	SealExport  = "export"
 )
 
 // AuditSealer makes and checks the MACs of the audit trail with a key that is
@@ -121,7 +137,7 @@ func (e *Audit) Link(previous [sha256.Size]byte) ([sha256.Size]byte, error) {
 		return [sha256.Size]byte{}, fmt.Errorf("after: %w", err)
 	}
 	return digestParts(
-		[]byte("keyreeve audit v1"), previous[:], []byte(strconv.FormatInt(e.Seq, 10)), []byte(strconv.FormatInt(e.At.UnixMilli(), 10)),
+		[]byte("keyreeve audit v1"), previous[:], decimal(e.Seq), decimal(e.Number), decimal(e.At.UnixMilli()),
 		[]byte(e.CustomerID), []byte(e.MicrotenantID), []byte(e.ActorKind), []byte(e.ActorID), []byte(e.ActorName),
 		[]byte(e.Address), []byte(e.RequestID), []byte(e.Action), []byte(e.TargetKind), []byte(e.TargetID), []byte(e.TargetName),
 		before, after,
@@ -139,8 +155,10 @@ func (h AuditHead) HeadDigest() [sha256.Size]byte { return h.digest(h.Seq, h.Has
 func (h AuditHead) TrimmedDigest() [sha256.Size]byte { return h.digest(h.TrimmedSeq, h.TrimmedHash) }
 
 func (h AuditHead) digest(seq int64, hash [sha256.Size]byte) [sha256.Size]byte {
-	return digestParts([]byte("keyreeve audit end v1"), []byte(h.CustomerID), []byte(strconv.FormatInt(seq, 10)), hash[:])
+	return digestParts([]byte("keyreeve audit end v1"), []byte(h.CustomerID), decimal(seq), hash[:])
 }
+
+func decimal(n int64) []byte { return strconv.AppendInt(nil, n, 10) }
 
 // digestParts hashes parts each with its length, so that what one loses cannot
 // be made good by the next.

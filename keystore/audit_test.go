@@ -259,7 +259,6 @@ func TestAnUnknownMasterKeyProvesNothingButHidesNothing(t *testing.T) {
 		change(events, &h)
 		return checked(ring, events, h, true, nil).Code
 	}
-	require.Equal(t, AuditUnknownKey, code(func(e []Audit, _ *AuditHead) { e[0].MAC, e[0].MasterKeyID = older.Seal(SealEvent, e[0].Hash) }))
 	require.Equal(t, AuditUnknownKey, code(func(_ []Audit, h *AuditHead) { h.MAC, h.MasterKeyID = older.Seal(SealHead, h.HeadDigest()) }))
 	require.Equal(t, AuditUnknownKey, code(func(_ []Audit, h *AuditHead) {
 		h.TrimmedMAC, h.TrimmedMasterKeyID = older.Seal(SealTrimmed, h.TrimmedDigest())
@@ -267,6 +266,40 @@ func TestAnUnknownMasterKeyProvesNothingButHidesNothing(t *testing.T) {
 	require.Equal(t, AuditChanged, code(func(e []Audit, _ *AuditHead) {
 		e[0].MasterKeyID, e[2].TargetName = "mk_gone", "x"
 	}), "what disproves outweighs what does not prove")
+}
+
+func TestAnEventOfAMasterKeyThatIsGoneIsProvedByTheHead(t *testing.T) {
+	t.Parallel()
+	older, ring := testRing(t), testRing(t)
+	events, h := sealedChain(t, ring, 5, 2)
+	for i := range 2 {
+		events[i].MAC, events[i].MasterKeyID = older.Seal(SealEvent, events[i].Hash)
+	}
+	check := func(h AuditHead) *AuditCheck {
+		c := NewAuditCheck("acme", ring)
+		for i := range events {
+			c.Add(&events[i])
+		}
+		c.End(h)
+		return c
+	}
+	c := check(h)
+	require.Nil(t, c.Problem())
+	require.EqualValues(t, 2, c.ByHead)
+	events[0].TargetName = "x"
+	require.Equal(t, AuditChanged, check(h).Problem().Code)
+	// Who has no key can name one that is gone and link all anew, but not seal the head.
+	previous := h.TrimmedHash
+	for i := range events {
+		events[i].Hash = linked(t, events[i], previous)
+		events[i].MasterKeyID, previous = older.CurrentID(), events[i].Hash
+	}
+	h.Hash = previous
+	require.Equal(t, AuditForgedHead, check(h).Problem().Code)
+	h.MasterKeyID = older.CurrentID()
+	require.Equal(t, AuditUnknownKey, check(h).Problem().Code)
+	events[1].MasterKeyID = ""
+	require.Equal(t, AuditForged, check(h).Problem().Code, "no seal at all is none of a key that is gone")
 }
 
 func TestAnEndWithoutASealIsNoEnd(t *testing.T) {

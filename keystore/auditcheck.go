@@ -23,6 +23,15 @@ const (
 	AuditPinMismatch = "published_head_mismatch"
 	// AuditPinForgotten: what was noted before is older than what is kept.
 	AuditPinForgotten = "published_head_forgotten"
+	// AuditForgedRoot: the count of all events was not made by whoever holds the
+	// master key.
+	AuditForgedRoot = "forged_root"
+	// AuditRootMismatch: there are fewer events in all, or more, than were written:
+	// a chain is gone, was put back or is not one.
+	AuditRootMismatch = "root_mismatch"
+	// AuditUnchained: there are events outside the chains that were not there when
+	// the chains began.
+	AuditUnchained = "unchained_events"
 	// AuditUnknownKey: sealed under a master key that is not held, so that it can
 	// be neither proved nor disproved.
 	AuditUnknownKey = "unknown_master_key"
@@ -49,8 +58,10 @@ type AuditCheck struct {
 	pins  map[int64][sha256.Size]byte
 	found *AuditProblem
 
-	// Events is how many were seen, FirstSeq the number of the first.
-	Events, FirstSeq int64
+	// Events is how many were seen, FirstSeq the number of the first. ByHead is how
+	// many of them are sealed under a master key that is not held: they are proved by
+	// the links from them to the head, if that is.
+	Events, FirstSeq, ByHead int64
 }
 
 // NewAuditCheck checks a customer's chain, that of no customer for "". sealer
@@ -101,7 +112,7 @@ func (c *AuditCheck) Add(e *Audit) {
 	}
 	c.begun, c.seq, c.hash = true, e.Seq, e.Hash
 	if !c.Broken() {
-		c.sealed(SealEvent, AuditForged, e.Seq, e.Hash, e.MAC, e.MasterKeyID)
+		c.eventSealed(e)
 		c.pinned()
 	}
 }
@@ -173,6 +184,23 @@ func (c *AuditCheck) leftPins(h AuditHead) {
 			c.broken(seq, AuditPinMismatch, fmt.Sprintf("the noted event is not there; the newest one is %d", h.Seq))
 		}
 	}
+}
+
+func (c *AuditCheck) eventSealed(e *Audit) {
+	if c.sealer == nil {
+		return
+	}
+	if _, known := c.sealer.Check(SealEvent, e.Hash, e.MAC, e.MasterKeyID); !known && e.MasterKeyID != "" {
+		c.ByHead++
+		return
+	}
+	c.sealed(SealEvent, AuditForged, e.Seq, e.Hash, e.MAC, e.MasterKeyID)
+}
+
+// Absent says that the customer has no events though it must have: that of its
+// being made is never forgotten before another one follows.
+func (c *AuditCheck) Absent() {
+	c.broken(1, AuditMissing, "there is no event of this customer, not even of its being made")
 }
 
 func (c *AuditCheck) sealed(purpose, code string, seq int64, hash, mac [sha256.Size]byte, masterKeyID string) {

@@ -18,6 +18,9 @@ import (
 const (
 	// pollEvery is how often the change log is asked for other writers' changes.
 	pollEvery = 200 * time.Millisecond
+	// SeenWithin is how long after a write another process that follows the same store
+	// has seen it, if it is well: the time of a few polls.
+	SeenWithin = 5 * pollEvery
 	// pollTimeout bounds one such poll.
 	pollTimeout = 3 * time.Second
 	// noticeWithin is how long a loss of the store can go unnoticed; with
@@ -28,8 +31,10 @@ const (
 	// sweepEvery is how often counts without meaning are forgotten and the store trimmed.
 	sweepEvery = time.Minute
 	// endedMemory is how long past its expiry an ended session is remembered, for
-	// clocks that were set.
-	endedMemory = 2 * time.Hour
+	// clocks that were set, and pushedOutMemory the same for one that newer ones of
+	// its key pushed out: any client can end as many of those as it likes.
+	endedMemory     = 2 * time.Hour
+	pushedOutMemory = time.Minute
 	// forgetEvery is how often old audit events are forgotten, where any are.
 	forgetEvery = time.Hour
 	// changesKept is how long the change log reaches back.
@@ -47,7 +52,7 @@ type Cached struct {
 
 	keys      *keyCache
 	counter   *counter
-	ended     exactMap[time.Time] // when the session would have expired, by its id
+	ended     exactMap[time.Time] // until when it is remembered, by the session's id
 	directory atomic.Pointer[Directory]
 	lockout   atomic.Pointer[policy.Lockout] // for sweeping only; decisions bring their own
 	failures  failureCounts
@@ -310,7 +315,7 @@ func (c *Cached) Sweep(ctx context.Context) {
 	l := *c.lockout.Load()
 	now := c.clock.Now()
 	c.counter.table.sweep(func(ts *tallies) bool { return ts.forgettable(l, now) })
-	c.ended.sweep(func(expires time.Time) bool { return now.Wall.Sub(expires) > endedMemory })
+	c.ended.sweep(now.Wall.After)
 	ctx, cancel := context.WithTimeout(ctx, sweepEvery)
 	defer cancel()
 	if err := c.store.Trim(ctx, l, changesKept); err != nil && !errors.Is(err, context.Canceled) {

@@ -108,7 +108,11 @@ func (c *Cached) applyEnded(ctx context.Context, r Reader, ids []string) error {
 }
 
 func (c *Cached) remember(s *Session) {
-	c.ended.change(s.ID, func(time.Time, bool) (time.Time, bool) { return s.Expires, !s.Ended.IsZero() })
+	until := s.Expires.Add(endedMemory)
+	if s.EndReason == EndPushedOut {
+		until = s.Expires.Add(pushedOutMemory)
+	}
+	c.ended.change(s.ID, func(time.Time, bool) (time.Time, bool) { return until, !s.Ended.IsZero() })
 }
 
 // applyTallies fetches counts and locks that others changed. They are not in the

@@ -36,8 +36,9 @@ type Attempt struct {
 	KeyID string
 	// Source is the network of the caller; the zero Prefix in strict mode.
 	Source netip.Prefix
-	// Address is the caller's address, for the audit.
+	// Address is the caller's address, and RequestID that of its request, for the audit.
 	Address     netip.Addr
+	RequestID   string
 	Fingerprint uint64
 }
 
@@ -89,7 +90,7 @@ func (c *counter) locked(l policy.Lockout, keyID string, source netip.Prefix, no
 func (c *counter) fail(l policy.Lockout, a Attempt) policy.Outcome {
 	now := c.clock.Now()
 	p := &pendingProof{lockout: l, source: a.Source, stored: make(chan struct{}), Proof: Proof{
-		KeyID: a.KeyID, Source: sourceName(a.Source), Address: a.Address.String(), Fingerprint: a.Fingerprint, At: now,
+		KeyID: a.KeyID, Source: sourceName(a.Source), Address: a.Address.String(), RequestID: a.RequestID, Fingerprint: a.Fingerprint, At: now,
 	}}
 	c.table.update(a.KeyID, func(old *tallies) *tallies {
 		next, out, _ := old.add(p, now)

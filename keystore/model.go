@@ -219,8 +219,8 @@ type Session struct {
 const (
 	// SourceReadOnly keys are shown and cannot be changed here.
 	SourceReadOnly = "read_only"
-	// SourceLocked keys can be neither edited nor deleted, here or by whoever
-	// administers them there for this customer.
+	// SourceLocked keys cannot be changed here either; ZPA clients are shown them as
+	// restricted and not only as read-only.
 	SourceLocked = "locked"
 )
 

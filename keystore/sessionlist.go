@@ -34,6 +34,10 @@ func SessionOrigin(id string) (generation int64, secretID string) {
 	return generation, secretID
 }
 
+// EndPushedOut is the reason of a session that ended because its key opened more
+// than it may have.
+const EndPushedOut = "max_per_key"
+
 // SessionGeneration is the generation that sessions of a key are issued with and
 // must have: raising any of the three ends all sessions under it, in one write.
 // microtenant is nil for a key at customer level. Generations never fall, and a key
@@ -67,6 +71,29 @@ func (s *Session) Current(k *Key, generation int64, now time.Time) bool {
 	origin, _ := SessionOrigin(s.ID)
 	secret := k.SecretByID(s.SecretID)
 	return origin == generation && secret != nil && secret.Live(now)
+}
+
+// SessionRecord is what the audit trail keeps of a session that is ended, before
+// and after: what it was, and how it ended.
+type SessionRecord struct {
+	KeyID     string     `json:"key_id"`
+	ClientID  string     `json:"client_id"`
+	SecretID  string     `json:"secret_id"`
+	Address   string     `json:"address"`
+	IssuedAt  time.Time  `json:"issued_at"`
+	ExpiresAt time.Time  `json:"expires_at"`
+	EndedAt   *time.Time `json:"ended_at"`
+	EndReason *string    `json:"end_reason"`
+}
+
+// Record is the session of key k as it is now.
+func (s *Session) Record(k *Key) SessionRecord {
+	r := SessionRecord{KeyID: k.ID, ClientID: k.ClientID, SecretID: s.SecretID, Address: s.Address, IssuedAt: s.Issued.UTC(), ExpiresAt: s.Expires.UTC()}
+	if !s.Ended.IsZero() {
+		ended, reason := s.Ended.UTC(), s.EndReason
+		r.EndedAt, r.EndReason = &ended, &reason
+	}
+	return r
 }
 
 // SessionQuery selects sessions, newest first. Zero fields do not filter.

@@ -91,6 +91,8 @@ type Proof struct {
 	Source string
 	// Address is the caller's address, for the audit of a lock.
 	Address string
+	// RequestID is that of the request, "" for none, for the audit of a lock.
+	RequestID string
 	// Fingerprint identifies the wrong secret without revealing it.
 	Fingerprint uint64
 	// Success: the secret was right and clears the count.
@@ -216,8 +218,9 @@ type Reader interface {
 	KeyByClientID(ctx context.Context, clientID string) (*Key, error)
 	// Keys lists matching keys, and how many match in all.
 	Keys(ctx context.Context, q KeyQuery) (keys []*Key, total int, err error)
-	// Tallies lists the failure counts of one key, the whole client's first.
-	Tallies(ctx context.Context, keyID string) ([]Tally, error)
+	// Tallies lists the failure counts of these keys by key, the whole client's of
+	// each first.
+	Tallies(ctx context.Context, keyIDs ...string) ([]Tally, error)
 	// Locks lists the locks in force, and how many there are in all.
 	Locks(ctx context.Context, q LockQuery) (locks []Lock, total int, err error)
 	Role(ctx context.Context, id string) (*Role, error)
@@ -239,8 +242,6 @@ type Reader interface {
 	// Sources lists a customer's, by name; "" lists all.
 	Sources(ctx context.Context, customerID string) ([]*Source, error)
 	Session(ctx context.Context, id string) (*Session, error)
-	// Sessions lists a key's sessions that have not expired, newest first.
-	Sessions(ctx context.Context, keyID string) ([]*Session, error)
 	// ListSessions lists matching sessions of any key, and how many match in all.
 	ListSessions(ctx context.Context, q SessionQuery) (sessions []*Session, total int, err error)
 	// EndedSessions lists sessions that were ended early and have not expired yet.
@@ -248,6 +249,11 @@ type Reader interface {
 	// SessionsBeyond lists the sessions of a key that are neither ended nor
 	// expired, but for the newest `keep`.
 	SessionsBeyond(ctx context.Context, keyID string, keep int) ([]*Session, error)
+	// LastEnded is when a session of the key was last ended for that reason before a
+	// time, zero for never.
+	LastEnded(ctx context.Context, keyID, reason string, before time.Time) (time.Time, error)
+	// CountEnded is how many were, from one time on and before another.
+	CountEnded(ctx context.Context, keyID, reason string, from, before time.Time) (int, error)
 	// SigningKeys lists all that have not expired, by id.
 	SigningKeys(ctx context.Context) ([]*SigningKey, error)
 	// StoreID is a random name that the store was given when it was made.
@@ -257,6 +263,10 @@ type Reader interface {
 	// AuditHeads lists the ends of one customer's chain, or of every chain where
 	// all is set. The chain of events of no customer has customerID "".
 	AuditHeads(ctx context.Context, customerID string, all bool) ([]AuditHead, error)
+	// AuditTotals is what there is of the whole trail, and what should be.
+	AuditTotals(ctx context.Context) (AuditTotals, error)
+	// AuditCustomers lists whose events there are, by id; "" for those of none.
+	AuditCustomers(ctx context.Context) ([]string, error)
 	// Idempotency is what was done under this name. ErrNotFound if nothing was.
 	Idempotency(ctx context.Context, owner, key string) (*Idempotency, error)
 	Preferences(ctx context.Context, owner string) ([]Preference, error)
@@ -293,8 +303,9 @@ type Tx interface {
 	// PutIdempotency remembers a request for IdempotencyMemory. ErrConflict if its
 	// name is taken.
 	PutIdempotency(ctx context.Context, i *Idempotency) error
-	// AddAudit appends an event to its customer's chain; ID, Seq, Hash, MAC and
-	// MasterKeyID are set.
+	// AddAudit appends an event to its customer's chain; ID, Seq, Number, Hash, MAC
+	// and MasterKeyID are set. What an end is sealed with is made sure of first: under
+	// a master key that is not held nothing is written.
 	AddAudit(ctx context.Context, e *Audit) error
 	// PutPreference stores a value, or removes it when Value is nil.
 	PutPreference(ctx context.Context, p Preference) error

@@ -1,6 +1,9 @@
 package policy
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Reason says why a request was let through or refused. It is the vocabulary
 // shared by answers, logs, metrics and audit; the HTTP status and challenge of
@@ -55,6 +58,18 @@ func (r Reason) Code() string {
 		return reasonCodes[r]
 	}
 	return "unknown"
+}
+
+// ReasonOf is the reason with that code; false if there is none.
+func ReasonOf(code string) (Reason, bool) {
+	i := slices.Index(reasonCodes[:], code)
+	return Reason(max(i, 0)), i >= 0
+}
+
+// AboutToken reports that an access token was refused that might be replaced by
+// signing in again: `invalid_token` of RFC 6750 section 3.1.
+func (r Reason) AboutToken() bool {
+	return r == InvalidToken || r == ClientInactive || r == ClientLocked
 }
 
 // String is Code.

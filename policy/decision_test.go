@@ -15,7 +15,12 @@ func TestEveryReasonHasACodeOfItsOwn(t *testing.T) {
 		require.False(t, seen[r.Code()], r.Code())
 		seen[r.Code()] = true
 		require.Equal(t, r.Code(), r.String())
+		same, known := ReasonOf(r.Code())
+		require.True(t, known)
+		require.Equal(t, r, same)
 	}
+	_, known := ReasonOf("unknown")
+	require.False(t, known)
 	require.Len(t, seen, int(reasonCount))
 	require.NotContains(t, seen, "unknown")
 	require.Equal(t, "unknown", reasonCount.Code())
@@ -26,6 +31,17 @@ func TestADenialNeverAllows(t *testing.T) {
 	for _, r := range Reasons() {
 		require.False(t, Deny(r).Allow, r)
 	}
+}
+
+func TestATokenIsToBlameForThreeReasons(t *testing.T) {
+	t.Parallel()
+	var about []string
+	for _, r := range Reasons() {
+		if r.AboutToken() {
+			about = append(about, r.Code())
+		}
+	}
+	require.Equal(t, []string{"invalid_token", "client_inactive", "client_locked"}, about)
 }
 
 func TestTheScopeIsThePermissionTheRouteAsksFor(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -36,12 +37,12 @@ func TestASignOutIsAuditedOnceWithWhoAndFromWhere(t *testing.T) {
 	e := events[0]
 	require.Equal(t, [...]string{"c1", "m1", "key", w.key.ID, w.key.Name, "192.0.2.7", "req-7", "session", issued.Claims.ID, w.key.Name},
 		[...]string{e.CustomerID, e.MicrotenantID, e.ActorKind, e.ActorID, e.ActorName, e.Address, e.RequestID, e.TargetKind, e.TargetID, e.TargetName})
-	var before, after map[string]any
+	var before, after keystore.SessionRecord
 	require.NoError(t, json.Unmarshal(e.Before, &before))
 	require.NoError(t, json.Unmarshal(e.After, &after))
-	require.Nil(t, before["ended_at"])
-	require.NotNil(t, after["ended_at"])
-	require.Equal(t, "sign_out", after["end_reason"])
+	require.Nil(t, before.EndedAt)
+	require.NotNil(t, after.EndedAt)
+	require.Equal(t, []string{w.key.ID, w.key.ClientID, "sign_out"}, []string{after.KeyID, after.ClientID, *after.EndReason})
 	require.NotContains(t, string(e.Before)+string(e.After), issued.Token)
 }
 
@@ -59,6 +60,47 @@ func TestASessionPushedOutByAnotherIsAuditedAsKeyreevesOwnDoing(t *testing.T) {
 	require.Empty(t, events[0].ActorID)
 	require.Equal(t, first.Claims.ID, events[0].TargetID)
 	require.Contains(t, string(events[0].After), `"max_per_key"`)
+}
+
+func TestSessionsPushedOutAreAuditedOnceAMinuteAndCounted(t *testing.T) {
+	w := newWorld(t)
+	settings := standard
+	settings.MaxPerKey = 2
+	n := w.node(settings)
+	w.issue(n)                                                                                              // makes the signing key
+	w.clock.Advance(w.clock.Now().Wall.Truncate(time.Minute).Add(10 * time.Minute).Sub(w.clock.Now().Wall)) // a minute begins
+	signIn := func(times int) {
+		for range times {
+			w.issue(n)
+		}
+	}
+	also := func() (counts []int) {
+		for _, e := range audited(t, n, "session.end") {
+			var after struct {
+				EndReason string `json:"end_reason"`
+				AlsoEnded int    `json:"also_ended"`
+			}
+			require.NoError(t, json.Unmarshal(e.After, &after))
+			require.Equal(t, keystore.EndPushedOut, after.EndReason)
+			counts = append(counts, after.AlsoEnded)
+		}
+		return counts
+	}
+	signIn(1 + 10)
+	w.clock.Advance(59 * time.Second)
+	signIn(5)
+	require.Equal(t, []int{0}, also())
+	w.clock.Advance(time.Second) // the next minute
+	signIn(1)
+	require.ElementsMatch(t, []int{0, 14}, also())
+	w.clock.StepWall(-2 * time.Minute)
+	signIn(7)
+	require.Len(t, also(), 3, "one of its own, whatever minutes are to come")
+	require.NoError(t, n.keys.View(t.Context(), func(r keystore.Reader) error {
+		_, total, err := r.ListSessions(t.Context(), keystore.SessionQuery{AllCustomers: true, State: keystore.SessionEnded})
+		require.Equal(t, 10+5+1+7, total, "each is listed all the same")
+		return err
+	}))
 }
 
 func TestAMadeSigningKeyIsAuditedWithoutItsHalves(t *testing.T) {

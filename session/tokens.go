@@ -71,9 +71,13 @@ type Issued struct {
 // ErrAudience is an audience that is not allowed.
 var ErrAudience = errors.New("audience not allowed")
 
+// ErrOvertaken: after the secret was proven and before the token was made, the
+// secret ended, or all sessions of the key or its tenant were, or the key was deleted.
+var ErrOvertaken = errors.New("the key's sessions or its secret were ended meanwhile")
+
 // Issue makes a token for a key whose secret was just proven, and generation is
-// the keystore.SessionGeneration at that proof: where it was raised meanwhile the
-// token is born dead. audience "" is the default. The session is stored before the
+// the keystore.SessionGeneration at that proof: ErrOvertaken where it was raised or
+// the secret ended meanwhile. audience "" is the default. The session is stored before the
 // token is returned.
 func (t *Tokens) Issue(ctx context.Context, key *keystore.Key, generation int64, secretID, audience, address string, now policy.Instant) (Issued, error) {
 	if audience == "" {
@@ -123,19 +127,47 @@ func (t *Tokens) lifetime(key *keystore.Key, now time.Time) time.Duration {
 // store writes the session and ends the oldest ones beyond the bound.
 func (t *Tokens) store(ctx context.Context, s *keystore.Session) error {
 	_, err := t.keys.Update(ctx, func(tx keystore.Tx) error {
+		key, err := proven(ctx, tx, s)
+		if err != nil {
+			return err
+		}
 		// Before the new one is there: of sessions of one second any may count as the oldest.
 		old, err := tx.SessionsBeyond(ctx, s.KeyID, t.settings.MaxPerKey-1)
 		if err != nil {
 			return err
 		}
-		for _, o := range old {
-			if err := end(ctx, tx, o, "max_per_key", nil); err != nil {
-				return err
-			}
+		if err := pushOut(ctx, tx, key, old); err != nil {
+			return err
 		}
 		return tx.PutSession(ctx, s)
 	})
 	return err
+}
+
+// proven is the key of a session as it is by now; ErrOvertaken if the token would
+// be good for nothing, however soon it were shown.
+func proven(ctx context.Context, tx keystore.Tx, s *keystore.Session) (*keystore.Key, error) {
+	key, err := tx.Key(ctx, s.KeyID)
+	if errors.Is(err, keystore.ErrNotFound) {
+		return nil, ErrOvertaken
+	}
+	if err != nil {
+		return nil, err
+	}
+	customer, err := tx.Customer(ctx, key.CustomerID)
+	if err != nil {
+		return nil, err
+	}
+	var microtenant *keystore.Microtenant
+	if key.MicrotenantID != "" {
+		if microtenant, err = tx.Microtenant(ctx, key.CustomerID, key.MicrotenantID); err != nil {
+			return nil, err
+		}
+	}
+	if !s.Current(key, keystore.SessionGeneration(key, customer, microtenant), tx.Now().Wall) {
+		return nil, ErrOvertaken
+	}
+	return key, nil
 }
 
 // Verify checks a token: signature, type, times, issuer, audience, revocation. It
@@ -238,7 +270,7 @@ func (t *Tokens) Revoke(ctx context.Context, claims *Claims, e Ending) (keystore
 		if err != nil || !s.Ended.IsZero() {
 			return err
 		}
-		return end(ctx, tx, s, e.Reason, &e)
+		return end(ctx, tx, s, e)
 	})
 }
 

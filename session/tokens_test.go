@@ -1,6 +1,7 @@
 package session_test
 
 import (
+	"context"
 	"encoding/json"
 	"path/filepath"
 	"strings"
@@ -50,7 +51,8 @@ func newWorld(t *testing.T) *world {
 	w := &world{t: t, path: filepath.Join(t.TempDir(), "keys.db"), clock: storetest.NewClock(), master: credential.NewMasterKey()}
 	w.ring = ringOf(t, w.master)
 	n := w.node(standard)
-	w.key = &keystore.Key{ID: "key_1", ClientID: "client-1", Name: "One", CustomerID: "c1", MicrotenantID: "m1", RoleID: keystore.RoleReadOnly, Enabled: true}
+	w.key = &keystore.Key{ID: "key_1", ClientID: "client-1", Name: "One", CustomerID: "c1", MicrotenantID: "m1", RoleID: keystore.RoleReadOnly, Enabled: true,
+		Secrets: []keystore.Secret{{ID: "sec_1", MasterKeyID: w.ring.CurrentID(), Created: w.clock.Now().Wall}}}
 	_, err := n.keys.Update(t.Context(), func(tx keystore.Tx) error {
 		ctx := t.Context()
 		if err := tx.PutCustomer(ctx, &keystore.Customer{ID: "c1", Name: "C", Enabled: true}); err != nil {
@@ -392,23 +394,49 @@ func TestASessionTheStoreForgotCanStillBeEnded(t *testing.T) {
 	require.False(t, n.keys.SessionEnded(issued.Claims.ID))
 }
 
-func TestASessionBegunBeforeItsTenantWasDisabledIsBornDead(t *testing.T) {
-	w := newWorld(t)
-	n := w.node(standard)
-	generation := n.keys.Directory().SessionGeneration(w.key) // at the proof
-	_, err := n.keys.Update(t.Context(), func(tx keystore.Tx) error {
-		m, err := tx.Microtenant(t.Context(), "c1", "m1")
-		if err != nil {
-			return err
-		}
-		m.Generation++ // disabled and enabled again
-		return tx.PutMicrotenant(t.Context(), m)
-	})
-	require.NoError(t, err)
-	issued, err := n.Issue(t.Context(), w.key, generation, "sec_1", "", "", w.clock.Now())
-	require.NoError(t, err)
-	of, _ := issued.Claims.Origin()
-	require.NotEqual(t, n.keys.Directory().SessionGeneration(w.key), of)
+func TestAProofThatWasOvertakenOpensNoSession(t *testing.T) {
+	for name, between := range map[string]func(ctx context.Context, tx keystore.Tx, k *keystore.Key) error{
+		"the microtenant was disabled and enabled again": func(ctx context.Context, tx keystore.Tx, k *keystore.Key) error {
+			m, err := tx.Microtenant(ctx, k.CustomerID, k.MicrotenantID)
+			require.NoError(t, err)
+			m.Generation++
+			return tx.PutMicrotenant(ctx, m)
+		},
+		"the customer was": func(ctx context.Context, tx keystore.Tx, k *keystore.Key) error {
+			c, err := tx.Customer(ctx, k.CustomerID)
+			require.NoError(t, err)
+			c.Generation++
+			return tx.PutCustomer(ctx, c)
+		},
+		"all sessions of the key were ended": func(ctx context.Context, tx keystore.Tx, k *keystore.Key) error {
+			k.Generation++
+			return tx.PutKey(ctx, k)
+		},
+		"the secret was retired": func(ctx context.Context, tx keystore.Tx, k *keystore.Key) error {
+			k.Secrets[0].Retired = tx.Now().Wall
+			return tx.PutKey(ctx, k)
+		},
+		"the key was deleted": func(ctx context.Context, tx keystore.Tx, k *keystore.Key) error { return tx.DeleteKey(ctx, k.ID) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			n := w.node(standard)
+			generation := n.keys.Directory().SessionGeneration(w.key) // at the proof
+			_, err := n.keys.Update(t.Context(), func(tx keystore.Tx) error {
+				k, err := tx.Key(t.Context(), w.key.ID)
+				require.NoError(t, err)
+				return between(t.Context(), tx, k)
+			})
+			require.NoError(t, err)
+			_, err = n.Issue(t.Context(), w.key, generation, "sec_1", "", "", w.clock.Now())
+			require.ErrorIs(t, err, session.ErrOvertaken)
+			require.NoError(t, n.keys.View(t.Context(), func(r keystore.Reader) error {
+				_, total, err := r.ListSessions(t.Context(), keystore.SessionQuery{AllCustomers: true})
+				require.Zero(t, total)
+				return err
+			}))
+		})
+	}
 }
 
 func TestTheNewestOfOneSecondIsNotTheOneThatEnds(t *testing.T) {

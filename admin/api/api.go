@@ -6,9 +6,12 @@ package api
 import (
 	"context"
 	"crypto/rand"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
@@ -32,11 +35,15 @@ type API struct {
 	spec   []byte // the OpenAPI document
 
 	flights flights
+	// lists are the places for lists of a source's keys that are being worked on.
+	lists chan struct{}
+	// listWait is how long a list waits for such a place.
+	listWait time.Duration
 }
 
 // New makes the API over svc's operations.
 func New(svc *lifecycle.Service, auth Authenticate) *API {
-	a := &API{svc: svc, auth: auth, router: newRouter()}
+	a := &API{svc: svc, auth: auth, router: newRouter(), lists: make(chan struct{}, maxLists), listWait: listWait}
 	h := humago.New(a.router, humaConfig())
 	h.UseMiddleware(onlyKnownQuery, badRequestFor422)
 	a.addKeys(h)
@@ -113,8 +120,8 @@ func (c *call) route() *Problem {
 		return c.newProblem(http.StatusBadRequest, codeMalformedQuery, "the query string is not well-formed")
 	}
 	var bad lifecycle.FieldErrors
-	for name, given := range values {
-		if len(given) > 1 {
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		if len(values[name]) > 1 {
 			bad.Add(printable(name), codeDuplicate, "is given more than once")
 		}
 	}
@@ -143,19 +150,20 @@ func (a *API) report(r *http.Request, err error) {
 	}
 }
 
-// printable is a caller's own word fit to be quoted back.
+// printable is a caller's own word fit to be quoted back. It is cut first: the word
+// may be as long as a body.
 func printable(s string) string {
 	const most = 60
-	clean := strings.Map(func(r rune) rune {
+	end := ""
+	if len(s) > most {
+		s, end = s[:most], "..."
+	}
+	return strings.Map(func(r rune) rune {
 		if r < ' ' || r > '~' {
 			return '?'
 		}
 		return r
-	}, s)
-	if len(clean) > most {
-		clean = clean[:most] + "..."
-	}
-	return clean
+	}, s) + end
 }
 
 var _ http.Handler = (*API)(nil)

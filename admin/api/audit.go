@@ -15,22 +15,22 @@ import (
 
 // AuditParams select audit events.
 type AuditParams struct {
-	CustomerID    string    `query:"customer_id"`
-	MicrotenantID string    `query:"microtenant_id"`
-	NoCustomer    bool      `query:"no_customer" doc:"The events of no customer, such as those of signing keys and of roles for every customer."`
-	ActorID       string    `query:"actor_id" doc:"A key's id, local or system."`
-	Action        string    `query:"action" doc:"One such as key.update, or all of a kind such as key. with the dot." example:"key.update"`
-	TargetKind    string    `query:"target_kind"`
-	TargetID      string    `query:"target_id"`
-	RequestID     string    `query:"request_id"`
-	Since         time.Time `query:"since" doc:"At or after."`
-	Until         time.Time `query:"until" doc:"Before."`
+	CustomerID    string           `query:"customer_id"`
+	MicrotenantID string           `query:"microtenant_id"`
+	NoCustomer    bool             `query:"no_customer" doc:"The events of no customer, such as those of signing keys and of roles for every customer."`
+	ActorID       string           `query:"actor_id" doc:"A key's id, local or system."`
+	Action        string           `query:"action" doc:"One such as key.update, or all of a kind such as key. with the dot." example:"key.update"`
+	TargetKind    string           `query:"target_kind"`
+	TargetID      string           `query:"target_id"`
+	RequestID     string           `query:"request_id"`
+	Since         param[time.Time] `query:"since" doc:"At or after."`
+	Until         param[time.Time] `query:"until" doc:"Before."`
 }
 
 func (p *AuditParams) filter() lifecycle.AuditFilter {
 	return lifecycle.AuditFilter{
 		CustomerID: p.CustomerID, MicrotenantID: p.MicrotenantID, NoCustomer: p.NoCustomer, ActorID: p.ActorID, Action: p.Action,
-		TargetKind: p.TargetKind, TargetID: p.TargetID, RequestID: p.RequestID, Since: p.Since, Until: p.Until,
+		TargetKind: p.TargetKind, TargetID: p.TargetID, RequestID: p.RequestID, Since: p.Since.optional(), Until: p.Until.optional(),
 	}
 }
 
@@ -61,11 +61,11 @@ func (a *API) addAudit(h huma.API) {
 	tags := []string{"audit"}
 	list := huma.Operation{OperationID: "list-audit-events", Method: http.MethodGet, Path: "/v1/audit-events", Tags: tags,
 		Summary:     "List or export audit events",
-		Description: "A page in JSON, the newest first. With Accept application/x-ndjson or text/csv an export of all that matches, the oldest first. NDJSON ends with a line that has the member end: without it the export was cut off. Where nothing but the customer was filtered, that line names the ends of each chain, so that the export can be verified by itself."}
+		Description: "A page in JSON, the newest first. With Accept application/x-ndjson or text/csv an export of all that matches, the oldest first. NDJSON ends with a line that has the member end: without it the export was cut off. Where nothing but the customer was filtered, that line names the ends of each chain and is sealed itself, so that the export can be verified by itself. Rows of CSV have no end: only that the connection was not broken off says that all of it arrived."}
 	register(h, list, nil, a.listAudit)
 	register(h, huma.Operation{OperationID: "verify-audit-events", Method: http.MethodGet, Path: "/v1/audit-events/verify", Tags: tags,
 		Summary:     "Verify the audit trail",
-		Description: "Follows each chain from its first event to its head. The answer is 200 whether or not the trail is proved; ok says which."}, nil, a.verifyAudit)
+		Description: "Follows each chain from its first event to its head, and holds what there is of all chains against the count of all events that were written. The answer is 200 whether or not the trail is proved; ok says which."}, nil, a.verifyAudit)
 	describeAudit(h, list.Path)
 }
 
@@ -85,7 +85,7 @@ func describeAudit(h huma.API, path string) {
 	for _, name := range []string{"before", "after"} {
 		event.Properties[name] = &huma.Schema{Type: huma.TypeObject, Nullable: true, AdditionalProperties: true, Description: event.Properties[name].Description}
 	}
-	for schema, names := range map[string][]string{"AuditVerification": {"problem"}, "AuditChain": {"head", "problem"}, "AuditEnds": {"trimmed"}} {
+	for schema, names := range map[string][]string{"AuditVerification": {"problem"}, "AuditChain": {"head", "problem"}, "AuditEnds": {"trimmed"}, "AuditTrailer": {"problem"}} {
 		for _, name := range names {
 			of := registry.Map()[schema].Properties
 			of[name] = &huma.Schema{AnyOf: []*huma.Schema{{Ref: of[name].Ref}, {Type: "null"}}, Description: of[name].Description}

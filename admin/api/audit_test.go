@@ -56,7 +56,7 @@ func TestAuditEventsAreListedByPage(t *testing.T) {
 	require.Len(t, items, 2)
 	first := items[0].(map[string]any)
 	require.Equal(t, "auditor", first["target"].(map[string]any)["name"], "the newest first")
-	require.ElementsMatch(t, []string{"id", "seq", "at", "customer_id", "microtenant_id", "actor", "request_id", "action", "target",
+	require.ElementsMatch(t, []string{"id", "seq", "number", "at", "customer_id", "microtenant_id", "actor", "request_id", "action", "target",
 		"before", "after", "changes", "hash", "mac", "master_key_id"}, members(first))
 	require.Equal(t, map[string]any{"kind": "local", "id": "local", "name": "test", "address": ""}, first["actor"])
 	require.EqualValues(t, 6, got.body["total"], "one of them is umbrella's")
@@ -83,6 +83,7 @@ func TestAuditParametersAreHeldToTheirForms(t *testing.T) {
 		"cursor=AAAA": "cursor", "format=xml": "format", "format=csv&page=1": "page", "format=ndjson&cursor=x": "cursor", "format=csv&sort=at": "sort",
 		"format=ndjson&page_size=5": "page_size", "no_customer=maybe": "no_customer", "customer_id=acme&no_customer=true": "no_customer",
 		"since=2026-01-01T00:00:00Z&until=2025-01-01T00:00:00Z": "until", "actor=x": "actor", "action=key.&action=role.": "action",
+		"since=0001-01-01T00:00:00Z": "since", "until=0001-01-01T00:00:00Z": "until",
 	} {
 		got := w.do(as, "GET", "/v1/audit-events?"+query, "")
 		require.Equal(t, 400, got.status, "%s: %s", query, got.raw)

@@ -2,6 +2,8 @@ package api
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strconv"
@@ -33,10 +35,18 @@ type auditWriter interface {
 	end(lifecycle.AuditTrailer) error
 }
 
+// errGone is that the client of an export took no more of it: nobody's fault here.
+var errGone = errors.New("the client of the export is gone")
+
 // exportAudit answers with all that matches. What is wrong before the first byte
 // is a refusal like any other. Later the connection is broken off: a client must
-// not take half an export for a whole one.
+// not take half an export for a whole one. Rows of CSV have no end of their own to
+// tell, so they go only where HTTP tells that it was broken off.
 func (a *API) exportAudit(c *call, in *listAuditInput, form string) (*auditOutput, error) {
+	if form == typeCSV && !c.r.ProtoAtLeast(1, 1) {
+		return nil, lifecycle.FieldErrors{{Field: "format", Code: lifecycle.FieldConflict,
+			Detail: "csv is not sent over HTTP/1.0, which cannot tell whether all of it arrived; use HTTP/1.1, or ndjson"}}.Err()
+	}
 	export, err := a.svc.ExportAudit(c.r.Context(), c.actor, in.filter())
 	if err != nil {
 		return nil, err
@@ -56,7 +66,9 @@ func (a *API) exportAudit(c *call, in *listAuditInput, form string) (*auditOutpu
 			return
 		}
 		if err := c.sendExport(export, first, newAuditWriter(ctx.BodyWriter(), form)); err != nil {
-			a.report(c.r, err)
+			if !errors.Is(err, errGone) && c.r.Context().Err() == nil {
+				a.report(c.r, err)
+			}
 			panic(http.ErrAbortHandler)
 		}
 	}}, nil
@@ -74,7 +86,7 @@ func (c *call) sendExport(export *lifecycle.AuditExport, events []lifecycle.Audi
 	for len(events) > 0 {
 		_ = rc.SetWriteDeadline(time.Now().Add(exportStall)) // where the connection has deadlines
 		if err := w.write(events); err != nil {
-			return err
+			return fmt.Errorf("%w: %w", errGone, err)
 		}
 		_ = rc.Flush() // what cannot flush sends later
 		var err error
@@ -82,7 +94,14 @@ func (c *call) sendExport(export *lifecycle.AuditExport, events []lifecycle.Audi
 			return err
 		}
 	}
-	return w.end(export.Trailer())
+	end, err := export.Trailer()
+	if err != nil {
+		return err
+	}
+	if err := w.end(end); err != nil {
+		return fmt.Errorf("%w: %w", errGone, err)
+	}
+	return nil
 }
 
 // ndjsonAudit writes one event a line.
@@ -115,7 +134,7 @@ type csvAudit struct {
 	headed bool
 }
 
-var auditColumns = []string{"id", "seq", "at", "customer_id", "microtenant_id", "actor_kind", "actor_id", "actor_name", "address", "request_id",
+var auditColumns = []string{"id", "seq", "number", "at", "customer_id", "microtenant_id", "actor_kind", "actor_id", "actor_name", "address", "request_id",
 	"action", "target_kind", "target_id", "target_name", "changes", "before", "after", "hash", "mac", "master_key_id"}
 
 func (v *csvAudit) write(events []lifecycle.AuditEvent) error {
@@ -139,7 +158,7 @@ func (v *csvAudit) head() error {
 }
 
 func auditCells(e *lifecycle.AuditEvent) []string {
-	return []string{e.ID, strconv.FormatInt(e.Seq, 10), e.At.Format(timeForm), orEmpty(e.CustomerID), orEmpty(e.MicrotenantID),
+	return []string{e.ID, strconv.FormatInt(e.Seq, 10), strconv.FormatInt(e.Number, 10), e.At.Format(timeForm), orEmpty(e.CustomerID), orEmpty(e.MicrotenantID),
 		e.Actor.Kind, e.Actor.ID, e.Actor.Name, e.Actor.Address, e.RequestID, e.Action, e.Target.Kind, e.Target.ID, e.Target.Name,
 		strings.Join(e.Changes, " "), noNull(e.Before), noNull(e.After), e.Hash, e.MAC, e.MasterKeyID}
 }

@@ -43,8 +43,7 @@ func unauthenticated(r *http.Request, a *AuthProblem) *Problem {
 // Basic challenge: it would ask its user for a secret, and keep it.
 func challenges(r *http.Request, code string) []string {
 	bearer := "Bearer " + realm
-	switch code {
-	case policy.InvalidToken.Code(), policy.ClientInactive.Code(), policy.ClientLocked.Code():
+	if reason, known := policy.ReasonOf(code); known && reason.AboutToken() {
 		bearer += `, error="invalid_token"` // RFC 6750 section 3.1
 	}
 	if fromBrowser(r) {

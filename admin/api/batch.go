@@ -33,7 +33,7 @@ type BatchItemResult struct {
 	Code   string                 `json:"code,omitempty" doc:"Of a refusal: stable machine-readable reason."`
 	Detail string                 `json:"detail,omitempty" doc:"Of a refusal: what is wrong and what to do."`
 	Errors []lifecycle.FieldError `json:"errors,omitempty" nullable:"false" doc:"Of a refusal: the members at fault."`
-	Key    *lifecycle.Key         `json:"key,omitempty" doc:"The key as it is then; absent if it is gone, was refused, or may not be read."`
+	Key    *lifecycle.Key         `json:"key,omitempty" doc:"The key as it is then; absent if it is gone, was refused, may not be read, or the request is a repeated one."`
 }
 
 type batchOutput struct {
@@ -46,7 +46,7 @@ func (a *API) addBatch(h huma.API) {
 		Summary:     "Do one thing to many keys",
 		Description: "In one transaction, by the same rules as one by one. A key that is refused is left as it is and told; the others are done.", Tags: []string{"keys"},
 		Metadata: never(http.StatusConflict)}, // but while one of its name is under way
-		&requestBody{reflect.TypeFor[batchBody](), "Batch", []string{typeJSON}}, a.batchKeys)
+		&requestBody{reflect.TypeFor[batchBody](), "Batch", []string{typeJSON}, lifecycle.NeedsBatch()}, a.batchKeys)
 }
 
 func (a *API) batchKeys(c *call, _ *struct{}) (*batchOutput, error) {
@@ -75,7 +75,7 @@ func showBatch(b lifecycle.Batch) BatchResult {
 			out.Failed++
 			shown.Status, shown.Code = statuses[item.Refused.Kind], item.Refused.Code
 			shown.Detail, shown.Errors = item.Refused.Detail, item.Refused.Fields
-		case item.Key == nil:
+		case !item.Shown:
 			shown.Status = http.StatusNoContent
 		}
 		out.Items[i] = shown

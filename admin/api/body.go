@@ -9,6 +9,7 @@ import (
 	"maps"
 	"mime"
 	"net/http"
+	"os"
 	"reflect"
 	"slices"
 	"strconv"
@@ -39,6 +40,25 @@ const (
 // the last of two members of one name, and cannot tell null from left out.
 type member[T any] struct{ lifecycle.Optional[T] }
 
+// UnmarshalJSON is stricter than the types themselves: a time is one of RFC 3339,
+// and no whole number is negative zero.
+func (m *member[T]) UnmarshalJSON(data []byte) error {
+	if err := m.Optional.UnmarshalJSON(data); err != nil || m.Null {
+		return err
+	}
+	switch any(m.Value).(type) {
+	case time.Time:
+		if !timePattern.Match(bytes.Trim(data, `"`)) {
+			return errTime
+		}
+	case int64:
+		if !wholePattern.Match(data) {
+			return errWhole
+		}
+	}
+	return nil
+}
+
 // Schema is huma.SchemaProvider.
 func (member[T]) Schema(r huma.Registry) *huma.Schema {
 	s := huma.SchemaFromType(r, reflect.TypeFor[T]())
@@ -68,28 +88,58 @@ func decode(w http.ResponseWriter, r *http.Request, most int64, into any, mediaT
 // readObject reads the request's body, one JSON object; twice names the members
 // that occur more than once in theirs.
 func readObject(w http.ResponseWriter, r *http.Request, most int64, mediaTypes []string) (members map[string]json.RawMessage, twice []string, err error) {
+	if err := refuseCoding(r.Header.Values("Content-Encoding")); err != nil {
+		return nil, nil, err
+	}
 	if !acceptable(r.Header.Values("Content-Type"), mediaTypes) {
 		p := newProblem(http.StatusUnsupportedMediaType, codeMediaType, "the body must be "+strings.Join(mediaTypes, " or "))
 		p.header().Set(acceptHeader(r.Method), strings.Join(mediaTypes, ", "))
 		return nil, nil, p
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, most))
+	body, err := readWhole(w, r, most)
 	var tooLarge *http.MaxBytesError
 	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, nil, newProblem(http.StatusBadRequest, codeMalformedJSON, "the body came too slowly")
 	case errors.As(err, &tooLarge):
 		return nil, nil, newProblem(http.StatusRequestEntityTooLarge, codeTooLarge, "the body is over "+strconv.FormatInt(most, 10)+" bytes")
 	case err != nil:
 		return nil, nil, newProblem(http.StatusBadRequest, codeMalformedJSON, "the body could not be read to its end")
 	}
-	members, detail := parseObject(body)
-	if detail != "" {
+	if detail := notObject(body); detail != "" {
 		return nil, nil, newProblem(http.StatusBadRequest, codeMalformedJSON, detail)
 	}
-	twice, ok := duplicates(body)
-	if !ok {
-		return nil, nil, newProblem(http.StatusBadRequest, codeMalformedJSON, "the body is nested too deeply")
+	// Before anything is kept of the body: what it may have is bounded here.
+	if twice, err = duplicates(body); err != nil {
+		return nil, nil, oversized(err)
 	}
+	members, _ = parseObject(body)
 	return members, twice, nil
+}
+
+// oversized is the answer to a body that duplicates did not go through.
+func oversized(err error) error {
+	var lengthy *lengthyError
+	switch {
+	case !errors.As(err, &lengthy):
+		return newProblem(http.StatusBadRequest, codeMalformedJSON, "the body is nested too deeply")
+	case lengthy.path == "":
+		return newProblem(http.StatusBadRequest, codeMalformedJSON, "the body has more than "+strconv.Itoa(maxElements)+" members")
+	}
+	return lifecycle.FieldErrors{{Field: lengthy.path, Code: lifecycle.FieldTooMany, Detail: "has more than " + strconv.Itoa(maxElements) + " elements"}}.Err()
+}
+
+// refuseCoding refuses a body in any content coding: nothing here undoes one, and
+// what is short may unpack to anything (RFC 9110 sections 8.4 and 12.5.3).
+func refuseCoding(codings []string) error {
+	for _, coding := range strings.Split(strings.Join(codings, ","), ",") {
+		if coding = strings.TrimSpace(coding); coding != "" && !strings.EqualFold(coding, "identity") {
+			p := newProblem(http.StatusUnsupportedMediaType, codeMediaType, "the body must not have a Content-Encoding")
+			p.header().Set("Accept-Encoding", "identity")
+			return p
+		}
+	}
+	return nil
 }
 
 // acceptHeader says which types a method takes (RFC 5789 section 3.1, RFC 9110 section 12.5.1).
@@ -109,63 +159,36 @@ func acceptable(given, mediaTypes []string) bool {
 	return err == nil && slices.Contains(mediaTypes, mediaType) && (charset == "" || strings.EqualFold(charset, "utf-8"))
 }
 
-// parseObject splits a JSON object into its members; detail says why it cannot.
-func parseObject(body []byte) (members map[string]json.RawMessage, detail string) {
+// notObject says why a body is no JSON object, "" if it is one. It keeps nothing of it.
+func notObject(body []byte) (detail string) {
 	if !utf8.Valid(body) {
-		return nil, "the body is not UTF-8"
+		return "the body is not UTF-8"
 	}
 	var syntax *json.SyntaxError
-	err := json.Unmarshal(body, &members)
+	var object *struct{}
+	err := json.Unmarshal(body, &object)
 	switch {
 	case errors.As(err, &syntax):
-		return nil, fmt.Sprintf("the body is not JSON: error at byte %d", syntax.Offset)
-	case err != nil || members == nil:
-		return nil, "the body must be one JSON object"
+		return fmt.Sprintf("the body is not JSON: error at byte %d", syntax.Offset)
+	case err != nil || object == nil:
+		return "the body must be one JSON object"
 	}
+	return ""
+}
+
+// parseObject splits a JSON object into its members; detail says why it cannot.
+func parseObject(body []byte) (members map[string]json.RawMessage, detail string) {
+	if detail := notObject(body); detail != "" {
+		return nil, detail
+	}
+	_ = json.Unmarshal(body, &members) // an object can be
 	return members, ""
 }
 
-// duplicates lists the members that occur twice in their object. body is known
-// to be JSON. It is false for a body nested deeper than any of ours.
-func duplicates(body []byte) (names []string, ok bool) {
-	d := json.NewDecoder(bytes.NewReader(body))
-	d.UseNumber()
-	ok = true
-	var value func(path string, depth int)
-	value = func(path string, depth int) {
-		if depth > maxDepth {
-			ok = false
-		}
-		if !ok {
-			return
-		}
-		token, _ := d.Token() // every error is one of syntax
-		if token != json.Delim('{') && token != json.Delim('[') {
-			return
-		}
-		seen := map[string]bool{}
-		for ok && d.More() {
-			name := path + "[]"
-			if token == json.Delim('{') {
-				key, _ := d.Token()
-				name = strings.TrimPrefix(path+"."+key.(string), ".")
-				if seen[name] {
-					names = append(names, name)
-				}
-				seen[name] = true
-			}
-			value(name, depth+1)
-		}
-		_, _ = d.Token() // the closing bracket
-	}
-	value("", 0)
-	return names, ok
-}
-
-// repeated is what is wrong with members that occur twice.
+// repeated is what is wrong with members that duplicates found.
 func repeated(twice []string) (bad lifecycle.FieldErrors) {
 	for _, name := range twice {
-		bad.Add(printable(name), codeDuplicate, "is given more than once")
+		bad.Add(name, codeDuplicate, "is given more than once")
 	}
 	return bad
 }

@@ -46,7 +46,7 @@ func (n *Names) Once(r *http.Request, actorID string) (once *lifecycle.Once, don
 // ETag is the entity tag of a record at a revision.
 func ETag(r keystore.Revision) string { return etag(r) }
 
-// IfMatch is the request's precondition, nil if it has none.
+// IfMatch is the request's preconditions, nil if it has none.
 func IfMatch(r *http.Request) lifecycle.Condition { return ifMatch(r) }
 
 // WrittenAs is what the headers of an answer to a write say of it.

@@ -44,10 +44,11 @@ func timeParam(bad *lifecycle.FieldErrors, name, text string) (at lifecycle.Opti
 	if text == "" {
 		return at
 	}
-	for _, layout := range []string{time.RFC3339, time.DateOnly} {
-		if t, err := time.Parse(layout, text); err == nil {
-			return lifecycle.Some(t)
-		}
+	if t, ok := parseTime(text); ok {
+		return lifecycle.Some(t)
+	}
+	if day, err := time.Parse(time.DateOnly, text); err == nil {
+		return lifecycle.Some(day)
 	}
 	bad.Add(name, lifecycle.FieldFormat, "must be a time such as 2030-01-02T15:04:05Z (RFC 3339) or a day such as 2030-01-02")
 	return at

@@ -1,14 +1,17 @@
 package api
 
 import (
+	"maps"
 	"net/http"
 	"net/url"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/keyreeve/keyreeve/admin/lifecycle"
+	"github.com/keyreeve/keyreeve/policy"
 )
 
 // createBody is the body of POST /v1/keys.
@@ -33,20 +36,29 @@ func (b *createBody) newKey() (lifecycle.NewKey, error) {
 		CustomerID: b.CustomerID.Value, MicrotenantID: b.MicrotenantID.Optional, Enabled: b.Enabled.Optional,
 		SessionValiditySeconds: b.SessionValiditySeconds.Optional, ExpiresAt: b.ExpiresAt.Optional,
 		AllowedCIDRs: b.AllowedCIDRs.Value, ClientID: b.ClientID.Value, SecretSHA256: b.SecretSHA256.Value,
-		Labels: make(map[string]string, len(b.Labels.Value)),
 	}
 	var bad lifecycle.FieldErrors
-	for key, value := range b.Labels.Value {
-		if value == nil {
-			bad.Add("labels."+printable(key), lifecycle.FieldType, "must be a string")
-			continue
-		}
-		in.Labels[key] = *value
-	}
+	in.Labels = labels(&bad, b.Labels)
 	refuseEmpty(&bad, "client_id", b.ClientID)
 	refuseEmpty(&bad, "secret_sha256", b.SecretSHA256)
 	refuseEmpty(&bad, "customer_id", b.CustomerID)
 	return in, bad.Err()
+}
+
+// labels is the labels of a key that is described whole, none of which can be null.
+func labels(bad *lifecycle.FieldErrors, given member[map[string]*string]) map[string]string {
+	if lifecycle.TooManyLabels(bad, len(given.Value)) {
+		return nil
+	}
+	out := make(map[string]string, len(given.Value))
+	for _, key := range slices.Sorted(maps.Keys(given.Value)) {
+		if value := given.Value[key]; value != nil {
+			out[key] = *value
+		} else {
+			bad.Add("labels."+printable(key), lifecycle.FieldType, "must be a string")
+		}
+	}
+	return out
 }
 
 // patchBody is the body of PATCH /v1/keys/{id}.
@@ -116,14 +128,20 @@ type listOutput[T any] struct {
 	Body lifecycle.Page[T]
 }
 
+// keyListOutput is a list of what belongs to one key.
+type keyListOutput[T any] struct {
+	ETag string `header:"ETag" doc:"Of the key."`
+	Body lifecycle.Page[T]
+}
+
 func (a *API) addKeys(h huma.API) {
 	tags := []string{"keys"}
 	register(h, huma.Operation{OperationID: "list-keys", Method: http.MethodGet, Path: "/v1/keys", Summary: "List keys", Tags: tags}, nil, a.listKeys)
 	register(h, huma.Operation{OperationID: "create-key", Method: http.MethodPost, Path: "/v1/keys", Summary: "Create or import a key", Tags: tags,
-		DefaultStatus: http.StatusCreated}, &requestBody{reflect.TypeFor[createBody](), "NewKey", []string{typeJSON}}, a.createKey)
+		DefaultStatus: http.StatusCreated}, &requestBody{reflect.TypeFor[createBody](), "NewKey", []string{typeJSON}, lifecycle.NeedsTo(policy.Create, lifecycle.ResourceKeys)}, a.createKey)
 	register(h, huma.Operation{OperationID: "get-key", Method: http.MethodGet, Path: "/v1/keys/{id}", Summary: "Show a key", Tags: tags}, nil, a.getKey)
 	register(h, huma.Operation{OperationID: "update-key", Method: http.MethodPatch, Path: "/v1/keys/{id}", Summary: "Change a key", Tags: tags},
-		&requestBody{reflect.TypeFor[patchBody](), "KeyPatch", []string{typeMergePatch, typeJSON}}, a.updateKey)
+		&requestBody{reflect.TypeFor[patchBody](), "KeyPatch", []string{typeMergePatch, typeJSON}, lifecycle.NeedsTo(policy.Update, lifecycle.ResourceKeys)}, a.updateKey)
 	register(h, huma.Operation{OperationID: "delete-key", Method: http.MethodDelete, Path: "/v1/keys/{id}", Summary: "Delete a key", Tags: tags}, nil, a.deleteKey)
 }
 

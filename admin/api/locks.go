@@ -9,6 +9,7 @@ import (
 )
 
 type lockOutput struct {
+	ETag string `header:"ETag" doc:"Of the key."`
 	Body lifecycle.Lock
 }
 
@@ -32,7 +33,7 @@ func (a *API) listLocks(c *call, in *listLocksInput) (*listOutput[lifecycle.Lock
 
 func (a *API) getLock(c *call, in *KeyID) (*lockOutput, error) {
 	lock, err := a.svc.GetLock(c.r.Context(), c.actor, in.ID)
-	return &lockOutput{lock}, err
+	return &lockOutput{ETag: etag(lock.Revision), Body: lock.Lock}, err
 }
 
 func (a *API) unlock(c *call, in *changeKeyInput) (*writtenOutput, error) {

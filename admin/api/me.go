@@ -33,16 +33,16 @@ type changePreferencesInput struct {
 }
 
 func (a *API) addMe(h huma.API) {
-	tags := []string{tagMe}
+	tags := []string{"me"}
 	const path = "/v1/me/preferences"
 	body := func(mediaTypes ...string) *requestBody {
-		return &requestBody{reflect.TypeFor[preferences](), "Preferences", mediaTypes}
+		return &requestBody{reflect.TypeFor[preferences](), "Preferences", mediaTypes, lifecycle.NeedsHere(true)}
 	}
-	register(h, huma.Operation{OperationID: "get-me", Method: http.MethodGet, Path: "/v1/me", Summary: "Show who is signed in", Tags: tags}, nil, a.getMe)
+	register(h, huma.Operation{OperationID: "get-me", Method: http.MethodGet, Path: "/v1/me", Summary: "Show who is signed in", Tags: tags, Metadata: never(http.StatusForbidden)}, nil, a.getMe)
 	register(h, huma.Operation{OperationID: "get-preferences", Method: http.MethodGet, Path: path, Summary: "Show what the page remembers for you", Tags: tags}, nil, a.getPreferences)
-	register(h, huma.Operation{OperationID: "put-preferences", Method: http.MethodPut, Path: path, Summary: "Replace what the page remembers for you, at most 64 KiB", Tags: tags},
+	register(h, huma.Operation{OperationID: "put-preferences", Method: http.MethodPut, Path: path, Summary: "Replace what the page remembers for you, at most 64 KiB", Tags: tags, Metadata: never(http.StatusConflict)},
 		body(typeJSON), a.putPreferences)
-	register(h, huma.Operation{OperationID: "update-preferences", Method: http.MethodPatch, Path: path, Summary: "Merge into what the page remembers for you", Tags: tags},
+	register(h, huma.Operation{OperationID: "update-preferences", Method: http.MethodPatch, Path: path, Summary: "Merge into what the page remembers for you", Tags: tags, Metadata: never(http.StatusConflict)},
 		body(typeMergePatch, typeJSON), a.updatePreferences)
 }
 

@@ -55,11 +55,15 @@ func TestPreferencesAreKeptPerKey(t *testing.T) {
 func TestViewsAreKeptAndShared(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	made := w.do(w.admin, "POST", "/v1/me/views", `{"name":"Locked","list":"keys","query":"state=locked","columns":["name","state"],"default":true,"shared":true}`)
+	asked := `{"name":"Locked","list":"keys","query":"state=locked","columns":["name","state"],"default":true,"shared":true}`
+	require.Equal(t, map[string]string{"default": "exceeds_own_rights"}, w.do(w.admin, "POST", "/v1/me/views", asked).fields())
+	asked = strings.Replace(asked, `"default":true`, `"default":false`, 1)
+	require.Equal(t, map[string]string{"shared": "exceeds_own_rights"}, w.do(w.viewer, "POST", "/v1/me/views", asked).fields())
+	made := w.do(w.admin, "POST", "/v1/me/views", asked)
 	require.Equal(t, 201, made.status, made.raw)
 	path := made.header.Get("Location")
 	require.Equal(t, "/v1/me/views/"+made.body["id"].(string), path)
-	require.JSONEq(t, `{"name":"Locked","list":"keys","query":"state=locked","columns":["name","state"],"default":true,"shared":true,"editable":true,"created_by":"`+w.admin.ID+`"}`,
+	require.JSONEq(t, `{"name":"Locked","list":"keys","query":"state=locked","columns":["name","state"],"default":false,"shared":true,"editable":true,"created_by":"`+w.admin.ID+`"}`,
 		made.only("name", "list", "query", "columns", "default", "shared", "editable", "created_by"))
 	require.Equal(t, []string{"Locked"}, w.do(w.viewer, "GET", "/v1/me/views?list=keys", "").names())
 	require.Empty(t, w.do(w.viewer, "GET", "/v1/me/views?list=audit", "").names())

@@ -20,7 +20,6 @@ const schemaPrefix = "#/components/schemas/"
 
 // Tags of operations that differ from the others in what they refuse.
 const (
-	tagMe       = "me"
 	tagLocks    = "locks"
 	tagSessions = "sessions"
 )
@@ -29,7 +28,7 @@ const (
 // into our bodies, no global of huma's changed.
 func humaConfig() huma.Config {
 	c := huma.DefaultConfig("Keyreeve admin API", "1")
-	c.Info.Description = "Keys, roles, tenants, locks and sessions of a Keyreeve gate. Signed in by an API key whose role names the keyreeve/ resources."
+	c.Info.Description = "Keys with their secrets, locks and sessions, roles, tenants, external sources, the audit trail, nodes and explanations of decisions of a Keyreeve gate. Signed in by an API key whose role names the keyreeve/ resources."
 	c.CreateHooks = nil // adds $schema members and Link headers
 	c.DocsPath, c.SchemasPath = "", ""
 	c.OpenAPIPath = "" // addSpec serves the one document
@@ -62,6 +61,8 @@ type requestBody struct {
 	of         reflect.Type
 	name       string // of its schema
 	mediaTypes []string
+	// needs is what the operation needs at least. It is checked before the body is read.
+	needs lifecycle.Need
 }
 
 // register adds an operation: its description to the document, its handler to
@@ -73,6 +74,9 @@ func register[I, O any](api huma.API, op huma.Operation, body *requestBody, hand
 	if takesOnce(&op) {
 		op.Parameters = append(op.Parameters, onceParam())
 		handle = once(handle)
+	}
+	if body != nil {
+		handle = admitted(body.needs, handle)
 	}
 	op.Responses = refusals(registry, &op, body != nil)
 	huma.Register(api, op, func(ctx context.Context, in *I) (*O, error) {
@@ -102,6 +106,17 @@ func register[I, O any](api huma.API, op huma.Operation, body *requestBody, hand
 	operationOf(item, op.Method).RequestBody = described
 }
 
+// admitted lets a request with a body to its handler once the actor is known to hold
+// what the operation needs.
+func admitted[I, O any](needs lifecycle.Need, handle func(*call, *I) (*O, error)) func(*call, *I) (*O, error) {
+	return func(c *call, in *I) (*O, error) {
+		if err := c.api.svc.May(c.r.Context(), c.actor, needs); err != nil {
+			return nil, err
+		}
+		return handle(c, in)
+	}
+}
+
 func operationOf(item *huma.PathItem, method string) *huma.Operation {
 	switch method {
 	case http.MethodGet:
@@ -125,16 +140,12 @@ func never(statuses ...int) map[string]any { return map[string]any{"never": stat
 // refusals describes what an operation may answer besides what it is for: the
 // statuses that a client has to expect of it, and `default` for the rest.
 func refusals(registry huma.Registry, op *huma.Operation, hasBody bool) map[string]*huma.Response {
-	statuses := []int{http.StatusBadRequest, http.StatusUnauthorized}
-	own := slices.Contains(op.Tags, tagMe) // what is the actor's own needs no right
+	statuses := []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden}
 	write := op.Method != http.MethodGet && op.Metadata["makes_nothing"] == nil
-	if !own {
-		statuses = append(statuses, http.StatusForbidden)
-	}
 	if strings.Contains(op.Path, "{") {
 		statuses = append(statuses, http.StatusNotFound)
 	}
-	if write && !own && !slices.Contains(op.Tags, tagLocks) && !slices.Contains(op.Tags, tagSessions) {
+	if write && !slices.Contains(op.Tags, tagLocks) && !slices.Contains(op.Tags, tagSessions) {
 		statuses = append(statuses, http.StatusConflict)
 	}
 	if hasBody {

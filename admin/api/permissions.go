@@ -43,6 +43,9 @@ func (permissions) Expected() (code, detail string) {
 func (p permissions) masks(removal bool) (lifecycle.Optional[map[string]*policy.Mask], error) {
 	out := lifecycle.Optional[map[string]*policy.Mask]{Set: p.Set, Null: p.Null, Value: make(map[string]*policy.Mask, len(p.Value))}
 	var bad lifecycle.FieldErrors
+	if !removal && lifecycle.TooManyPermissions(&bad, len(p.Value)) { // what is left after removals, the operation counts
+		return out, bad.Err()
+	}
 	for _, name := range slices.Sorted(maps.Keys(p.Value)) {
 		raw := p.Value[name]
 		if removal && string(raw) == "null" {

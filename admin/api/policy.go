@@ -10,6 +10,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/keyreeve/keyreeve/admin/lifecycle"
+	"github.com/keyreeve/keyreeve/policy"
 )
 
 // gateMember is a gate by its number, written as a number or in digits, or by its name.
@@ -90,7 +91,8 @@ func (a *API) addPolicy(h huma.API) {
 	tags := []string{"policy"}
 	register(h, huma.Operation{OperationID: "list-policy-routes", Method: http.MethodGet, Path: "/v1/policy/routes", Summary: "List the rules of the gates", Tags: tags}, nil, a.listPolicyRoutes)
 	register(h, huma.Operation{OperationID: "check-policy", Method: http.MethodPost, Path: "/v1/policy/check", Summary: "Explain what a gate decides, or why it denied a recent request", Tags: tags, Metadata: makesNothing},
-		&requestBody{of: reflect.TypeFor[checkPolicyBody](), name: "PolicyCheck", mediaTypes: []string{typeJSON}}, a.checkPolicy)
+		&requestBody{of: reflect.TypeFor[checkPolicyBody](), name: "PolicyCheck", mediaTypes: []string{typeJSON},
+			needs: lifecycle.NeedsAny(lifecycle.NeedsTo(policy.Read, lifecycle.ResourceKeys), lifecycle.NeedsTo(policy.Read, lifecycle.ResourceRoles))}, a.checkPolicy)
 }
 
 func (a *API) listPolicyRoutes(c *call, in *listPolicyRoutesInput) (*listOutput[lifecycle.PolicyRoute], error) {

@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -191,17 +193,22 @@ func (c statusContext) SetStatus(status int) {
 // Unwrap lets humago find its own context.
 func (c statusContext) Unwrap() huma.Context { return c.humaContext }
 
-// onlyKnownQuery refuses parameters that an operation does not have: a filter
-// misspelt must not list everything.
+// onlyKnownQuery refuses parameters that an operation does not have, or that are
+// not spelt as their type is: a filter misspelt must not list everything.
 func onlyKnownQuery(ctx huma.Context, next func(huma.Context)) {
 	c := callOf(ctx.Context())
-	known := map[string]bool{}
+	known := map[string]*huma.Param{}
 	for _, p := range ctx.Operation().Parameters {
-		known[p.Name] = known[p.Name] || p.In == "query"
+		if p.In == "query" {
+			known[p.Name] = p
+		}
 	}
 	var bad lifecycle.FieldErrors
-	for name := range c.r.URL.Query() {
-		if !known[name] {
+	given := c.r.URL.Query() // each once
+	for _, name := range slices.Sorted(maps.Keys(given)) {
+		if p := known[name]; p != nil {
+			checkParam(&bad, p, given.Get(name))
+		} else {
 			bad.Add(printable(name), lifecycle.FieldUnknown, "is not a parameter of this operation")
 		}
 	}

@@ -3,6 +3,7 @@ package api
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/keyreeve/keyreeve/admin/lifecycle"
@@ -34,20 +35,31 @@ func etag(r keystore.Revision) string { return fmt.Sprintf(`"r%d"`, int64(r)) }
 
 func (c *call) ifMatch() lifecycle.Condition { return ifMatch(c.r) }
 
-// ifMatch is the request's If-Match (RFC 9110 section 13.1.1), nil if it has
-// none. Weak tags and what is no tag at all match nothing.
+// ifMatch is the request's preconditions (RFC 9110 sections 13.1.1 and 13.1.2),
+// nil if it has none. For If-Match, weak tags and what is no tag at all match
+// nothing; for If-None-Match, a weak tag matches as a strong one does.
 func ifMatch(r *http.Request) lifecycle.Condition {
-	given := r.Header.Values("If-Match")
+	must, mustNot := entityTags(r, "If-Match"), entityTags(r, "If-None-Match")
+	if must == nil && mustNot == nil {
+		return nil
+	}
+	return func(r keystore.Revision) bool {
+		there, tag := r != lifecycle.Absent, etag(r)
+		is := func(given string) bool { return there && (given == tag || given == "*") }
+		isAtAll := func(given string) bool { return is(strings.TrimPrefix(given, "W/")) }
+		return (must == nil || slices.ContainsFunc(must, is)) && !slices.ContainsFunc(mustNot, isAtAll)
+	}
+}
+
+// entityTags lists the tags of a header, nil if there is none of that name.
+func entityTags(r *http.Request, name string) []string {
+	given := r.Header.Values(name)
 	if len(given) == 0 {
 		return nil
 	}
 	tags := strings.Split(strings.Join(given, ","), ",")
-	return func(r keystore.Revision) bool {
-		for _, tag := range tags {
-			if tag = strings.TrimSpace(tag); tag == etag(r) || tag == "*" {
-				return true
-			}
-		}
-		return false
+	for i := range tags {
+		tags[i] = strings.TrimSpace(tags[i])
 	}
+	return tags
 }

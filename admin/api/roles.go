@@ -7,6 +7,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/keyreeve/keyreeve/admin/lifecycle"
+	"github.com/keyreeve/keyreeve/policy"
 )
 
 type createRoleBody struct {
@@ -34,10 +35,10 @@ func (a *API) addRoles(h huma.API) {
 	const one = "/v1/roles/{id}"
 	register(h, huma.Operation{OperationID: "list-roles", Method: http.MethodGet, Path: "/v1/roles", Summary: "List roles", Tags: tags}, nil, a.listRoles)
 	register(h, huma.Operation{OperationID: "create-role", Method: http.MethodPost, Path: "/v1/roles", Summary: "Create a role", Tags: tags,
-		DefaultStatus: http.StatusCreated}, &requestBody{reflect.TypeFor[createRoleBody](), "NewRole", []string{typeJSON}}, a.createRole)
+		DefaultStatus: http.StatusCreated}, &requestBody{reflect.TypeFor[createRoleBody](), "NewRole", []string{typeJSON}, lifecycle.NeedsTo(policy.Create, lifecycle.ResourceRoles)}, a.createRole)
 	register(h, huma.Operation{OperationID: "get-role", Method: http.MethodGet, Path: one, Summary: "Show a role", Tags: tags}, nil, a.getRole)
 	register(h, huma.Operation{OperationID: "update-role", Method: http.MethodPatch, Path: one, Summary: "Change a role", Tags: tags},
-		&requestBody{reflect.TypeFor[patchRoleBody](), "RolePatch", []string{typeMergePatch, typeJSON}}, a.updateRole)
+		&requestBody{reflect.TypeFor[patchRoleBody](), "RolePatch", []string{typeMergePatch, typeJSON}, lifecycle.NeedsTo(policy.Update, lifecycle.ResourceRoles)}, a.updateRole)
 	register(h, huma.Operation{OperationID: "delete-role", Method: http.MethodDelete, Path: one, Summary: "Delete a role that nothing uses", Tags: tags}, nil, a.deleteRole)
 }
 

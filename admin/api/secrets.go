@@ -7,6 +7,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/keyreeve/keyreeve/admin/lifecycle"
+	"github.com/keyreeve/keyreeve/policy"
 )
 
 // rotateBody is the body of POST /v1/keys/{id}/secrets.
@@ -38,15 +39,15 @@ func (a *API) addSecrets(h huma.API) {
 		Summary: "List a key's secrets, those that ended within the last 30 days too", Tags: tags}, nil, a.listSecrets)
 	register(h, huma.Operation{OperationID: "rotate-secret", Method: http.MethodPost, Path: "/v1/keys/{id}/secrets",
 		Summary: "Give a key a new secret, with an overlap", Tags: tags, DefaultStatus: http.StatusCreated},
-		&requestBody{reflect.TypeFor[rotateBody](), "Rotation", []string{typeJSON}}, a.rotateSecret)
+		&requestBody{reflect.TypeFor[rotateBody](), "Rotation", []string{typeJSON}, lifecycle.NeedsTo(policy.Update, lifecycle.ResourceKeys)}, a.rotateSecret)
 	h.OpenAPI().Paths["/v1/keys/{id}/secrets"].Post.RequestBody.Required = false
 	register(h, huma.Operation{OperationID: "retire-secret", Method: http.MethodDelete, Path: "/v1/keys/{id}/secrets/{sid}",
 		Summary: "End a secret at once", Tags: tags}, nil, a.retireSecret)
 }
 
-func (a *API) listSecrets(c *call, in *KeyID) (*listOutput[lifecycle.KeySecret], error) {
-	page, err := a.svc.ListSecrets(c.r.Context(), c.actor, in.ID)
-	return &listOutput[lifecycle.KeySecret]{Body: page}, err
+func (a *API) listSecrets(c *call, in *KeyID) (*keyListOutput[lifecycle.KeySecret], error) {
+	secrets, err := a.svc.ListSecrets(c.r.Context(), c.actor, in.ID)
+	return &keyListOutput[lifecycle.KeySecret]{ETag: etag(secrets.Revision), Body: secrets.Page}, err
 }
 
 func (a *API) rotateSecret(c *call, in *changeKeyInput) (*rotatedOutput, error) {

@@ -22,11 +22,18 @@ type listKeySessionsInput struct {
 	PageParams
 }
 
-type sessionInput struct {
+// SessionID is the path's id of a session. Exported, as KeyID is.
+type SessionID struct {
 	ID string `path:"id" doc:"The token's jti."`
 }
 
+type endSessionInput struct {
+	SessionID
+	IfMatch string `header:"If-Match" doc:"ETag that the session must still have."`
+}
+
 type sessionOutput struct {
+	ETag string `header:"ETag" doc:"Changes with the session's end; that it expires does not change it."`
 	Body lifecycle.Session
 }
 
@@ -46,22 +53,22 @@ func (a *API) listSessions(c *call, in *listSessionsInput) (*listOutput[lifecycl
 	return &listOutput[lifecycle.Session]{Body: page}, err
 }
 
-func (a *API) listKeySessions(c *call, in *listKeySessionsInput) (*listOutput[lifecycle.Session], error) {
-	page, err := a.svc.ListKeySessions(c.r.Context(), c.actor, in.ID, lifecycle.SessionFilter{State: in.State, Paging: in.paging()})
-	return &listOutput[lifecycle.Session]{Body: page}, err
+func (a *API) listKeySessions(c *call, in *listKeySessionsInput) (*keyListOutput[lifecycle.Session], error) {
+	sessions, err := a.svc.ListKeySessions(c.r.Context(), c.actor, in.ID, lifecycle.SessionFilter{State: in.State, Paging: in.paging()})
+	return &keyListOutput[lifecycle.Session]{ETag: etag(sessions.Revision), Body: sessions.Page}, err
 }
 
-func (a *API) getSession(c *call, in *sessionInput) (*sessionOutput, error) {
+func (a *API) getSession(c *call, in *SessionID) (*sessionOutput, error) {
 	one, err := a.svc.GetSession(c.r.Context(), c.actor, in.ID)
-	return &sessionOutput{one}, err
+	return &sessionOutput{ETag: etag(one.Revision), Body: one}, err
 }
 
-func (a *API) endSession(c *call, in *sessionInput) (*writtenOutput, error) {
-	commit, err := a.svc.EndSession(c.r.Context(), c.actor, in.ID)
+func (a *API) endSession(c *call, in *endSessionInput) (*writtenOutput, error) {
+	commit, err := a.svc.EndSession(c.r.Context(), c.actor, in.ID, c.ifMatch())
 	return &writtenOutput{writtenAs(commit)}, err
 }
 
-func (a *API) endKeySessions(c *call, in *KeyID) (*writtenOutput, error) {
-	commit, err := a.svc.EndKeySessions(c.r.Context(), c.actor, in.ID)
+func (a *API) endKeySessions(c *call, in *changeKeyInput) (*writtenOutput, error) {
+	commit, err := a.svc.EndKeySessions(c.r.Context(), c.actor, in.ID, c.ifMatch())
 	return &writtenOutput{writtenAs(commit)}, err
 }

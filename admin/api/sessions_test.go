@@ -79,6 +79,15 @@ func TestASessionIsShownAndEnded(t *testing.T) {
 	require.Equal(t, ended.header.Get("Keyreeve-Revision"), again.header.Get("Keyreeve-Revision"), "and nothing is written")
 	require.Equal(t, want, w.do(warden, "GET", "/v1/sessions/"+id, "").body)
 	require.Equal(t, []string{"session.end"}, w.audited("session"))
+	var events []*keystore.Audit
+	require.NoError(t, w.store.View(t.Context(), func(r keystore.Reader) (err error) {
+		events, _, err = r.AuditEvents(t.Context(), keystore.AuditQuery{AllCustomers: true, Action: "session.end", Limit: 1})
+		return err
+	}))
+	record := `{"key_id":"` + w.viewer.ID + `","client_id":"` + w.viewer.ClientID + `","secret_id":"` + w.viewer.Secrets[0].ID +
+		`","address":"192.0.2.7","issued_at":"2026-01-02T03:04:05Z","expires_at":"2026-01-02T04:04:05Z",`
+	require.JSONEq(t, record+`"ended_at":null,"end_reason":null}`, string(events[0].Before))
+	require.JSONEq(t, record+`"ended_at":"2026-01-02T03:05:05Z","end_reason":"admin"}`, string(events[0].After))
 
 	expired := w.signIn(w.viewer, "b")
 	w.clock.Advance(time.Hour)
@@ -128,7 +137,7 @@ func TestAllSessionsOfAKeyEndInOneWrite(t *testing.T) {
 	w.clock.Advance(time.Second)
 	fresh := w.signIn(w.viewer, "fresh")
 	require.Equal(t, []string{fresh}, w.do(warden, "GET", path+"?state=active", "").member("id"), "it can sign in again")
-	require.Contains(t, w.audited("key"), "session.end")
+	require.Contains(t, w.audited("key"), "key.end_sessions")
 }
 
 func TestASecretThatEndsTakesItsSessionsAlong(t *testing.T) {

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -11,11 +12,19 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/keyreeve/keyreeve/admin/lifecycle"
+	"github.com/keyreeve/keyreeve/policy"
 )
 
-// maxListBody is the largest list of a source's keys, in bytes: with a hundred
-// or two to a key, some hundred thousand of them.
-const maxListBody = 16 << 20
+const (
+	// maxListBody is the largest list of a source's keys, in bytes: with a hundred
+	// and a half to a key, as many as it may have.
+	maxListBody = 16 << 20
+	// maxLists is how many such lists are worked on at a time, each in up to some
+	// hundred megabytes and on a processor of its own.
+	maxLists = 2
+	// listWait is how long one waits for others before it is sent away.
+	listWait = 10 * time.Second
+)
 
 // sourceKeyBody is one key of PUT /v1/sources/{name}/keys.
 type sourceKeyBody struct {
@@ -32,9 +41,48 @@ type sourceKeyBody struct {
 	SessionValiditySeconds member[int64]              `json:"session_validity_seconds,omitempty" minimum:"60"`
 }
 
-// sourceKeys is a list of keys, not looked into yet.
+// sourceKeys is a list of keys. Each is read by itself as the list goes by, so that
+// an answer names the one at fault and the list is never kept twice.
 type sourceKeys struct {
-	lifecycle.Optional[[]json.RawMessage]
+	lifecycle.Optional[[]lifecycle.SourceKey]
+	bad lifecycle.FieldErrors
+}
+
+// UnmarshalJSON stops at more faults than are told.
+func (k *sourceKeys) UnmarshalJSON(data []byte) error {
+	d := json.NewDecoder(bytes.NewReader(data))
+	begin, err := d.Token()
+	if err != nil || begin == nil { // null
+		k.Optional = lifecycle.Null[[]lifecycle.SourceKey]()
+		return err
+	}
+	if begin != json.Delim('[') {
+		return errNoList
+	}
+	k.Optional = lifecycle.Some([]lifecycle.SourceKey{})
+	var raw json.RawMessage
+	for i := 0; d.More() && len(k.bad) <= lifecycle.MaxFaults; i++ {
+		if err := d.Decode(&raw); err != nil {
+			return err
+		}
+		one, err := readSourceKey(raw)
+		var refused *lifecycle.Error
+		if errors.As(err, &refused) {
+			for _, f := range refused.Fields {
+				k.bad.Add("keys["+strconv.Itoa(i)+"]"+f.Field, f.Code, "%s", f.Detail)
+			}
+			continue
+		}
+		k.Value = append(k.Value, one)
+	}
+	return nil
+}
+
+var errNoList = errors.New("not a list")
+
+// Expected says what the member takes.
+func (sourceKeys) Expected() (code, detail string) {
+	return lifecycle.FieldType, "must be a list of keys"
 }
 
 // Schema is huma.SchemaProvider.
@@ -68,7 +116,7 @@ func (a *API) addSourceKeys(h huma.API) {
 	register(h, huma.Operation{OperationID: "list-source-keys", Method: http.MethodGet, Path: path, Summary: "List the keys of an external source", Tags: tags}, nil, a.listSourceKeys)
 	register(h, huma.Operation{OperationID: "push-source-keys", Method: http.MethodPut, Path: path,
 		Summary: "Make the keys of an external source what the list says, as one change", Tags: tags},
-		&requestBody{reflect.TypeFor[pushBody](), "SourceList", []string{typeJSON}}, a.pushSourceKeys)
+		&requestBody{reflect.TypeFor[pushBody](), "SourceList", []string{typeJSON}, lifecycle.NeedsSources(policy.Update)}, a.pushSourceKeys)
 }
 
 func (a *API) listSourceKeys(c *call, in *listSourceKeysInput) (*listOutput[lifecycle.Key], error) {
@@ -81,6 +129,21 @@ func (a *API) listSourceKeys(c *call, in *listSourceKeysInput) (*listOutput[life
 }
 
 func (a *API) pushSourceKeys(c *call, in *pushInput) (*changedOutput[lifecycle.PushedSource], error) {
+	// Before the body: so a customer has one of them in memory.
+	turn, err := a.svc.StartPush(c.r.Context(), c.actor, in.ref())
+	if err != nil {
+		return nil, err
+	}
+	defer turn.End()
+	read, err := c.readAhead(maxListBody)
+	if err != nil {
+		return nil, err
+	}
+	done, err := a.place(c.r.Context())
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	var body pushBody
 	if err := c.decodeUpTo(maxListBody, &body, typeJSON); err != nil {
 		return nil, err
@@ -89,7 +152,7 @@ func (a *API) pushSourceKeys(c *call, in *pushInput) (*changedOutput[lifecycle.P
 	if err != nil {
 		return nil, err
 	}
-	out, commit, err := a.svc.PushSourceKeys(c.r.Context(), c.actor, in.ref(), list, c.ifMatch())
+	out, commit, err := turn.Push(c.r.Context(), list, c.ifMatch())
 	return &changedOutput[lifecycle.PushedSource]{Written: writtenAs(commit), ETag: etag(out.Revision), Body: out}, err
 }
 
@@ -112,25 +175,15 @@ func (b *pushBody) push(in *pushInput) (lifecycle.SourcePush, error) {
 		}
 		out.DryRun = in.DryRun.Value
 	}
-	out.Keys = make([]lifecycle.SourceKey, len(b.Keys.Value))
-	for i, raw := range b.Keys.Value {
-		var err error
-		out.Keys[i], err = readSourceKey(raw)
-		var refused *lifecycle.Error
-		if errors.As(err, &refused) {
-			for _, f := range refused.Fields {
-				bad.Add("keys["+strconv.Itoa(i)+"]"+f.Field, f.Code, "%s", f.Detail)
-			}
-		}
-		if len(bad) >= maxListFaults {
-			break
-		}
-	}
-	return out, bad.Err()
+	out.Keys = b.Keys.Value
+	return out, append(bad, b.Keys.bad...).Err()
 }
 
-// maxListFaults bounds how many faults of a list are told at once.
-const maxListFaults = 100
+func refuseMissing(bad *lifecycle.FieldErrors, field string, given member[string]) {
+	if !given.Set {
+		bad.Add(field, lifecycle.FieldRequired, "is required")
+	}
+}
 
 // readSourceKey reads one key. Fields of its errors begin with the dot behind
 // the key's place in the list.
@@ -149,16 +202,13 @@ func readSourceKey(raw json.RawMessage) (lifecycle.SourceKey, error) {
 	out := lifecycle.SourceKey{
 		ClientID: body.ClientID.Value, Name: body.Name.Value, Description: body.Description.Value, RoleID: body.RoleID.Value,
 		MicrotenantID: body.MicrotenantID.Optional, Enabled: body.Enabled.Optional, SecretSHA256: body.SecretSHA256.Value,
-		ExpiresAt: body.ExpiresAt.Optional, AllowedCIDRs: body.AllowedCIDRs.Value, Labels: make(map[string]string, len(body.Labels.Value)),
+		ExpiresAt: body.ExpiresAt.Optional, AllowedCIDRs: body.AllowedCIDRs.Value, Labels: labels(&bad, body.Labels),
 		SessionValiditySeconds: body.SessionValiditySeconds.Optional,
 	}
-	for label, value := range body.Labels.Value {
-		if value == nil {
-			bad.Add("labels."+printable(label), lifecycle.FieldType, "must be a string")
-			continue
-		}
-		out.Labels[label] = *value
-	}
+	// The operation says so too, but once the whole list of such keys is made.
+	refuseMissing(&bad, "client_id", body.ClientID)
+	refuseMissing(&bad, "name", body.Name)
+	refuseMissing(&bad, "role_id", body.RoleID)
 	refuseEmpty(&bad, "secret_sha256", body.SecretSHA256)
 	for i := range bad {
 		bad[i].Field = "." + bad[i].Field

@@ -8,6 +8,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/keyreeve/keyreeve/admin/lifecycle"
+	"github.com/keyreeve/keyreeve/policy"
 )
 
 type createSourceBody struct {
@@ -51,6 +52,12 @@ type changeSourceInput struct {
 	IfMatch string `header:"If-Match" doc:"ETag that the source must still have."`
 }
 
+type putSourceInput struct {
+	SourceName
+	IfMatch     string `header:"If-Match" doc:"ETag that the source must still have."`
+	IfNoneMatch string `header:"If-None-Match" doc:"*: create it, and leave one that is there alone."`
+}
+
 type putSourceOutput struct {
 	Written
 	// Status is 201 for a new source, 200 for one replaced.
@@ -64,12 +71,12 @@ func (a *API) addSources(h huma.API) {
 	const one = "/v1/sources/{name}"
 	register(h, huma.Operation{OperationID: "list-sources", Method: http.MethodGet, Path: "/v1/sources", Summary: "List external sources, by name", Tags: tags}, nil, a.listSources)
 	register(h, huma.Operation{OperationID: "create-source", Method: http.MethodPost, Path: "/v1/sources", Summary: "Create an external source", Tags: tags,
-		DefaultStatus: http.StatusCreated}, &requestBody{reflect.TypeFor[createSourceBody](), "NewSource", []string{typeJSON}}, a.createSource)
+		DefaultStatus: http.StatusCreated}, &requestBody{reflect.TypeFor[createSourceBody](), "NewSource", []string{typeJSON}, lifecycle.NeedsSources(policy.Create)}, a.createSource)
 	register(h, huma.Operation{OperationID: "get-source", Method: http.MethodGet, Path: one, Summary: "Show an external source", Tags: tags}, nil, a.getSource)
 	register(h, huma.Operation{OperationID: "put-source", Method: http.MethodPut, Path: one, Summary: "Create an external source, or replace its settings", Tags: tags, Metadata: never(http.StatusNotFound, http.StatusConflict)},
-		&requestBody{reflect.TypeFor[putSourceBody](), "SourceSettings", []string{typeJSON}}, a.putSource)
+		&requestBody{reflect.TypeFor[putSourceBody](), "SourceSettings", []string{typeJSON}, lifecycle.NeedsAny(lifecycle.NeedsSources(policy.Update), lifecycle.NeedsSources(policy.Create))}, a.putSource)
 	register(h, huma.Operation{OperationID: "update-source", Method: http.MethodPatch, Path: one, Summary: "Change an external source", Tags: tags, Metadata: never(http.StatusConflict)},
-		&requestBody{reflect.TypeFor[patchSourceBody](), "SourcePatch", []string{typeMergePatch, typeJSON}}, a.updateSource)
+		&requestBody{reflect.TypeFor[patchSourceBody](), "SourcePatch", []string{typeMergePatch, typeJSON}, lifecycle.NeedsSources(policy.Update)}, a.updateSource)
 	register(h, huma.Operation{OperationID: "delete-source", Method: http.MethodDelete, Path: one, Summary: "Delete an external source that owns no key", Tags: tags}, nil, a.deleteSource)
 	a.addSourceKeys(h)
 }
@@ -102,7 +109,7 @@ func (a *API) getSource(c *call, in *SourceName) (*recordOutput[lifecycle.Source
 	return &recordOutput[lifecycle.Source]{ETag: etag(source.Revision), Body: source}, err
 }
 
-func (a *API) putSource(c *call, in *changeSourceInput) (*putSourceOutput, error) {
+func (a *API) putSource(c *call, in *putSourceInput) (*putSourceOutput, error) {
 	var body putSourceBody
 	if err := c.decode(&body, typeJSON); err != nil {
 		return nil, err

@@ -91,7 +91,7 @@ func TestASourceTakesOnlyWhatItHas(t *testing.T) {
 		{"PUT", "/v1/sources/idp/keys", list(item("a", `,"labels":{"x":null}`)), "keys[0].labels.x", "invalid_type"},
 		{"PUT", "/v1/sources/idp/keys", list(item("a", `,"session_validity_seconds":59`)), "keys[0].session_validity_seconds", "out_of_range"},
 		{"PUT", "/v1/sources/idp/keys", list(item("a", ""), item("a", "")), "keys[1].client_id", "conflict"},
-		{"PUT", "/v1/sources/idp/keys", list(item("a", `,"name":"twice"`)), "keys[].name", "duplicate_field"},
+		{"PUT", "/v1/sources/idp/keys", list(item("a", `,"name":"twice"`)), "keys[0].name", "duplicate_field"},
 		{"PUT", "/v1/sources/idp/keys?max_removals=-1", list(), "max_removals", "out_of_range"},
 		{"PUT", "/v1/sources/idp/keys?max_removals=few", list(), "max_removals", "invalid_type"},
 		{"PUT", "/v1/sources/idp/keys?max_removals=1", `{"keys":[],"max_removals":1}`, "max_removals", "conflict"},

@@ -8,6 +8,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/keyreeve/keyreeve/admin/lifecycle"
+	"github.com/keyreeve/keyreeve/policy"
 )
 
 type createCustomerBody struct {
@@ -68,17 +69,17 @@ type changeMicrotenantInput struct {
 
 func (a *API) addTenants(h huma.API) {
 	tags := []string{"tenants"}
-	patch := &requestBody{reflect.TypeFor[patchTenantBody](), "TenantPatch", []string{typeMergePatch, typeJSON}}
+	patch := &requestBody{reflect.TypeFor[patchTenantBody](), "TenantPatch", []string{typeMergePatch, typeJSON}, lifecycle.NeedsTo(policy.Update, lifecycle.ResourceTenants)}
 	const customer, microtenant = "/v1/customers/{id}", "/v1/microtenants/{id}"
 	register(h, huma.Operation{OperationID: "list-customers", Method: http.MethodGet, Path: "/v1/customers", Summary: "List customers", Tags: tags}, nil, a.listCustomers)
 	register(h, huma.Operation{OperationID: "create-customer", Method: http.MethodPost, Path: "/v1/customers", Summary: "Create a customer", Tags: tags,
-		DefaultStatus: http.StatusCreated}, &requestBody{reflect.TypeFor[createCustomerBody](), "NewCustomer", []string{typeJSON}}, a.createCustomer)
+		DefaultStatus: http.StatusCreated}, &requestBody{reflect.TypeFor[createCustomerBody](), "NewCustomer", []string{typeJSON}, lifecycle.NeedsTo(policy.Create, lifecycle.ResourceTenants)}, a.createCustomer)
 	register(h, huma.Operation{OperationID: "get-customer", Method: http.MethodGet, Path: customer, Summary: "Show a customer", Tags: tags}, nil, a.getCustomer)
 	register(h, huma.Operation{OperationID: "update-customer", Method: http.MethodPatch, Path: customer, Summary: "Change a customer", Tags: tags}, patch, a.updateCustomer)
 	register(h, huma.Operation{OperationID: "delete-customer", Method: http.MethodDelete, Path: customer, Summary: "Delete a customer that owns nothing", Tags: tags}, nil, a.deleteCustomer)
 	register(h, huma.Operation{OperationID: "list-microtenants", Method: http.MethodGet, Path: "/v1/microtenants", Summary: "List microtenants", Tags: tags}, nil, a.listMicrotenants)
 	register(h, huma.Operation{OperationID: "create-microtenant", Method: http.MethodPost, Path: "/v1/microtenants", Summary: "Create a microtenant", Tags: tags,
-		DefaultStatus: http.StatusCreated}, &requestBody{reflect.TypeFor[createMicrotenantBody](), "NewMicrotenant", []string{typeJSON}}, a.createMicrotenant)
+		DefaultStatus: http.StatusCreated}, &requestBody{reflect.TypeFor[createMicrotenantBody](), "NewMicrotenant", []string{typeJSON}, lifecycle.NeedsTo(policy.Create, lifecycle.ResourceTenants)}, a.createMicrotenant)
 	register(h, huma.Operation{OperationID: "get-microtenant", Method: http.MethodGet, Path: microtenant, Summary: "Show a microtenant", Tags: tags}, nil, a.getMicrotenant)
 	register(h, huma.Operation{OperationID: "update-microtenant", Method: http.MethodPatch, Path: microtenant, Summary: "Change a microtenant", Tags: tags}, patch, a.updateMicrotenant)
 	register(h, huma.Operation{OperationID: "delete-microtenant", Method: http.MethodDelete, Path: microtenant, Summary: "Delete a microtenant without keys", Tags: tags}, nil, a.deleteMicrotenant)

@@ -32,15 +32,15 @@ type listViewsInput struct {
 }
 
 func (a *API) addViews(h huma.API) {
-	tags := []string{tagMe}
+	tags := []string{"me"}
 	const one = "/v1/me/views/{id}"
 	register(h, huma.Operation{OperationID: "list-views", Method: http.MethodGet, Path: "/v1/me/views", Summary: "List your views and those shared with you", Tags: tags}, nil, a.listViews)
 	register(h, huma.Operation{OperationID: "create-view", Method: http.MethodPost, Path: "/v1/me/views", Summary: "Create a view", Tags: tags,
-		DefaultStatus: http.StatusCreated}, &requestBody{reflect.TypeFor[createViewBody](), "NewView", []string{typeJSON}}, a.createView)
+		DefaultStatus: http.StatusCreated}, &requestBody{reflect.TypeFor[createViewBody](), "NewView", []string{typeJSON}, lifecycle.NeedsHere(true)}, a.createView)
 	register(h, huma.Operation{OperationID: "get-view", Method: http.MethodGet, Path: one, Summary: "Show a view", Tags: tags}, nil, a.getView)
 	register(h, huma.Operation{OperationID: "update-view", Method: http.MethodPatch, Path: one, Summary: "Change a view", Tags: tags},
-		&requestBody{reflect.TypeFor[patchViewBody](), "ViewPatch", []string{typeMergePatch, typeJSON}}, a.updateView)
-	register(h, huma.Operation{OperationID: "delete-view", Method: http.MethodDelete, Path: one, Summary: "Delete a view", Tags: tags}, nil, a.deleteView)
+		&requestBody{reflect.TypeFor[patchViewBody](), "ViewPatch", []string{typeMergePatch, typeJSON}, lifecycle.NeedsHere(true)}, a.updateView)
+	register(h, huma.Operation{OperationID: "delete-view", Method: http.MethodDelete, Path: one, Summary: "Delete a view", Tags: tags, Metadata: never(http.StatusConflict)}, nil, a.deleteView)
 }
 
 func (a *API) listViews(c *call, in *listViewsInput) (*listOutput[lifecycle.View], error) {

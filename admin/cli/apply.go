@@ -47,7 +47,12 @@ key with a secret_sha256 keeps the secret it has elsewhere. Keys that external
 sources own are changed there.
 
 With --prune, records that the file does not name are deleted: only in sections
-that it has, and of customers that it names; customers themselves never.`
+that it has, and of customers that it names; customers themselves never. The
+file must end with "complete: true", as export writes it: what was cut off lacks
+that, and would have everything deleted that it lacks.
+
+A role is named by its id or its name. A name that could mean several, or that is
+another's id, is refused; "id:" before an id says that nothing else is meant.`
 
 const applyExample = `
   PROGRAM apply -f state.yaml --dry-run

@@ -134,6 +134,7 @@ roles:
   - {name: Deployer, customer_id: acme}
 keys:
   - {name: ci, customer_id: acme}
+complete: true
 `
 	plain := h.must(t, "apply", "-f", write(t, less))
 	require.Contains(t, plain.errOut, "nothing to do", "nothing is deleted unasked")
@@ -268,7 +269,7 @@ func TestTheKeyThatAppliesIsNeverPruned(t *testing.T) {
 	me := h.create(t, "me", "--customer", "acme", "--role", "role_operator")
 	vars := map[string]string{"KEYREEVE_CLIENT_ID": me.ClientID, "KEYREEVE_CLIENT_SECRET": me.ClientSecret}
 	got := run(t, Env{}, vars, "apply", "--url", "http://"+h.address+"/site", "--prune", "--yes", "-f",
-		write(t, "version: 1\ncustomers: [{id: acme, name: acme}]\nkeys: []\n"))
+		write(t, "version: 1\ncustomers: [{id: acme, name: acme}]\nkeys: []\ncomplete: true\n"))
 	require.Equal(t, ExitError, got.code)
 	require.Contains(t, got.errOut, "the key that you are signed in with")
 	h.must(t, "key", "get", me.ID)

@@ -148,6 +148,10 @@ func (a *applier) makePlan(ctx context.Context) error {
 	if err != nil || !a.flags.prune {
 		return err
 	}
+	if !a.file.complete {
+		return fmt.Errorf("%s does not end with \"%s: true\" as export writes it: it may have been cut off, and --prune would delete what it lacks; nothing was changed. "+
+			"Export it again, or where it is your own and whole, make that its last member", a.file.name, completeMember)
+	}
 	if err := a.planPrune(ctx); err != nil {
 		return err
 	}

@@ -43,6 +43,7 @@ const auditExample = `
 type auditEvent struct {
 	ID            string `json:"id"`
 	Seq           int64  `json:"seq"`
+	Number        int64  `json:"number"`
 	At            string `json:"at"`
 	CustomerID    string `json:"customer_id"`
 	MicrotenantID string `json:"microtenant_id"`
@@ -69,7 +70,7 @@ type auditEvent struct {
 
 var auditList = listingOf(auditPath, "events",
 	[]string{"AT", "ACTION", "TARGET", "ACTOR", "FROM", "CHANGES", "CUSTOMER", "MICROTENANT", "REQUEST"},
-	[]string{"id", "seq", "at", "customer_id", "microtenant_id", "actor_kind", "actor_id", "actor_name", "address", "request_id",
+	[]string{"id", "seq", "number", "at", "customer_id", "microtenant_id", "actor_kind", "actor_id", "actor_name", "address", "request_id",
 		"action", "target_kind", "target_id", "target_name", "changes", "before", "after", "hash", "mac", "master_key_id"},
 	(*auditEvent).row, (*auditEvent).cells)
 
@@ -89,7 +90,7 @@ func (e *auditEvent) cells() []string {
 		}
 		return string(raw)
 	}
-	return []string{e.ID, strconv.FormatInt(e.Seq, 10), e.At, e.CustomerID, e.MicrotenantID, e.Actor.Kind, e.Actor.ID, e.Actor.Name, e.Actor.Address,
+	return []string{e.ID, strconv.FormatInt(e.Seq, 10), strconv.FormatInt(e.Number, 10), e.At, e.CustomerID, e.MicrotenantID, e.Actor.Kind, e.Actor.ID, e.Actor.Name, e.Actor.Address,
 		e.RequestID, e.Action, e.Target.Kind, e.Target.ID, e.Target.Name, strings.Join(e.Changes, " "), record(e.Before), record(e.After), e.Hash, e.MAC, e.MasterKeyID}
 }
 

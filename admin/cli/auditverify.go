@@ -35,17 +35,19 @@ func (s *console) addAuditVerify(parent *cobra.Command) {
 		short: "Prove that the audit trail is what was written",
 		long: `
 Prove that no event was changed, left out or put in, from the first that is kept
-to the head, chain by chain. The server does so with its master key.
+to the head, chain by chain, and that no chain is gone or was put back to what it
+was. The server does so with its master key.
 
 --file verifies an export in NDJSON by itself, with no server. Alone that shows
 that the file agrees with itself, as a file does that someone rewrote with care.
 What proves more is --head, with what an earlier verification or export said the
-head was; or --master-key-file, with which every seal is checked.`,
+head was; or --master-key-file, with which every seal is checked, and which alone
+shows that no chain was left out.`,
 		example: `
   PROGRAM audit verify
   PROGRAM audit verify --customer acme --head 1734:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
   PROGRAM audit verify --file trail.ndjson --master-key-file master.key
-  PROGRAM audit verify -o json | jq -r '.chains[] | "\(.customer_id):\(.head.seq):\(.head.hash)"' > heads`,
+  PROGRAM audit verify -o json | jq -r '.chains[] | select(.head) | "\(.customer_id // ""):\(.head.seq):\(.head.hash)"' > heads`,
 		run: func(ctx context.Context, c *client, _ []string) error { return c.verifyAudit(ctx, f) },
 	})
 	online := cmd.RunE
@@ -141,8 +143,12 @@ func (s *console) verifyFile(ctx context.Context, f verifyFlags) (err error) {
 	if err != nil {
 		return err
 	}
-	if out.OK && sealer == nil && len(pins) == 0 {
-		s.note("the file agrees with itself; --head or --master-key-file proves that it was not rewritten as a whole")
+	switch {
+	case !out.OK || sealer != nil:
+	case len(pins) == 0:
+		s.note("the file agrees with itself; --head or --master-key-file proves that it was not rewritten as a whole, and --master-key-file that no chain was left out")
+	default:
+		s.note("proved up to the given heads; what follows on them, and that no chain was left out, takes --master-key-file")
 	}
 	return s.writeVerification(out, body)
 }
@@ -189,7 +195,7 @@ func (s *console) writeVerification(out lifecycle.AuditVerification, body []byte
 	case formYAML:
 		err = writeYAML(s.env.Stdout, body)
 	case formCSV:
-		rows := [][]string{{"customer_id", "ok", "events", "first_seq", "head_seq", "head_hash", "problem_seq", "problem", "detail"}}
+		rows := [][]string{{"customer_id", "ok", "events", "first_seq", "head_seq", "head_hash", "problem_seq", "problem", "detail", "proved_by_head"}}
 		for i := range out.Chains {
 			rows = append(rows, chainCells(&out.Chains[i]))
 		}
@@ -205,7 +211,7 @@ func (s *console) writeVerification(out lifecycle.AuditVerification, body []byte
 	case err != nil:
 		return err
 	case out.Problem != nil:
-		return fmt.Errorf("the export is not proved: %s (%s)", out.Problem.Detail, out.Problem.Code)
+		return fmt.Errorf("the audit trail is not proved: %s (%s)", printable(out.Problem.Detail), printable(out.Problem.Code))
 	case !out.OK:
 		return errors.New("the audit trail is not proved")
 	}
@@ -213,7 +219,7 @@ func (s *console) writeVerification(out lifecycle.AuditVerification, body []byte
 }
 
 func chainCells(c *lifecycle.AuditChain) []string {
-	cells := []string{customerOf(c, ""), strconv.FormatBool(c.OK), strconv.FormatInt(c.Events, 10), numberOf(c.FirstSeq), "", "", "", "", ""}
+	cells := []string{customerOf(c, ""), strconv.FormatBool(c.OK), strconv.FormatInt(c.Events, 10), numberOf(c.FirstSeq), "", "", "", "", "", strconv.FormatInt(c.ByHead, 10)}
 	if c.Head != nil {
 		cells[4], cells[5] = strconv.FormatInt(c.Head.Seq, 10), c.Head.Hash
 	}
@@ -230,6 +236,9 @@ func chainRow(c *lifecycle.AuditChain) []string {
 	}
 	if !c.OK {
 		state = "not proved"
+	}
+	if c.OK && c.ByHead > 0 {
+		state = fmt.Sprintf("proved, %d by the head alone", c.ByHead)
 	}
 	if p := c.Problem; p != nil {
 		problem = strings.TrimSpace(fmt.Sprintf("%s %s: %s", numberOf(p.Seq), printable(p.Code), printable(p.Detail)))

@@ -312,6 +312,28 @@ func TestAcceptedButUnconfirmedNamesTheNodes(t *testing.T) {
 	require.Contains(t, got.errOut, "edge-2 may still accept until 2026-05-01T12:05:00Z")
 }
 
+func TestNodesThatHaveNotConfirmedAChangeAreCounted(t *testing.T) {
+	t.Parallel()
+	for header, note := range map[string]string{
+		"confirmed=1; pending=2": "committed, but not yet confirmed by 2 of 3 nodes; do not repeat it\n",
+		"confirmed=3; pending=0": "",
+		"":                       "",
+		"pending":                "",
+	} {
+		mux := http.NewServeMux()
+		mux.HandleFunc("DELETE /v1/sessions/{id}", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Keyreeve-Propagation", header)
+			w.WriteHeader(http.StatusNoContent)
+		})
+		server := httptest.NewServer(http.StripPrefix("/keyreeve", mux))
+		got := run(t, Env{}, nil, "session", "end", "ses_1.0.sec_1", "--address", server.URL)
+		server.Close()
+		require.Zero(t, got.code, got.errOut)
+		require.Equal(t, note != "", strings.Contains(got.errOut, "do not repeat it"), "%q: %s", header, got.errOut)
+		require.Contains(t, got.errOut, note)
+	}
+}
+
 func TestExitHookTakesTheCode(t *testing.T) {
 	t.Parallel()
 	mark := errors.New("mark")

@@ -102,9 +102,7 @@ func (c *client) do(ctx context.Context, in call) (*reply, error) {
 	if len(body) > 0 && !isJSON(resp.Header) {
 		return nil, fmt.Errorf("%s did not answer in JSON; %s", c.where, c.hint)
 	}
-	if resp.StatusCode == http.StatusAccepted {
-		c.console.notePending(body)
-	}
+	c.console.notePending(resp, body)
 	return &reply{body: body, etag: resp.Header.Get("ETag"), date: resp.Header.Get("Date")}, nil
 }
 
@@ -171,16 +169,27 @@ func isJSON(h http.Header) bool {
 	return err == nil && (kind == "application/json" || strings.HasSuffix(kind, "+json"))
 }
 
-// notePending says which nodes have not applied a committed change yet.
-func (s *console) notePending(body []byte) {
+// notePending says that nodes have not applied a committed change yet, and which
+// where a 202 names them.
+func (s *console) notePending(resp *http.Response, body []byte) {
+	var confirmed, pending int
+	_, err := fmt.Sscanf(resp.Header.Get("Keyreeve-Propagation"), "confirmed=%d; pending=%d", &confirmed, &pending)
+	known := err == nil && pending > 0
+	if !known && resp.StatusCode != http.StatusAccepted {
+		return
+	}
+	by := "every node"
+	if known {
+		by = fmt.Sprintf("%d of %d nodes", pending, confirmed+pending)
+	}
+	s.note("committed, but not yet confirmed by %s; do not repeat it", by)
 	var accepted struct {
 		Pending []struct {
 			Node         string `json:"node"`
 			AcceptsUntil string `json:"accepts_until"`
 		} `json:"pending"`
 	}
-	s.note("committed, but not yet confirmed by every node; do not repeat it")
-	if json.Unmarshal(body, &accepted) != nil {
+	if resp.StatusCode != http.StatusAccepted || json.Unmarshal(body, &accepted) != nil {
 		return
 	}
 	for _, p := range accepted.Pending {

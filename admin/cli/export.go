@@ -48,7 +48,8 @@ Secrets are stored nowhere and cannot be exported. Keys keep their client IDs:
 where they are made anew from the file they get new secrets, unless it is given
 their secret_sha256. Keys of external sources are left out, they come from there.
 
-It is read page by page: what changes meanwhile may be in it or not.`
+It is read page by page: what changes meanwhile may be in it or not. Its last
+member is "complete: true"; a document without it was cut off.`
 
 const exportExample = `
   PROGRAM export > state.yaml
@@ -99,7 +100,7 @@ type exporter struct {
 	customer string
 	doc      stateWriter
 	// names are what roles are called in the file, by id: their names, but where a
-	// name could mean another role.
+	// name could mean another role. Others are called by their ids.
 	names map[string]string
 	// foreign counts keys that external sources own.
 	foreign int
@@ -262,8 +263,7 @@ func (e *exporter) nameRoles(ctx context.Context) error {
 		return nil
 	}
 	e.names = map[string]string{}
-	taken, ids := map[string]int{}, map[string]bool{}
-	var all []role
+	var all, predefined []role
 	err := e.eachPage(ctx, rolesPath, url.Values{"page_size": {maxPageSize}}, func(p *page) error {
 		for _, raw := range p.Items {
 			var r struct {
@@ -273,26 +273,47 @@ func (e *exporter) nameRoles(ctx context.Context) error {
 			if err := json.Unmarshal(raw, &r); err != nil {
 				return fmt.Errorf("reading a role from %s: %w", e.where, err)
 			}
-			ids[r.ID] = true
-			if taken[r.Name]++; !r.Predefined {
+			if r.Predefined {
+				predefined = append(predefined, r.role)
+			} else {
 				all = append(all, r.role)
 			}
 		}
 		return nil
 	})
-	for _, r := range all {
-		// A role for every customer may have the name of a customer's own, and any role
-		// a name that is another's id.
-		if (r.CustomerID != "" || taken[r.Name] == 1) && !ids[r.Name] {
-			e.names[r.ID] = r.Name
-		}
-	}
+	e.callRoles(all, predefined)
 	var refused *problem
 	if errors.As(err, &refused) && refused.Status == http.StatusForbidden {
 		e.console.note("the roles may not be read: they are written by id, which means nothing in another installation")
 		return nil
 	}
 	return err
+}
+
+// callRoles chooses what each role is called, such that it can mean no other: of a
+// store from before such names were refused, a role for every customer may have
+// the name of a customer's own, and any role a name that is another's id.
+func (e *exporter) callRoles(custom, predefined []role) {
+	everyone := slices.Concat(custom, predefined)
+	goBy := map[string][]*role{}
+	for i := range everyone {
+		r := &everyone[i]
+		goBy[r.ID] = append(goBy[r.ID], r)
+		goBy[r.Name] = append(goBy[r.Name], r)
+	}
+	alone := func(r *role, ref string) bool {
+		return !slices.ContainsFunc(goBy[ref], func(o *role) bool {
+			return o.ID != r.ID && (o.CustomerID == "" || r.CustomerID == "" || o.CustomerID == r.CustomerID)
+		})
+	}
+	for i := range everyone {
+		switch r := &everyone[i]; {
+		case i < len(custom) && alone(r, r.Name) && !strings.HasPrefix(r.Name, idPrefix):
+			e.names[r.ID] = r.Name
+		case !alone(r, r.ID):
+			e.names[r.ID] = idPrefix + r.ID
+		}
+	}
 }
 
 // stateField is one member of a record that is written.
@@ -308,8 +329,8 @@ type stateWriter interface {
 	item(fields []stateField) error
 	endSection() error
 	end() error
-	// abandon leaves behind what nobody can take for the whole: a file that lacks its
-	// end would have apply --prune delete what it lacks.
+	// abandon leaves behind what apply refuses. A process that is killed leaves a file
+	// that lacks its end, which apply --prune asks for.
 	abandon() error
 }
 

@@ -2,11 +2,13 @@ package cli
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/keyreeve/keyreeve/keystore"
 	"github.com/keyreeve/keyreeve/policy"
 )
 
@@ -38,7 +40,7 @@ func TestAnExportIsBoundedToWhatIsAskedFor(t *testing.T) {
 	got := h.must(t, "export", "--customer", "acme", "-o", "json")
 	require.Contains(t, got.errOut, "left out 1 keys of external sources")
 	var state map[string][]map[string]any
-	require.NoError(t, json.Unmarshal([]byte(strings.Replace(got.out, `"version":1,`, "", 1)), &state))
+	require.NoError(t, json.Unmarshal([]byte(strings.NewReplacer(`"version":1,`, "", ",\n\"complete\":true", "").Replace(got.out)), &state))
 	names := func(section, member string) (out []any) {
 		for _, i := range state[section] {
 			out = append(out, i[member])
@@ -56,32 +58,90 @@ func TestAnExportIsBoundedToWhatIsAskedFor(t *testing.T) {
 	only := h.must(t, "export", "--only", "roles")
 	require.True(t, strings.HasPrefix(only.out, "version: 1\nroles:\n  - name: Auditor\n"), only.out)
 	require.NotContains(t, only.out, "keys:")
-	require.Equal(t, "version: 1\nkeys: []\n", h.must(t, "export", "--only", "keys", "--customer", "globex").out)
+	require.Equal(t, "version: 1\nkeys: []\ncomplete: true\n", h.must(t, "export", "--only", "keys", "--customer", "globex").out)
 	for _, args := range [][]string{{"-o", "csv"}, {"-o", "table"}, {"--only", "people"}} {
 		require.Equal(t, ExitUsage, h.do(t, append([]string{"export"}, args...)...).code, args)
 	}
 	require.Equal(t, ExitNotFound, h.do(t, "export", "--customer", "none").code)
 }
 
+// oldRoles puts roles into the store that nobody could make now: named as another
+// is, or as another's id.
+func (h *house) oldRoles(t *testing.T, roles ...keystore.Role) {
+	t.Helper()
+	_, err := h.store.Update(t.Context(), func(tx keystore.Tx) error {
+		for _, r := range roles {
+			if err := tx.PutRole(t.Context(), &r); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	require.NoError(t, err)
+}
+
 func TestARoleNameThatCouldMeanAnotherIsExportedById(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
-	h.must(t, "apply", "-f", write(t, `
-version: 1
-roles:
-  - {name: Shared, customer_id: null, permissions: {logs: view}}
-  - {name: Shared, customer_id: acme, permissions: {logs: full}}
-  - {name: role_operator, customer_id: acme, permissions: {logs: view}}
-`))
-	refused := h.do(t, "apply", "-f", write(t, "version: 1\nkeys: [{name: x, customer_id: acme, role: role_operator}]\n"))
-	require.Equal(t, ExitError, refused.code)
-	require.Contains(t, refused.errOut, "the id of one role and the name of another")
-	h.must(t, "apply", "-f", write(t, "version: 1\nkeys: [{name: own, customer_id: acme, role: Shared}, {name: far, customer_id: globex, role: Shared}]\n"))
+	h.oldRoles(t, keystore.Role{ID: "role_far", Name: "Shared"}, keystore.Role{ID: "role_own", Name: "Shared", CustomerID: "acme"},
+		keystore.Role{ID: "role_x", Name: "role_operator", CustomerID: "acme"}, keystore.Role{ID: "role_y", Name: "id:role_far", CustomerID: "acme"},
+		keystore.Role{ID: "role_z", Name: "Plain", CustomerID: "acme"}, keystore.Role{ID: "role_p", Name: "Plain", CustomerID: "globex"})
+	for ref, ids := range map[string][]string{"role_operator": {"role_operator", "role_x"}, "Shared": {"role_far", "role_own"}} {
+		refused := h.do(t, "apply", "-f", write(t, "version: 1\nkeys: [{name: x, customer_id: acme, role: "+ref+"}]\n"))
+		require.Equal(t, ExitError, refused.code)
+		for _, id := range ids {
+			require.Contains(t, refused.errOut, "id:"+id)
+		}
+	}
+	keys := "version: 1\nkeys:\n  - {name: far, customer_id: globex, role: Shared}\n"
+	for _, id := range []string{"role_far", "role_own", "role_x", "role_y", "role_z", "role_operator"} {
+		keys += "  - {name: as " + id + ", customer_id: acme, role: 'id:" + id + "'}\n"
+	}
+	h.must(t, "apply", "-f", write(t, keys))
 	roles := h.must(t, "export", "--only", "roles").out
 	require.Less(t, strings.Index(roles, "customer_id: null"), strings.Index(roles, "customer_id: acme"), "by customer, whatever the ids")
 	out := h.must(t, "export", "--only", "keys").out
-	require.Equal(t, 1, strings.Count(out, "role: Shared\n"), out)
+	require.NotContains(t, out, "role: Shared\n")
+	for role, times := range map[string]int{"role_far": 2, "role_own": 1, "id:role_operator": 1, "role_x": 1, "role_y": 1, "Plain": 1} {
+		require.Equal(t, times, strings.Count(out, "role: "+role+"\n"), "%s in %s", role, out)
+	}
 	require.Contains(t, h.must(t, "apply", "-f", write(t, out)).errOut, "nothing to do")
+}
+
+func TestKeysOfOneNameAreExportedInTheSameOrderEverywhere(t *testing.T) {
+	t.Parallel()
+	h, other := newHouse(t), newHouse(t)
+	for i := range 8 {
+		id := fmt.Sprintf("m%d", i)
+		h.must(t, "microtenant", "create", id, "--id", id, "--customer", "acme")
+		h.create(t, "ci", "--role", "role_api_read_only", "--customer", "acme", "--microtenant", id)
+	}
+	h.create(t, "ci", "--role", "role_api_read_only", "--customer", "acme")
+	state := h.must(t, "export").out
+	other.must(t, "apply", "-f", write(t, state))
+	require.Equal(t, state, other.must(t, "export").out)
+}
+
+func TestWhatWasCutOffPrunesNothing(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.must(t, "apply", "-f", write(t, stateText()))
+	for _, form := range []string{"yaml", "json"} {
+		whole := h.must(t, "export", "-o", form).out
+		for end := range len(whole) - 1 { // the last byte ends the last line
+			file := &stateFile{name: "cut", text: []byte(whole[:end])}
+			err := file.walk(stateVisitor{section: func(*stateKind) {}, item: func(stateItem, []error) error { return nil }})
+			require.False(t, err == nil && file.complete, "%s of %d bytes", form, end)
+		}
+		require.Contains(t, h.must(t, "apply", "--prune", "--yes", "-f", write(t, whole)).errOut, "nothing to do")
+	}
+	whole := h.must(t, "export", "--only", "keys").out
+	cut := whole[:strings.LastIndex(whole, "  - ")]
+	got := h.do(t, "apply", "--prune", "--yes", "-f", write(t, cut))
+	require.Equal(t, ExitError, got.code)
+	require.Contains(t, got.errOut, "complete: true")
+	require.Contains(t, got.errOut, "nothing was changed")
+	require.Contains(t, h.must(t, "key", "list", "-o", "json").out, `"total":3`)
 }
 
 func TestAnExportThatMayNotReadEverythingFailsAndSaysSo(t *testing.T) {

@@ -63,7 +63,7 @@ func (j *jsonState) endSection() error {
 }
 
 func (j *jsonState) end() error {
-	_, err := io.WriteString(j.w, "}\n")
+	_, err := fmt.Fprintf(j.w, ",\n%q:true}\n", completeMember)
 	return err
 }
 
@@ -132,7 +132,10 @@ func (y *yamlState) endSection() error {
 	return err
 }
 
-func (y *yamlState) end() error { return nil }
+func (y *yamlState) end() error {
+	_, err := fmt.Fprintf(y.w, "%s: true\n", completeMember)
+	return err
+}
 
 // abandon ends the document with a member that none has.
 func (y *yamlState) abandon() error {

@@ -26,7 +26,8 @@ var keyGroup = Group{
 const keyLong = `
 Manage API keys: client ID, secret, role and limits.
 
-A key is named by its id, its client ID or its name, in that order.
+A key is named by its id, its client ID or its name. What names several, in any of
+these ways, is refused (exit code 6); "id:" before an id names that key alone.
 
 Three ways lead to the keys:
   by default   Caddy's admin endpoint on this machine (--address), no sign-in
@@ -63,7 +64,8 @@ func (s *console) addKeyGet(parent *cobra.Command) {
 		use:   "get KEY",
 		short: "Show one key",
 		long: `
-Show one key, named by its id, its client ID or its name. Its secret is not
+Show one key, named by its id, its client ID or its name; "id:" before an id says
+that nothing else is meant. Its secret is not
 stored and cannot be shown.`,
 		example: `
   PROGRAM key get ci-deploy

@@ -118,8 +118,9 @@ when, and how many failed attempts count.`,
 func (c *client) findKeyID(ctx context.Context, ref string, in narrow) (*key, error) {
 	k, err := c.findKey(ctx, ref, in)
 	var refused *problem
-	if errors.As(err, &refused) && refused.Status == http.StatusForbidden && !refused.foreign && recordID.MatchString(ref) {
-		return &key{ID: ref}, nil
+	id := strings.TrimPrefix(ref, idPrefix)
+	if errors.As(err, &refused) && refused.Status == http.StatusForbidden && !refused.foreign && recordID.MatchString(id) {
+		return &key{ID: id}, nil
 	}
 	if err != nil {
 		return nil, err

@@ -34,6 +34,8 @@ func (p *policyServer) start(t *testing.T) string {
 		switch strings.TrimPrefix(r.URL.Path, "/keyreeve") {
 		case "/v1/keys/key_1":
 			_, _ = io.WriteString(w, `{"id":"key_1","name":"ci","client_id":"kr1"}`)
+		case keysPath:
+			_, _ = io.WriteString(w, `{"items":[],"next_cursor":null,"total":0}`)
 		case "/v1/roles":
 			_, _ = io.WriteString(w, `{"items":[{"id":"role_1","name":"Reader"}],"next_cursor":null,"total":1}`)
 		case policyRoutesPath:

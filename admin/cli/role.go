@@ -27,7 +27,8 @@ const roleLong = `
 Manage the roles that keys may be given: what each may do on the resources of the
 upstreams, and on Keyreeve's own (keyreeve/keys, keyreeve/locks, ...).
 
-A role is named by its id or its name. The predefined ones (Operator, API Full
+A role is named by its id or its name; what names several is refused (exit code 6),
+and "id:" before an id names that role alone. The predefined ones (Operator, API Full
 Access, API Read Only) cannot be changed. Nobody makes or changes a role that
 grants more than they hold, nor the role of their own key.`
 

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -92,6 +93,22 @@ func (r *sourceRef) register(flags *pflag.FlagSet) {
 	flags.StringVar(&r.customer, "customer", "", "id of the customer (default your own, or the only one with such a source)")
 }
 
+// doSource is do for a call about a source. A name that sources of several
+// customers have is the conflict that it is with keys; the API, which cannot take
+// one of them either, calls it an incomplete request.
+func (c *client) doSource(ctx context.Context, in call) (*reply, error) {
+	r, err := c.do(ctx, in)
+	var refused *problem
+	if errors.As(err, &refused) && refused.Status == http.StatusBadRequest && !in.query.Has("customer_id") {
+		for _, e := range refused.Errors {
+			if e.Field == "customer_id" {
+				return nil, &codedError{code: ExitConflict, text: "sources of several customers have that name; say whose by --customer, `source list` shows them"}
+			}
+		}
+	}
+	return r, err
+}
+
 // on is a call about the source of that name.
 func (r *sourceRef) on(name, method string) call {
 	c := call{method: method, path: sourcesPath + "/" + url.PathEscape(name), query: url.Values{}}
@@ -132,7 +149,7 @@ func (s *console) addSourceShow(parent *cobra.Command) {
 		example: "  PROGRAM source show idp",
 		args:    []string{"NAME"},
 		run: func(ctx context.Context, c *client, args []string) error {
-			r, err := c.do(ctx, ref.on(args[0], http.MethodGet))
+			r, err := c.doSource(ctx, ref.on(args[0], http.MethodGet))
 			if err != nil {
 				return err
 			}
@@ -218,7 +235,7 @@ changed the source, or pushed its list, at the same time.`,
 }
 
 func (c *client) editSource(ctx context.Context, name string, f *sourceFlags, patch map[string]any) error {
-	was, err := c.do(ctx, f.on(name, http.MethodGet))
+	was, err := c.doSource(ctx, f.on(name, http.MethodGet))
 	if err != nil {
 		return err
 	}
@@ -260,7 +277,7 @@ terminal; elsewhere --yes is needed.`,
 			if err := s.agreed(ctx, yes, fmt.Sprintf("Delete the source %s?", args[0])); err != nil {
 				return err
 			}
-			if _, err := c.do(ctx, ref.on(args[0], http.MethodDelete)); err != nil {
+			if _, err := c.doSource(ctx, ref.on(args[0], http.MethodDelete)); err != nil {
 				return err
 			}
 			s.note("deleted %s", printable(args[0]))

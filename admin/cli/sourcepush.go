@@ -85,7 +85,7 @@ ten) is refused, unless --max-removals allows it.`,
 			if most >= 0 {
 				in.query.Set("max_removals", strconv.Itoa(most))
 			}
-			r, err := c.do(ctx, in)
+			r, err := c.doSource(ctx, in)
 			if err != nil {
 				return err
 			}

@@ -14,6 +14,13 @@ import (
 // one by one, so that a hundred thousand keys never stand in memory as values.
 const maxState = 256 << 20
 
+// Members of the file that are no sections. completeMember is the last: its value
+// is true, and a file that was cut off has none.
+const (
+	versionMember  = "version"
+	completeMember = "complete"
+)
+
 // stateItem is one record of a state file.
 type stateItem struct {
 	kind *stateKind
@@ -26,6 +33,8 @@ type stateItem struct {
 type stateFile struct {
 	name string
 	text []byte
+	// complete: the file says that it ends where it does; known once it was walked.
+	complete bool
 }
 
 // readState reads the file, - for standard input.
@@ -60,34 +69,40 @@ func (f *stateFile) walk(v stateVisitor) error {
 	switch {
 	case err != nil:
 		return fmt.Errorf("%s: %w", f.name, err)
-	case !w.seen["version"]:
+	case !w.seen[versionMember]:
 		return fmt.Errorf("%s: version is missing, expected version: %d as its first member", f.name, stateVersion)
 	}
+	f.complete = w.seen[completeMember]
 	return nil
 }
 
 // stateWalk is one reading of a state file.
 type stateWalk struct {
 	visitor stateVisitor
-	// seen are the members of the file so far.
-	seen map[string]bool
-	// kind is the section that is being read, count how many of its items were.
+	// seen are the members of the file so far, member is the one that is being read.
+	seen   map[string]bool
+	member string
+	// kind is its section, nil if it is none; count is how many of its items were read.
 	kind  *stateKind
 	count int
 }
 
-// begin is the start of a member of the file; version says that it is no section.
-func (w *stateWalk) begin(name string) (version bool, err error) {
-	w.kind, w.count = kindOf(name), 0
+// begin is the start of a member of the file; plain says that it is no section.
+func (w *stateWalk) begin(name string) (plain bool, err error) {
+	w.member, w.kind, w.count = name, kindOf(name), 0
+	plain = name == versionMember || name == completeMember
 	switch {
 	case w.seen[name]:
 		return false, fmt.Errorf("%s is given twice", name)
-	case name != "version" && w.kind == nil:
-		names := []string{"version"}
+	case !plain && w.kind == nil:
+		names := []string{versionMember}
 		for _, k := range stateKinds {
 			names = append(names, k.name)
 		}
+		names = append(names, completeMember)
 		return false, fmt.Errorf("there is no member %q, expected one of %s", printable(name), strings.Join(names, ", "))
+	case w.seen[completeMember]:
+		return false, fmt.Errorf("%s stands behind %s, which must be the last member", name, completeMember)
 	}
 	w.seen[name] = true
 	if w.kind != nil {
@@ -98,7 +113,7 @@ func (w *stateWalk) begin(name string) (version bool, err error) {
 		}
 		w.visitor.section(w.kind)
 	}
-	return name == "version", nil
+	return plain, nil
 }
 
 func indexOfKind(k *stateKind) int {
@@ -110,7 +125,14 @@ func indexOfKind(k *stateKind) int {
 	return len(stateKinds)
 }
 
-func checkVersion(value any) error {
+// plain is the value of a member that is no section.
+func (w *stateWalk) plain(value any) error {
+	if w.member == completeMember {
+		if value != true {
+			return fmt.Errorf("%s must be true; leave it out where the file is not all of it", completeMember)
+		}
+		return nil
+	}
 	if number, ok := value.(json.Number); ok && number.String() == strconv.Itoa(stateVersion) {
 		return nil
 	}
@@ -171,14 +193,14 @@ func (w *stateWalk) json(text []byte) error {
 		if err != nil {
 			return jsonFault(text, dec, err)
 		}
-		version, err := w.begin(name.(string))
+		plain, err := w.begin(name.(string))
 		if err != nil {
 			return err
 		}
-		if version {
+		if plain {
 			value, err := jsonValue(dec)
 			if err == nil {
-				err = checkVersion(value)
+				err = w.plain(value)
 			}
 			if err != nil {
 				return jsonFault(text, dec, err)

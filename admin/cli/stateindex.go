@@ -207,33 +207,30 @@ func (x *stateIndex) again(ctx context.Context, s *standing) (record, string, er
 	return have, r.etag, err
 }
 
-// roleFor is the id of the role that ref names for a customer's records: by id,
-// or by name, the customer's own before one for every customer. The id of a role
-// that the file is about to make is "".
+// roleFor is the id of the one role that ref names for a customer's records, by
+// id or by name; a name that the customer shares with every customer is refused,
+// or whoever makes its roles could put one in the place of the other. The id of a
+// role that the file is about to make is "".
 func (x *stateIndex) roleFor(ref, customer string) (string, error) {
-	var byID, own, global []role
+	var named []role
 	for _, r := range x.roles {
-		switch {
-		case r.CustomerID != "" && r.CustomerID != customer:
-		case r.ID == ref:
-			byID = append(byID, r)
-		case r.Name == ref && r.CustomerID != "":
-			own = append(own, r)
-		case r.Name == ref:
-			global = append(global, r)
+		if (r.CustomerID == "" || r.CustomerID == customer) && r.goesBy(ref) {
+			named = append(named, r)
 		}
 	}
-	switch {
-	case len(byID) > 0 && len(own)+len(global) > 0:
-		return "", fmt.Errorf("%q is the id of one role and the name of another", printable(ref))
-	case len(byID) > 0:
-		return byID[0].ID, nil
-	case len(own) > 0:
-		return own[0].ID, nil
-	case len(global) > 0:
-		return global[0].ID, nil
+	switch len(named) {
+	case 0:
+		return "", fmt.Errorf("there is no role %q for customer %s", printable(ref), printable(customer))
+	case 1:
+		return named[0].ID, nil
 	}
-	return "", fmt.Errorf("there is no role %q for customer %s", printable(ref), printable(customer))
+	lines := make([]string, len(named))
+	for i, r := range named {
+		m := r.match()
+		m.id = firstOf(m.id, "(not made yet)")
+		lines[i] = m.line()
+	}
+	return "", fmt.Errorf("%q is the id or name of several roles, name one by %s and its id: %s", printable(ref), idPrefix, strings.Join(lines, "; "))
 }
 
 // roleComes notes a role that the file makes, and its id once it is made.

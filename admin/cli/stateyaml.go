@@ -29,7 +29,7 @@ type yamlCutter struct {
 	piece bytes.Buffer
 	start int
 	// inline: the piece is the value of a member that begins in its own line.
-	inline, version bool
+	inline, plain bool
 	// indent is that of the section's items, -1 before the first.
 	indent int
 	// open: a list may follow.
@@ -103,13 +103,13 @@ func (c *yamlCutter) member(number int, line string) error {
 	if found == nil {
 		return fmt.Errorf("line %d: expected a member such as keys: in the first column", number)
 	}
-	version, err := c.walk.begin(found[1])
+	plain, err := c.walk.begin(found[1])
 	if err != nil {
 		return fmt.Errorf("line %d: %w", number, err)
 	}
 	value := strings.TrimSpace(found[2])
-	c.version, c.indent, c.start = version, -1, number
-	c.inline = version || (value != "" && value[0] != '#')
+	c.plain, c.indent, c.start = plain, -1, number
+	c.inline = plain || (value != "" && value[0] != '#')
 	c.open = !c.inline
 	if c.inline {
 		c.gather(line)
@@ -146,8 +146,8 @@ func (c *yamlCutter) take(value any) error {
 		return errors.New("expected a member and its value")
 	}
 	for _, inner := range members {
-		if c.version {
-			return checkVersion(inner)
+		if c.plain {
+			return c.walk.plain(inner)
 		}
 		list, ok := inner.([]any)
 		if inner != nil && !ok {

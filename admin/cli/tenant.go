@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -75,14 +74,16 @@ var microtenants = tenantKind{noun: "microtenant", inCustomer: true, list: listi
 
 var customerGroup = customers.group("Manage customers", `
 Manage customers: the owners of keys, roles and microtenants. Making and changing
-them takes an Operator. A customer is named by its id or its name.`, `
+them takes an Operator. A customer is named by its id or its
+name; "id:" before an id says that no name is meant.`, `
   PROGRAM customer create Acme --id 216196257331281920
   PROGRAM customer list
   PROGRAM customer disable acme`)
 
 var microtenantGroup = microtenants.group("Manage the microtenants of customers", `
 Manage microtenants: parts of a customer, each with keys of its own. A microtenant
-is named by its id or its name; --customer says whose it is where several have it.`, `
+is named by its id or its name; "id:" before an id says that no name is meant, and
+--customer whose it is where several have it.`, `
   PROGRAM microtenant create EMEA --customer acme --id emea
   PROGRAM microtenant list --customer acme
   PROGRAM microtenant disable emea --customer acme`)
@@ -126,17 +127,11 @@ type foundTenant struct {
 	reply *reply
 }
 
-// find is the tenant that ref names, by id or else by name.
+// find is the one tenant that ref names, by id or by name.
 func (k tenantKind) find(ctx context.Context, c *client, ref, customer string) (*foundTenant, error) {
-	if recordID.MatchString(ref) {
-		t, err := k.get(ctx, c, &tenantItem{ID: ref, CustomerID: customer})
-		var answer *problem
-		if err == nil || !errors.As(err, &answer) || answer.exitCode() != ExitNotFound {
-			return t, err
-		}
-	}
 	name := norm.NFC.String(ref) // names are stored so
-	q := url.Values{"q": {name}, "page_size": {maxPageSize}}
+	id, only := strings.CutPrefix(name, idPrefix)
+	q := url.Values{"q": {id}, "page_size": {maxPageSize}}
 	set(q, map[string]string{"customer_id": customer})
 	var named []tenantItem
 	err := c.eachPage(ctx, k.list.path, q, func(p *page) error {
@@ -145,7 +140,7 @@ func (k tenantKind) find(ctx context.Context, c *client, ref, customer string) (
 			if err := json.Unmarshal(raw, &t); err != nil {
 				return fmt.Errorf("reading a %s from %s: %w", k.noun, c.where, err)
 			}
-			if t.Name == name {
+			if t.ID == id || (!only && t.Name == name) {
 				named = append(named, t)
 			}
 		}
@@ -155,11 +150,24 @@ func (k tenantKind) find(ctx context.Context, c *client, ref, customer string) (
 	case err != nil:
 		return nil, err
 	case len(named) == 0:
-		return nil, &codedError{code: ExitNotFound, text: fmt.Sprintf("no %s has the id or name %q; `%s list` shows those you may see", k.noun, ref, k.noun)}
+		return nil, &codedError{code: ExitNotFound, text: fmt.Sprintf("no %s has the id or name %q; `%s list` shows those you may see", k.noun, printable(ref), k.noun)}
 	case len(named) > 1:
-		return nil, &codedError{code: ExitConflict, text: fmt.Sprintf("%d %ss have the name %q; say whose by --customer", len(named), k.noun, ref)}
+		return nil, k.several(ref, named)
 	}
 	return k.get(ctx, c, &named[0])
+}
+
+// several is that a reference could mean each of these.
+func (k tenantKind) several(ref string, named []tenantItem) error {
+	matches := make([]match, len(named))
+	for i, t := range named {
+		matches[i] = match{id: t.ID, name: t.Name, customer: t.CustomerID}
+	}
+	narrowing := ""
+	if k.inCustomer {
+		narrowing = ", and say whose by --customer"
+	}
+	return ambiguous(k.noun+"s", ref, narrowing, matches)
 }
 
 func (k tenantKind) get(ctx context.Context, c *client, t *tenantItem) (*foundTenant, error) {

@@ -54,13 +54,33 @@ func TestTenantsOfOneNameMustBeToldApart(t *testing.T) {
 	require.Equal(t, ExitConflict, got.code)
 	require.Contains(t, got.errOut, "say whose by --customer")
 	require.Equal(t, "w1", h.cliTenant(t, "microtenant", "show", "West", "--customer", "globex").ID)
-	require.Equal(t, "emea", h.cliTenant(t, "microtenant", "show", "emea").ID, "an id goes before a name")
+	got = h.cli(t, "microtenant", "show", "emea")
+	require.Equal(t, ExitConflict, got.code, "the id of one, the name of another")
+	require.Contains(t, got.errOut, "id:emea")
+	require.Contains(t, got.errOut, "id:other")
+	require.Equal(t, "emea", h.cliTenant(t, "microtenant", "show", "id:emea").ID)
 	require.Equal(t, "other", h.cliTenant(t, "microtenant", "show", "emea", "--customer", "globex").ID)
 
 	h.mustCLI(t, "microtenant", "create", "third", "--customer", "globex", "--id", "emea")
 	got = h.cli(t, "microtenant", "disable", "emea")
-	require.NotZero(t, got.code)
-	require.Contains(t, got.errOut, "customer_id: is required", "of one id in two customers neither is taken")
+	require.Equal(t, ExitConflict, got.code)
+	require.Contains(t, got.errOut, "say whose by --customer", "of one id in two customers neither is taken")
+	require.Equal(t, ExitConflict, h.cli(t, "microtenant", "disable", "id:emea").code)
+	require.Equal(t, "globex", h.cliTenant(t, "microtenant", "disable", "id:emea", "--customer", "globex").CustomerID)
+}
+
+func TestACustomerNamedAsTheIdOfAnotherIsNotTakenForIt(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.mustCLI(t, "customer", "create", "Third", "--id", "third")
+	h.mustCLI(t, "customer", "edit", "id:globex", "--name", "third")
+	got := h.cli(t, "customer", "disable", "third")
+	require.Equal(t, ExitConflict, got.code)
+	require.Contains(t, got.errOut, "id:globex")
+	require.Contains(t, got.errOut, "id:third")
+	require.True(t, h.cliTenant(t, "customer", "show", "id:third").Enabled, "nothing was done")
+	require.False(t, h.cliTenant(t, "customer", "disable", "id:third").Enabled)
+	require.True(t, h.cliTenant(t, "customer", "show", "id:globex").Enabled)
 }
 
 func TestTenantsComeInEveryForm(t *testing.T) {

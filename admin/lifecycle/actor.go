@@ -26,16 +26,12 @@ var ownResources = []string{
 	ResourceAudit, ResourceKeys, ResourceLocks, ResourceNodes, ResourceRoles, ResourceSessions, ResourceSources, ResourceTenants,
 }
 
-// Kinds of actor.
+// Kinds of actor, as the audit trail has them.
 const (
-	// ActorKey signed in with an API key.
-	ActorKey = "key"
-	// ActorSession signed in at the page, on behalf of an API key.
-	ActorSession = "session"
-	// ActorLocal is whoever may reach Caddy's local admin endpoint or the store's file.
-	ActorLocal = "local"
-	// ActorSystem is Keyreeve itself.
-	ActorSystem = "system"
+	ActorKey     = keystore.ActorKey
+	ActorSession = keystore.ActorSession
+	ActorLocal   = keystore.ActorLocal
+	ActorSystem  = keystore.ActorSystem
 )
 
 // Actor is who does something. Of one that stands for a key, only Kind, ID,

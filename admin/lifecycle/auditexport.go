@@ -2,8 +2,11 @@ package lifecycle
 
 import (
 	"context"
-	"errors"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"slices"
+	"time"
 
 	"github.com/keyreeve/keyreeve/keystore"
 	"github.com/keyreeve/keyreeve/policy"
@@ -12,9 +15,6 @@ import (
 // exportPage is how many events an export reads in one transaction, so that
 // neither memory nor writers depend on how many there are.
 const exportPage = 500
-
-// ErrExportOvertaken: events that were about to be exported were forgotten.
-var ErrExportOvertaken = errors.New("audit events were forgotten while they were exported; export again")
 
 // AuditTrailer ends an export: without it the export was cut off.
 type AuditTrailer struct {
@@ -25,6 +25,28 @@ type AuditTrailer struct {
 	// exported begins and ends, so that the export can be verified by itself.
 	Complete bool        `json:"complete"`
 	Chains   []AuditEnds `json:"chains" nullable:"false"`
+	// At is when the export was opened: it has what there was by then.
+	At time.Time `json:"at"`
+	// Filter is what was asked for, but for what is not filtered.
+	Filter map[string]string `json:"filter" nullable:"false" doc:"The parameters that selected the events."`
+	// Problem: the trail was not what was written already when it was exported.
+	Problem *AuditProblem `json:"problem" doc:"What was wrong with the trail as a whole when the export began; null if nothing."`
+	// MAC keeps chains from being left out of the export, and of this, together.
+	MAC         string `json:"mac" doc:"Of all other members, in hex, under the master key."`
+	MasterKeyID string `json:"master_key_id"`
+}
+
+// digest is what the MAC is of.
+func (t AuditTrailer) digest() ([32]byte, error) {
+	t.MAC, t.MasterKeyID = "", ""
+	text, err := json.Marshal(t)
+	if err != nil {
+		return [32]byte{}, err
+	}
+	if text, err = keystore.CanonicalJSON(text); err != nil {
+		return [32]byte{}, err
+	}
+	return sha256.Sum256(append([]byte("keyreeve audit export v1\x00"), text...)), nil
 }
 
 // AuditExport reads the events that there were when it was opened, oldest first.
@@ -52,11 +74,15 @@ func (s *Service) ExportAudit(ctx context.Context, a Actor, f AuditFilter) (*Aud
 		if f.check(&bad); bad.Err() != nil {
 			return bad.Err()
 		}
-		x.end = AuditTrailer{End: true, Chains: []AuditEnds{}}
+		x.end = AuditTrailer{End: true, Chains: []AuditEnds{}, At: o.r.Now().Wall.UTC().Truncate(timePrecision), Filter: f.named()}
 		var some bool
-		if x.query, some = o.auditQuery(f); !some {
+		var err error
+		if x.end.Problem, err = o.wholeTrail(); err != nil {
+			return err
+		}
+		if x.query, some, err = o.auditQuery(f); err != nil || !some {
 			x.done = true
-			return nil
+			return err
 		}
 		return x.open(o)
 	})
@@ -118,7 +144,10 @@ func (x *AuditExport) read(o *op) ([]*keystore.Audit, error) {
 	if err := o.need(ResourceAudit, policy.Read); err != nil {
 		return nil, err
 	}
-	now, some := o.auditQuery(x.filter)
+	now, some, err := o.auditQuery(x.filter)
+	if err != nil {
+		return nil, err
+	}
 	before := x.query
 	before.After = nil
 	if !some || now != before {
@@ -181,10 +210,19 @@ func (x *AuditExport) overtaken(o *op, found []*keystore.Audit) error {
 func (x *AuditExport) forgotten(o *op, customerID string) error {
 	heads, err := o.r.AuditHeads(o.ctx, customerID, false)
 	if err == nil && len(heads) > 0 && heads[0].TrimmedSeq > x.seen[customerID] {
-		return ErrExportOvertaken
+		return overtaken("events were forgotten while they were exported; export again")
 	}
 	return err
 }
 
 // Trailer ends the export, once Next returned none.
-func (x *AuditExport) Trailer() AuditTrailer { return x.end }
+func (x *AuditExport) Trailer() (AuditTrailer, error) {
+	end := x.end
+	digest, err := end.digest()
+	if err != nil {
+		return AuditTrailer{}, err
+	}
+	mac, masterKeyID := x.svc.cfg.Keyring.Seal(keystore.SealExport, digest)
+	end.MAC, end.MasterKeyID = hex.EncodeToString(mac[:]), masterKeyID
+	return end, nil
+}

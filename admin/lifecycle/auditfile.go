@@ -24,6 +24,7 @@ const (
 	ProblemCount     = "wrong_count"
 	ProblemSelection = "incomplete_export"
 	ProblemNoChain   = "chain_not_exported"
+	ProblemForged    = "forged_export"
 )
 
 // exportError is a problem of an export as a whole.
@@ -33,9 +34,9 @@ func (e *exportError) Error() string { return e.detail }
 
 // VerifyExport verifies an export in NDJSON by itself: that its events are linked
 // without a gap and end at the heads in its trailer, and at those noted elsewhere
-// (pins). With a sealer also that whoever held the master key made them; without
-// one, whoever could rewrite the whole file could make it agree with itself. The
-// error is that of reading.
+// (pins). With a sealer also that whoever held the master key made them and the
+// trailer, so that no chain was left out; without one, whoever could rewrite the
+// whole file could make it agree with itself. The error is that of reading.
 func VerifyExport(r io.Reader, pins []AuditPin, sealer keystore.AuditSealer) (AuditVerification, error) {
 	f := &exportFile{sealer: sealer, pins: pins, checks: make(map[string]*keystore.AuditCheck)}
 	in := bufio.NewReaderSize(r, 1<<16)
@@ -55,6 +56,7 @@ type exportFile struct {
 	line    int64
 	count   int64
 	trailer *AuditTrailer
+	unheld  bool // the trailer is sealed under a master key that was not given
 }
 
 func (f *exportFile) read(in *bufio.Reader) error {
@@ -183,17 +185,38 @@ func (f *exportFile) finish() error {
 		f.heads[h.CustomerID] = &h
 		f.check(h.CustomerID)
 	}
+	if err := f.sealed(); err != nil {
+		return err
+	}
 	return f.end()
 }
 
+// sealed makes sure that whoever holds the master key wrote the trailer.
+func (f *exportFile) sealed() error {
+	if f.sealer == nil {
+		return nil
+	}
+	mac, err := fromHex("mac", f.trailer.MAC)
+	if err != nil {
+		return &exportError{ProblemForged, "the end of the export has no seal: " + err.Error()}
+	}
+	digest, err := f.trailer.digest()
+	if err != nil {
+		return err
+	}
+	ok, known := f.sealer.Check(keystore.SealExport, digest, mac, f.trailer.MasterKeyID)
+	switch {
+	case !known:
+		f.unheld = true
+	case !ok:
+		return &exportError{ProblemForged, "the end of the export is not the one that was written: its MAC is not by the master key it names"}
+	}
+	return nil
+}
+
 func (f *exportFile) end() error {
-	for _, p := range f.pins {
-		switch {
-		case p.CustomerID == nil && len(f.checks) != 1:
-			return &exportError{ProblemNoChain, fmt.Sprintf("the given head must name its customer: the export has %d chains", len(f.checks))}
-		case p.CustomerID != nil && f.checks[*p.CustomerID] == nil:
-			return &exportError{ProblemNoChain, fmt.Sprintf("the given head is of customer %q, of whom the export has nothing", *p.CustomerID)}
-		}
+	if stray := strayPin(f.pins, slices.Collect(maps.Keys(f.checks))); stray != nil {
+		return &exportError{ProblemNoChain, "the given head " + stray.Detail}
 	}
 	for id, c := range f.checks {
 		h := f.heads[id]
@@ -201,6 +224,13 @@ func (f *exportFile) end() error {
 			h = &keystore.AuditHead{CustomerID: id} // events without a head
 		}
 		c.End(*h)
+	}
+	if p := f.trailer.Problem; p != nil {
+		return &exportError{p.Code, "when it was exported, the trail was not proved: " + p.Detail}
+	}
+	if f.unheld {
+		return &exportError{keystore.AuditUnknownKey, fmt.Sprintf(
+			"the export is sealed under the master key %q, which was not given, so that chains may have been left out", f.trailer.MasterKeyID)}
 	}
 	return nil
 }

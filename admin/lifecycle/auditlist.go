@@ -26,7 +26,7 @@ type AuditFilter struct {
 	TargetID   string
 	RequestID  string
 	// Since and Until bound the time: at or after, and before.
-	Since, Until time.Time
+	Since, Until Optional[time.Time]
 }
 
 // whole reports whether the filter leaves out no event of a customer.
@@ -52,10 +52,10 @@ func (s *Service) ListAudit(ctx context.Context, a Actor, f AuditFilter, sort st
 		if err != nil {
 			return err
 		}
-		q, some := o.auditQuery(f)
-		if !some {
+		q, some, err := o.auditQuery(f)
+		if err != nil || !some {
 			out = Page[AuditEvent]{Items: []AuditEvent{}}
-			return nil
+			return err
 		}
 		q.Oldest, q.After, q.Offset, q.Limit = !order.Desc, at.after, at.offset, at.limit()
 		found, total, err := o.r.AuditEvents(ctx, q)
@@ -73,7 +73,27 @@ func (s *Service) ListAudit(ctx context.Context, a Actor, f AuditFilter, sort st
 // words are the filter's parts, for a cursor to be bound to.
 func (f AuditFilter) words() []string {
 	return []string{f.CustomerID, f.MicrotenantID, strconv.FormatBool(f.NoCustomer), f.ActorID, f.Action, f.TargetKind, f.TargetID,
-		f.RequestID, f.Since.UTC().Format(time.RFC3339Nano), f.Until.UTC().Format(time.RFC3339Nano)}
+		f.RequestID, f.Since.Value.UTC().Format(time.RFC3339Nano), f.Until.Value.UTC().Format(time.RFC3339Nano)}
+}
+
+// named are the parts that filter, by the names of the parameters.
+func (f AuditFilter) named() map[string]string {
+	out := map[string]string{}
+	for name, value := range map[string]string{"customer_id": f.CustomerID, "microtenant_id": f.MicrotenantID, "actor_id": f.ActorID, "action": f.Action,
+		"target_kind": f.TargetKind, "target_id": f.TargetID, "request_id": f.RequestID} {
+		if value != "" {
+			out[name] = value
+		}
+	}
+	if f.NoCustomer {
+		out["no_customer"] = "true"
+	}
+	for name, at := range map[string]Optional[time.Time]{"since": f.Since, "until": f.Until} {
+		if at.Has() {
+			out[name] = at.Value.UTC().Format(time.RFC3339Nano)
+		}
+	}
+	return out
 }
 
 func (f AuditFilter) check(bad *FieldErrors) {
@@ -88,7 +108,8 @@ func (f AuditFilter) check(bad *FieldErrors) {
 	if f.Action != "" && !strings.Contains(f.Action, ".") {
 		bad.Add("action", FieldFormat, "must be one such as key.update, or all of a kind such as key. with the dot")
 	}
-	if !f.Since.IsZero() && !f.Until.IsZero() && !f.Since.Before(f.Until) {
+	since, until := instant(bad, "since", f.Since), instant(bad, "until", f.Until)
+	if f.Since.Has() && f.Until.Has() && !since.Before(until) {
 		bad.Add("until", FieldRange, "must be after since")
 	}
 	if f.NoCustomer && (f.CustomerID != "" || f.MicrotenantID != "") {
@@ -96,15 +117,25 @@ func (f AuditFilter) check(bad *FieldErrors) {
 	}
 }
 
-// auditQuery is what the actor sees of what the filter selects; false is nothing.
-func (o *op) auditQuery(f AuditFilter) (keystore.AuditQuery, bool) {
-	t, some := o.bound(tenant{customerID: f.CustomerID, microtenantID: f.MicrotenantID})
-	if f.NoCustomer && !o.actor.AllCustomers {
-		some = false
+// seesNoCustomer refuses an actor that does not see the events of no customer.
+func (o *op) seesNoCustomer() error {
+	if o.actor.AllCustomers {
+		return nil
 	}
+	return &Error{Kind: Forbidden, Code: CodePermissionDenied, Detail: "events of no customer are for actors of all customers"}
+}
+
+// auditQuery is what the actor sees of what the filter selects; false is nothing.
+func (o *op) auditQuery(f AuditFilter) (keystore.AuditQuery, bool, error) {
+	if f.NoCustomer {
+		if err := o.seesNoCustomer(); err != nil {
+			return keystore.AuditQuery{}, false, err
+		}
+	}
+	t, some := o.bound(tenant{customerID: f.CustomerID, microtenantID: f.MicrotenantID})
 	return keystore.AuditQuery{
 		CustomerID: t.customerID, MicrotenantID: t.microtenantID, AllCustomers: t.all && !f.NoCustomer, NoCustomer: f.NoCustomer,
 		ActorID: f.ActorID, Action: f.Action, TargetKind: f.TargetKind, TargetID: f.TargetID, RequestID: f.RequestID,
-		Since: f.Since, Until: f.Until,
-	}, some
+		Since: f.Since.Value, Until: f.Until.Value,
+	}, some, nil
 }

@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -21,13 +22,13 @@ const (
 
 // AuditVerification is what became of verifying the audit trail.
 type AuditVerification struct {
-	// OK: every chain is proved.
+	// OK: every chain is proved, and so is that there are no others.
 	OK bool `json:"ok"`
 	// Events is how many were looked at.
 	Events int64        `json:"events"`
 	Chains []AuditChain `json:"chains" nullable:"false"`
-	// Problem is one of an export as a whole.
-	Problem *AuditProblem `json:"problem" doc:"What is wrong with an export as a whole; null else."`
+	// Problem is one of the trail, or of an export, as a whole.
+	Problem *AuditProblem `json:"problem" doc:"What is wrong with the trail as a whole, whichever chain it is in; null if nothing."`
 }
 
 // AuditChain is what became of verifying the events of one customer.
@@ -35,6 +36,7 @@ type AuditChain struct {
 	CustomerID *string       `json:"customer_id" nullable:"true" doc:"null is the chain of events of no customer."`
 	OK         bool          `json:"ok"`
 	Events     int64         `json:"events" doc:"How many were looked at."`
+	ByHead     int64         `json:"proved_by_head" doc:"How many of them are sealed under a master key that is not held any more, so that it is their links to the head, and its seal, that prove them."`
 	FirstSeq   *int64        `json:"first_seq" nullable:"true" doc:"Of the oldest event that is kept; null if there is none."`
 	Head       *AuditMark    `json:"head" doc:"The newest event: note its seq and hash elsewhere to hold the trail against them later."`
 	Problem    *AuditProblem `json:"problem"`
@@ -68,15 +70,18 @@ func (s *Service) VerifyAudit(ctx context.Context, a Actor, scope AuditScope) (A
 	out := AuditVerification{OK: true, Chains: []AuditChain{}}
 	var ids []string
 	err := s.view(ctx, a, func(o *op) (err error) {
-		ids, err = o.chains(scope)
+		if ids, err = o.chains(scope); err == nil {
+			out.Problem, err = o.wholeTrail()
+		}
 		return err
 	})
 	if err != nil {
 		return out, err
 	}
-	if err := checkPins(scope.Pins, ids); err != nil {
-		return out, err
+	if stray := strayPin(scope.Pins, ids); stray != nil {
+		return out, FieldErrors{*stray}.Err()
 	}
+	out.OK = out.Problem == nil
 	for _, id := range ids {
 		chain, err := s.verifyChain(ctx, a, id, scope.Pins)
 		if err != nil {
@@ -108,10 +113,7 @@ func (o *op) chains(scope AuditScope) ([]string, error) {
 		if scope.CustomerID != "" {
 			return nil, FieldErrors{{Field: "no_customer", Code: FieldConflict, Detail: "cannot be combined with customer_id"}}.Err()
 		}
-		if !o.actor.AllCustomers {
-			return nil, &Error{Kind: Forbidden, Code: CodePermissionDenied, Detail: "events of no customer are for actors of all customers"}
-		}
-		return []string{""}, nil
+		return []string{""}, o.seesNoCustomer()
 	}
 	t, some := o.bound(tenant{customerID: scope.CustomerID})
 	if !some {
@@ -134,13 +136,35 @@ func (o *op) chains(scope AuditScope) ([]string, error) {
 	return ids, o.addUnheaded(&ids)
 }
 
-// addUnheaded adds the customers whose chain has no head: there may be events.
+// wholeTrail is what is wrong with the trail as a whole, nil for nothing. It is
+// asked for one customer too: whether that one's chain was put back shows here alone.
+func (o *op) wholeTrail() (*AuditProblem, error) {
+	totals, err := o.r.AuditTotals(o.ctx)
+	if err != nil {
+		return nil, err
+	}
+	p := totals.Problem(o.cfg.Keyring)
+	if p == nil {
+		return nil, nil
+	}
+	if !o.actor.AllCustomers && p.Code != keystore.AuditUnknownKey {
+		p.Detail = "the events of all customers together are not what was written" // how many others have is not this one's to know
+	}
+	return &AuditProblem{Code: p.Code, Detail: p.Detail}, nil
+}
+
+// addUnheaded adds those whose chain has no head: there may be events, of
+// customers that there never were too.
 func (o *op) addUnheaded(ids *[]string) error {
 	all, err := o.r.Customers(o.ctx)
 	if err != nil {
 		return err
 	}
-	*ids = append(*ids, "")
+	found, err := o.r.AuditCustomers(o.ctx)
+	if err != nil {
+		return err
+	}
+	*ids = append(append(*ids, ""), found...)
 	for _, c := range all {
 		*ids = append(*ids, c.ID)
 	}
@@ -149,18 +173,15 @@ func (o *op) addUnheaded(ids *[]string) error {
 	return nil
 }
 
-// checkPins refuses a pin that belongs to none of the chains.
-func checkPins(pins []AuditPin, ids []string) error {
+// strayPin is what is wrong with the first pin that belongs to none of the chains
+// of these customers; nil if each belongs to one.
+func strayPin(pins []AuditPin, ids []string) *FieldError {
 	for _, p := range pins {
-		var bad FieldErrors
 		switch {
 		case p.CustomerID == nil && len(ids) != 1:
-			bad.Add("head", FieldFormat, "must name its customer, there are %d chains", len(ids))
+			return &FieldError{Field: "head", Code: FieldFormat, Detail: fmt.Sprintf("must name its customer, there are %d chains", len(ids))}
 		case p.CustomerID != nil && !slices.Contains(ids, *p.CustomerID):
-			bad.Add("head", FieldNotFound, "names a customer without a chain here")
-		}
-		if err := bad.Err(); err != nil {
-			return err
+			return &FieldError{Field: "head", Code: FieldNotFound, Detail: fmt.Sprintf("names customer %q, who has no chain here", *p.CustomerID)}
 		}
 	}
 	return nil
@@ -188,7 +209,12 @@ func (s *Service) verifyChain(ctx context.Context, a Actor, customerID string, p
 			return showChain(w.check, &w.head), nil
 		}
 	}
-	return AuditChain{}, fmt.Errorf("the chain of customer %q was shortened %d times while it was verified; verify again", customerID, verifyTries)
+	return AuditChain{}, overtaken(fmt.Sprintf("the chain of customer %q was shortened %d times while it was verified; verify again", customerID, verifyTries))
+}
+
+// overtaken is that retention forgot what was still to be read.
+func overtaken(detail string) error {
+	return &Error{Kind: Conflict, Code: CodeAuditOvertaken, Detail: detail}
 }
 
 // chainWalk verifies a chain, page after page. The last page and the head are
@@ -239,15 +265,32 @@ func (w *chainWalk) step(o *op) error {
 		return nil
 	}
 	if len(heads) == 0 && w.check.Events == 0 {
-		return nil // nothing was ever done for this customer
+		return w.absent(o)
 	}
 	w.check.End(w.head)
 	return nil
 }
 
+// absent is a chain that has neither head nor event: nothing was ever done for
+// this customer, unless it was made since events are counted.
+func (w *chainWalk) absent(o *op) error {
+	customer, err := o.r.Customer(o.ctx, w.customerID)
+	if err != nil {
+		if errors.Is(err, keystore.ErrNotFound) {
+			return nil
+		}
+		return err
+	}
+	totals, err := o.r.AuditTotals(o.ctx)
+	if err == nil && (totals.Root == nil || !customer.Created.Before(totals.Root.Since)) {
+		w.check.Absent()
+	}
+	return err
+}
+
 // showChain is what a check found; head is nil where none is known.
 func showChain(c *keystore.AuditCheck, head *keystore.AuditHead) AuditChain {
-	v := AuditChain{CustomerID: optional(c.CustomerID()), OK: c.Problem() == nil, Events: c.Events, FirstSeq: optional(c.FirstSeq)}
+	v := AuditChain{CustomerID: optional(c.CustomerID()), OK: c.Problem() == nil, Events: c.Events, ByHead: c.ByHead, FirstSeq: optional(c.FirstSeq)}
 	if head != nil && head.Seq > 0 {
 		mark := showEnds(*head).Head
 		v.Head = &mark

@@ -240,10 +240,46 @@ func TestATrailIsVerifiedByWhoSeesItWhole(t *testing.T) {
 	requireRefused(t, err, NotFound, CodeNotFound, "")
 	_, err = h.VerifyAudit(h.ctx, customer, AuditScope{NoCustomer: true})
 	requireRefused(t, err, Forbidden, CodePermissionDenied, "")
+	_, err = h.ListAudit(h.ctx, customer, AuditFilter{NoCustomer: true}, "", Paging{})
+	requireRefused(t, err, Forbidden, CodePermissionDenied, "")
+	_, err = h.ExportAudit(h.ctx, customer, AuditFilter{NoCustomer: true})
+	requireRefused(t, err, Forbidden, CodePermissionDenied, "")
 	_, err = h.VerifyAudit(h.ctx, microtenant, AuditScope{})
 	requireRefused(t, err, Forbidden, CodePermissionDenied, "")
 	_, err = h.VerifyAudit(h.ctx, h.actor("nobody", keystore.RoleFullAccess), AuditScope{})
 	requireRefused(t, err, Forbidden, CodePermissionDenied, "")
+}
+
+// busyStore does something before each reading.
+type busyStore struct {
+	Store
+	before func()
+}
+
+func (s busyStore) View(ctx context.Context, fn func(keystore.Reader) error) error {
+	s.before()
+	return s.Store.View(ctx, fn)
+}
+
+func TestATrailThatRetentionKeepsOvertakingIsRefused(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	for range verifyTries + 1 {
+		h.clock.Advance(24 * time.Hour)
+		h.fill(verifyPage + 10)
+	}
+	keep := time.Duration(verifyTries) * 24 * time.Hour
+	readings := 0
+	cfg := h.cfg
+	cfg.Store = busyStore{h.store, func() {
+		if readings++; readings%2 == 1 && readings > 1 { // the first lists the chains, then two pages a try
+			keep -= 24 * time.Hour
+			require.NoError(t, h.store.TrimAudit(h.ctx, keep+time.Hour))
+		}
+	}}
+	_, err := New(cfg).VerifyAudit(h.ctx, local, AuditScope{CustomerID: "acme"})
+	requireRefused(t, err, Conflict, CodeAuditOvertaken, "")
+	require.True(t, h.chain("acme").OK, "and what is kept is proved")
 }
 
 // TestATrailIsProvedWhileOthersWrite: the head moves between the pages that are

@@ -17,6 +17,7 @@ import (
 type AuditEvent struct {
 	ID            string          `json:"id" doc:"The customer's id and seq."`
 	Seq           int64           `json:"seq" doc:"Numbers the events of the customer without gaps, from 1; 0 is an event from before the trail was chained, which nothing proves."`
+	Number        int64           `json:"number" doc:"Numbers the events of all customers without gaps, from 1."`
 	At            time.Time       `json:"at"`
 	CustomerID    *string         `json:"customer_id" nullable:"true" doc:"null is an event of no customer."`
 	MicrotenantID *string         `json:"microtenant_id" nullable:"true" doc:"null is an event at customer level."`
@@ -49,7 +50,7 @@ type AuditTarget struct {
 
 func showAudit(e *keystore.Audit) AuditEvent {
 	v := AuditEvent{
-		ID: e.CustomerID + ":" + strconv.FormatInt(e.Seq, 10), Seq: e.Seq, At: e.At.UTC().Truncate(timePrecision),
+		ID: e.CustomerID + ":" + strconv.FormatInt(e.Seq, 10), Seq: e.Seq, Number: e.Number, At: e.At.UTC().Truncate(timePrecision),
 		CustomerID: optional(e.CustomerID), MicrotenantID: optional(e.MicrotenantID),
 		Actor:     AuditActor{Kind: e.ActorKind, ID: e.ActorID, Name: e.ActorName, Address: e.Address},
 		RequestID: e.RequestID, Action: e.Action, Target: AuditTarget{Kind: e.TargetKind, ID: e.TargetID, Name: e.TargetName},
@@ -65,7 +66,7 @@ func showAudit(e *keystore.Audit) AuditEvent {
 // stored is the event that the view was made of; its place in the store is lost.
 func (v *AuditEvent) stored() (*keystore.Audit, error) {
 	e := &keystore.Audit{
-		Seq: v.Seq, At: v.At, CustomerID: plain(v.CustomerID), MicrotenantID: plain(v.MicrotenantID),
+		Seq: v.Seq, Number: v.Number, At: v.At, CustomerID: plain(v.CustomerID), MicrotenantID: plain(v.MicrotenantID),
 		ActorKind: v.Actor.Kind, ActorID: v.Actor.ID, ActorName: v.Actor.Name, Address: v.Actor.Address,
 		RequestID: v.RequestID, Action: v.Action, TargetKind: v.Target.Kind, TargetID: v.Target.ID, TargetName: v.Target.Name,
 		Before: v.Before, After: v.After, MasterKeyID: v.MasterKeyID,

@@ -36,14 +36,28 @@ type Batch struct {
 // BatchItem is what became of one key.
 type BatchItem struct {
 	ID string
-	// Key is the key as it is afterwards, nil if it is gone or was refused.
+	// Shown: the operation alone would have shown the key as it is afterwards.
+	Shown bool
+	// Key is that key; nil where none is shown, and in the answer to a repeated request.
 	Key *Key
 	// Refused is why nothing was done to it, nil if it was.
 	Refused *Error
 }
 
 func (b *Batch) at() *keystore.Revision { return &b.Revision }
-func (*Batch) redact()                  {}
+
+// redact leaves what was done: keys may have gone out of the actor's sight by the
+// time that it asks again.
+func (b *Batch) redact() {
+	b.Items = slices.Clone(b.Items)
+	for i := range b.Items {
+		item := &b.Items[i]
+		item.Key = nil
+		if r := item.Refused; r != nil {
+			item.Refused = &Error{Kind: r.Kind, Code: r.Code, Detail: r.Detail}
+		}
+	}
+}
 
 // batchAction is what a batch does to each key: the single operation of that
 // name, with its rules and its audit event. The key that it shows is nil once
@@ -69,7 +83,7 @@ var batchActions = map[string]batchAction{
 	"disable_here": patchEach(KeyPatch{DisabledHere: Some(true)}),
 	"delete":       {ResourceKeys, policy.Delete, func(o *op, id string) (*Key, error) { return nil, o.deleteKey(id, nil) }},
 	"unlock":       {ResourceLocks, policy.Delete, func(o *op, id string) (*Key, error) { return o.shownAfter(id, o.unlock(id, nil)) }},
-	"end_sessions": {ResourceSessions, policy.Delete, func(o *op, id string) (*Key, error) { return o.shownAfter(id, o.endKeySessions(id)) }},
+	"end_sessions": {ResourceSessions, policy.Delete, func(o *op, id string) (*Key, error) { return o.shownAfter(id, o.endKeySessions(id, nil)) }},
 }
 
 // BatchActions lists what a batch can do.
@@ -164,7 +178,7 @@ func (o *op) batch(in NewBatch, action batchAction) (Batch, error) {
 		case err != nil:
 			return Batch{}, err
 		case shown != nil:
-			item.Key = shown
+			item.Shown, item.Key = true, shown
 			out.Revision = max(out.Revision, shown.Revision)
 		}
 		out.Items = append(out.Items, item)

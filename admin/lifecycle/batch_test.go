@@ -142,7 +142,7 @@ func TestABatchOfEachActionHasItsEffect(t *testing.T) {
 	do("enable_here", external)
 	require.Equal(t, "active", state(external))
 	do("end_sessions", a.ID, external)
-	require.Equal(t, []string{"session.end a", "session.end c"}, h.events(2))
+	require.Equal(t, []string{"key.end_sessions a", "key.end_sessions c"}, h.events(2))
 	do("delete", a.ID, b.ID)
 	_, err := h.GetKey(h.ctx, local, b.ID)
 	requireRefused(t, err, NotFound, CodeNotFound, "")

@@ -56,6 +56,8 @@ const (
 	CodeTooManySecrets        = "too_many_secrets"
 	CodeSecretInUse           = "secret_in_use"
 	CodeTooManyRemovals       = "too_many_removals"
+	CodePushInProgress        = "push_in_progress"
+	CodeAuditOvertaken        = "audit_overtaken"
 )
 
 // Codes of a FieldError.
@@ -109,12 +111,21 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
-// FieldErrors collects what is wrong with a request, so that one answer names it all.
+// MaxFaults is how many faults of a request an answer names: a short request can
+// have very many.
+const MaxFaults = 100
+
+// FieldErrors collects what is wrong with a request, so that one answer names it
+// all. Those beyond MaxFaults are only counted.
 type FieldErrors []FieldError
 
 // Add notes one fault.
 func (f *FieldErrors) Add(field, code, format string, args ...any) {
-	*f = append(*f, FieldError{Field: field, Code: code, Detail: fmt.Sprintf(format, args...)})
+	one := FieldError{Code: code}
+	if len(*f) < MaxFaults {
+		one.Field, one.Detail = field, fmt.Sprintf(format, args...)
+	}
+	*f = append(*f, one)
 }
 
 // Err is the Invalid error of all faults, nil if there are none.
@@ -122,13 +133,21 @@ func (f FieldErrors) Err() error {
 	if len(f) == 0 {
 		return nil
 	}
-	e := &Error{Kind: Invalid, Code: FieldUnknown, Detail: "the request has fields that do not exist here or cannot be set", Fields: f}
 	for _, one := range f {
 		if one.Code != FieldUnknown {
-			e.Code, e.Detail = CodeValidation, "the request has invalid fields"
+			return f.refuse(Invalid, CodeValidation, "the request has invalid fields")
 		}
 	}
-	return e
+	return f.refuse(Invalid, FieldUnknown, "the request has fields that do not exist here or cannot be set")
+}
+
+// refuse is the error of these faults, of which the first MaxFaults are named.
+func (f FieldErrors) refuse(kind ErrorKind, code, detail string) *Error {
+	if more := len(f) - MaxFaults; more > 0 {
+		f = f[:MaxFaults]
+		detail += fmt.Sprintf("; the first %d faults are named, and %d more were found", MaxFaults, more)
+	}
+	return &Error{Kind: kind, Code: code, Detail: detail, Fields: f}
 }
 
 func notFound(what string) error {

@@ -64,6 +64,8 @@ type Denial struct {
 	// MicrotenantID is the one named in the query, see policy.TenantNamed.
 	MicrotenantID        string
 	MicrotenantAmbiguous bool
+	// QueryUndecidable: the target held a `#`, which no path is decided on with.
+	QueryUndecidable bool
 	// KeyID is the caller's, "" if it is not known; Customer and Microtenant are the key's.
 	KeyID, KeyCustomerID, KeyMicrotenantID string
 	Address                                netip.Addr

@@ -72,7 +72,11 @@ func (s *Service) ListKeys(ctx context.Context, a Actor, f KeyFilter) (Page[Key]
 		if err != nil {
 			return err
 		}
-		out, err = pageOf(o, at, keys, total, q.Cursor, o.show)
+		show, err := o.shower(keys...)
+		if err != nil {
+			return err
+		}
+		out, err = pageOf(o, at, keys, total, q.Cursor, show)
 		return err
 	})
 	return out, err

@@ -61,8 +61,12 @@ type CreatedKey struct {
 	ClientSecret string `json:"client_secret,omitempty" doc:"Shown this once; absent if the secret was imported."`
 }
 
-// Condition is a precondition on a record's revision, such as If-Match; nil always holds.
+// Condition is a precondition on a record's revision, such as If-Match; nil always
+// holds. An operation that makes what is not there asks it about Absent.
 type Condition func(keystore.Revision) bool
+
+// Absent is the revision of a record that there is none of.
+const Absent keystore.Revision = -1
 
 // CreateKey makes a key, with a secret unless one is imported.
 func (s *Service) CreateKey(ctx context.Context, a Actor, in NewKey) (CreatedKey, Commit, error) {
@@ -159,6 +163,7 @@ func (o *op) addSecret(k *keystore.Key, digest [32]byte, hint string, now time.T
 	if !ok {
 		return errors.New("the keyring does not hold its own current master key")
 	}
+	settle(k.Secrets, o.now.Wall)
 	k.Secrets = slices.Insert(k.Secrets, 0, keystore.Secret{
 		ID: credential.NewID("sec"), Verifier: verifier, MasterKeyID: master, Hint: hint, Created: now,
 	})

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/keyreeve/keyreeve/keystore"
-	"github.com/keyreeve/keyreeve/policy"
 )
 
 // ManagedHere is the managed_by of keys that no external source owns.
@@ -67,10 +66,29 @@ type Secret struct {
 
 // show is the representation of k in this transaction.
 func (o *op) show(k *keystore.Key) (Key, error) {
-	lock, err := o.lock(k.ID)
+	show, err := o.shower(k)
 	if err != nil {
 		return Key{}, err
 	}
+	return show(k)
+}
+
+// shower reads what the representations of these keys need beside the keys, all
+// at once, and shows each of them.
+func (o *op) shower(keys ...*keystore.Key) (func(*keystore.Key) (Key, error), error) {
+	ids := make([]string, len(keys))
+	for i, k := range keys {
+		ids[i] = k.ID
+	}
+	locks, err := o.locks(ids...)
+	if err != nil {
+		return nil, err
+	}
+	return func(k *keystore.Key) (Key, error) { return o.showLocked(k, locks[k.ID]), nil }, nil
+}
+
+// showLocked is the representation of a key with this lock.
+func (o *op) showLocked(k *keystore.Key, lock Lock) Key {
 	v := Key{
 		ID: k.ID, Name: k.Name, Description: k.Description, ClientID: k.ClientID, Enabled: k.Enabled, DisabledHere: k.DisabledHere,
 		State:  k.State(lock.Locked, o.now.Wall),
@@ -95,28 +113,35 @@ func (o *op) show(k *keystore.Key) (Key, error) {
 				ExpiresAt: optional(s.Expires), LastUsedAt: optional(s.LastUsed)})
 		}
 	}
-	return v, nil
+	return v
 }
 
-// lock reads the whole client's count. What guard mode counts per source locks
-// that source alone and is not the key's state.
-func (o *op) lock(keyID string) (Lock, error) {
-	tallies, err := o.r.Tallies(o.ctx, keyID)
+// locks reads the whole clients' counts, by key; a key that has none is not in it.
+// What guard mode counts per source locks that source alone and is not the key's
+// state.
+func (o *op) locks(keyIDs ...string) (map[string]Lock, error) {
+	tallies, err := o.r.Tallies(o.ctx, keyIDs...)
 	if err != nil {
-		return Lock{}, err
+		return nil, err
 	}
-	var whole policy.Tally
+	locks := map[string]Lock{}
 	for _, t := range tallies {
-		if t.Source == "" {
-			whole = t.Tally
+		if t.Source != "" {
+			continue
 		}
+		l := Lock{FailedAttempts: o.cfg.Lockout().Count(t.Tally, o.now)}
+		if remaining := t.Remaining(o.now); remaining > 0 {
+			l.Locked = true
+			l.LockedUntil = optional(o.now.Wall.Add(remaining).UTC().Truncate(timePrecision))
+		}
+		locks[t.KeyID] = l
 	}
-	l := Lock{FailedAttempts: o.cfg.Lockout().Count(whole, o.now)}
-	if remaining := whole.Remaining(o.now); remaining > 0 {
-		l.Locked = true
-		l.LockedUntil = optional(o.now.Wall.Add(remaining).UTC().Truncate(timePrecision))
-	}
-	return l, nil
+	return locks, nil
+}
+
+func (o *op) lock(keyID string) (Lock, error) {
+	locks, err := o.locks(keyID)
+	return locks[keyID], err
 }
 
 // optional is nil for the zero value.

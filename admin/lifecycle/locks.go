@@ -64,15 +64,23 @@ func (o *op) showLock(l *keystore.Lock) LockedKey {
 	}
 }
 
+// KeyLock is where a key stands with the lockout policy.
+type KeyLock struct {
+	Lock
+	// Revision is the key's, which unlocking it may be conditioned on.
+	Revision keystore.Revision `json:"-"`
+}
+
 // GetLock shows where a key stands with the lockout policy.
-func (s *Service) GetLock(ctx context.Context, a Actor, keyID string) (Lock, error) {
-	var out Lock
+func (s *Service) GetLock(ctx context.Context, a Actor, keyID string) (KeyLock, error) {
+	var out KeyLock
 	err := s.view(ctx, a, func(o *op) error {
 		k, err := o.key(keyID, ResourceLocks, policy.Read)
 		if err != nil {
 			return err
 		}
-		out, err = o.lock(k.ID)
+		out.Revision = k.Revision
+		out.Lock, err = o.lock(k.ID)
 		return err
 	})
 	return out, err

@@ -23,7 +23,7 @@ func TestInGuardModeALockedSourceIsNotALockedKey(t *testing.T) {
 	}
 	lock, err := h.GetLock(h.ctx, local, k.ID)
 	require.NoError(t, err)
-	require.Equal(t, Lock{FailedAttempts: 3}, lock)
+	require.Equal(t, Lock{FailedAttempts: 3}, lock.Lock)
 	h.clock.Advance(guard.ResetAfter / 50) // the level falls by ceiling/50 = 2
 	lock, err = h.GetLock(h.ctx, local, k.ID)
 	require.NoError(t, err)
@@ -44,5 +44,5 @@ func TestInGuardModeALockedSourceIsNotALockedKey(t *testing.T) {
 	require.NoError(t, err)
 	lock, err = h.GetLock(h.ctx, local, k.ID)
 	require.NoError(t, err)
-	require.Equal(t, Lock{}, lock)
+	require.Equal(t, Lock{}, lock.Lock)
 }

@@ -85,8 +85,18 @@ func replay(o *op, out made) (bool, error) {
 	if err := json.Unmarshal(done.Result, out); err != nil {
 		return false, fmt.Errorf("what was answered before: %w", err)
 	}
+	if r, is := out.(placed); is {
+		if customerID, microtenantID := r.place(); customerID != "" && !o.actor.sees(customerID, microtenantID) {
+			return false, notFound("record: what this request made is out of the acting key's reach now")
+		}
+	}
 	*out.at() = done.Revision
 	return true, nil
+}
+
+// placed is made, of a customer or microtenant: "" is of all.
+type placed interface {
+	place() (customerID, microtenantID string)
 }
 
 // sealOnce is a fingerprint as stored: keyed, since a request may hold the digest
@@ -134,3 +144,19 @@ func (c *Customer) at() *keystore.Revision    { return &c.Revision }
 func (*Customer) redact()                     {}
 func (m *Microtenant) at() *keystore.Revision { return &m.Revision }
 func (*Microtenant) redact()                  {}
+
+func (k *Key) place() (customerID, microtenantID string) {
+	return k.CustomerID, orZero(k.MicrotenantID)
+}
+func (r *Role) place() (customerID, microtenantID string)        { return orZero(r.CustomerID), "" }
+func (c *Customer) place() (customerID, microtenantID string)    { return c.ID, "" }
+func (m *Microtenant) place() (customerID, microtenantID string) { return m.CustomerID, m.ID }
+func (s *Source) place() (customerID, microtenantID string)      { return s.CustomerID, "" }
+
+// orZero is the value of an optional member.
+func orZero[T any](p *T) (v T) {
+	if p != nil {
+		v = *p
+	}
+	return v
+}

@@ -75,8 +75,9 @@ func (o *op) patchTimes(bad *FieldErrors, next *keystore.Key, p KeyPatch) {
 	case !p.ExpiresAt.Set:
 	case p.ExpiresAt.Null:
 		next.ExpiresAt = time.Time{}
-	case p.ExpiresAt.Value.Truncate(timePrecision).Equal(next.ExpiresAt):
-		// Sending back what was read is no change, even when it has passed.
+	case !next.ExpiresAt.IsZero() && p.ExpiresAt.Value.Truncate(timePrecision).Equal(next.ExpiresAt):
+		// Sending back what was read is no change, even when it has passed. What has no
+		// end reads as null, not as the zero time.
 	default:
 		next.ExpiresAt = cleanExpiry(bad, p.ExpiresAt.Value, o.now.Wall)
 	}

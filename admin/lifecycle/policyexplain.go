@@ -98,6 +98,9 @@ func (s *Service) explain(ctx context.Context, a Actor, d Denial, who caller) Po
 	}
 	q := asked{method: d.Method, target: d.Path, microtenant: d.MicrotenantID, ambiguous: d.MicrotenantAmbiguous,
 		address: d.Address, preflight: d.Preflight}
+	if d.QueryUndecidable {
+		q.target += "?#" // as undecidable as it was; of the query nothing is kept
+	}
 	now := s.examine(a, gates[0], who, q)
 	out.Results = append(out.Results, now)
 	out.Changed = changed(d, now)

@@ -134,21 +134,15 @@ func (o *op) newRole(in NewRole) (*keystore.Role, error) {
 	if role.CustomerID == "" && !in.CustomerID.Null {
 		bad.Add("customer_id", FieldRequired, "is required, the acting party belongs to no customer; null is a role for every customer")
 	}
-	refusePredefinedName(&bad, role.Name)
+	refuseReservedName(&bad, role.Name)
 	cleanPermissions(&bad, role.Permissions)
 	if err := bad.Err(); err != nil {
 		return nil, err
 	}
-	return role, o.admitRole(role)
-}
-
-// refusePredefinedName keeps people from taking one role for another.
-func refusePredefinedName(bad *FieldErrors, name string) {
-	for _, p := range keystore.PredefinedRoles() {
-		if strings.EqualFold(p.Name, name) {
-			bad.Add("name", FieldReserved, "%q is the name of a predefined role", p.Name)
-		}
+	if err := o.admitRole(role); err != nil {
+		return nil, err
 	}
+	return role, o.refuseSharedName(role)
 }
 
 // admitRole holds a role against the actor: in its tenant, and granting nothing

@@ -106,7 +106,10 @@ func (o *op) patchedRole(r *keystore.Role, p RolePatch) (*keystore.Role, error) 
 	refuseNull(&bad, "name", p.Name)
 	if p.Name.Has() {
 		next.Name = cleanName(&bad, p.Name.Value)
-		refusePredefinedName(&bad, next.Name)
+	}
+	renamed := next.Name != r.Name
+	if renamed { // an older store may hold names that are refused now
+		refuseReservedName(&bad, next.Name)
 	}
 	if p.Description.Set {
 		next.Description = cleanDescription(&bad, p.Description.Value)
@@ -128,40 +131,33 @@ func (o *op) patchedRole(r *keystore.Role, p RolePatch) (*keystore.Role, error) 
 	if err := o.admitRole(&next); err != nil {
 		return nil, err
 	}
-	if next.Permissions.Within(r.Permissions, o.cfg.GroupOf) {
-		return &next, nil
+	if renamed {
+		if err := o.refuseSharedName(&next); err != nil {
+			return nil, err
+		}
 	}
-	return &next, o.withinHolders(&next)
+	if !next.Permissions.Within(r.Permissions, o.cfg.GroupOf) {
+		if err := o.withinHolders(&next); err != nil {
+			return nil, err
+		}
+	}
+	return &next, o.sourcesHold(r, &next)
 }
 
 // withinHolders is the subset rule for a role about to grant more: each key that
 // has it gains by that, so none may reach further or live longer than the acting
 // key. An actor without such bounds need not look.
 func (o *op) withinHolders(role *keystore.Role) error {
-	bounds := o.actor.Key
-	if bounds == nil || (len(bounds.AllowedCIDRs) == 0 && bounds.ExpiresAt.IsZero()) {
+	if !o.actor.bounded() {
 		return nil
 	}
-	q := keystore.KeyQuery{RoleID: role.ID, CustomerID: role.CustomerID, AllCustomers: role.CustomerID == "", Limit: MaxPageSize}
-	for {
-		keys, _, err := o.r.Keys(o.ctx, q)
-		if err != nil {
-			return err
+	q := keystore.KeyQuery{RoleID: role.ID, CustomerID: role.CustomerID, AllCustomers: role.CustomerID == ""}
+	return o.eachKey(q, func(k *keystore.Key) error {
+		if o.within(k, role) != nil {
+			return exceeds("permissions", "a key that has this role could do more than the acting key: it is not bound to the same networks or time")
 		}
-		for _, k := range keys {
-			if o.within(k, role) != nil {
-				return exceeds("permissions", "a key that has this role could do more than the acting key: it is not bound to the same networks or time")
-			}
-		}
-		if len(keys) < q.Limit {
-			return nil
-		}
-		after, err := q.Cursor(keys[len(keys)-1])
-		if err != nil {
-			return err
-		}
-		q.After = &after
-	}
+		return nil
+	})
 }
 
 // DeleteRole removes a role that nothing uses.

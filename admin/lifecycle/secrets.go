@@ -65,15 +65,22 @@ type RotatedSecret struct {
 
 func (r *RotatedSecret) redact() { r.ClientSecret = "" }
 
+// KeySecrets is the secrets of a key.
+type KeySecrets struct {
+	Page[KeySecret]
+	// Revision is the key's.
+	Revision keystore.Revision `json:"-"`
+}
+
 // ListSecrets lists the secrets of a key, the good ones first, each kind newest first.
-func (s *Service) ListSecrets(ctx context.Context, a Actor, keyID string) (Page[KeySecret], error) {
-	var out Page[KeySecret]
+func (s *Service) ListSecrets(ctx context.Context, a Actor, keyID string) (KeySecrets, error) {
+	var out KeySecrets
 	err := s.view(ctx, a, func(o *op) error {
 		k, err := o.key(keyID, ResourceKeys, policy.Read)
 		if err != nil {
 			return err
 		}
-		out = Page[KeySecret]{Items: make([]KeySecret, 0, len(k.Secrets)), Total: len(k.Secrets)}
+		out = KeySecrets{Page[KeySecret]{Items: make([]KeySecret, 0, len(k.Secrets)), Total: len(k.Secrets)}, k.Revision}
 		for i := range k.Secrets {
 			out.Items = append(out.Items, o.showSecret(&k.Secrets[i]))
 		}
@@ -89,6 +96,8 @@ func (o *op) showSecret(s *keystore.Secret) KeySecret {
 		LastTriedAt: optional(s.Tried), LastTriedAddress: optional(s.TriedAddress),
 	}
 	switch {
+	case !s.Retired.IsZero() && s.Retired.Equal(s.Expires): // see settle
+		v.State, v.RetiredAt = SecretExpired, nil
 	case !s.Retired.IsZero():
 		v.State = SecretRetired
 	case !s.Live(o.now.Wall):
@@ -177,6 +186,16 @@ func (o *op) room(secrets []keystore.Secret) error {
 	return &Error{Kind: Conflict, Code: CodeTooManySecrets, Detail: fmt.Sprintf(
 		"the key has %d live secrets already (%s); retire the one that nobody uses any more, or rotate with previous_expires_in 0, which ends them all at once",
 		len(live), strings.Join(live, ", "))}
+}
+
+// settle makes the end of what is over one that no clock takes back: a secret was
+// added on the strength of it, and after a step backwards there would be one too many.
+func settle(secrets []keystore.Secret, now time.Time) {
+	for i := range secrets {
+		if s := &secrets[i]; s.Retired.IsZero() && !s.Live(now) {
+			s.Retired = s.Expires
+		}
+	}
 }
 
 // forget leaves out the oldest of the secrets that are over, but for maxPastSecrets.

@@ -39,6 +39,29 @@ func (h *house) door() func(clientID, secret string) bool {
 	}
 }
 
+func TestAKeyWhoseClockWentBackCanStillBeChanged(t *testing.T) {
+	h := newHouse(t)
+	k := h.key("a", keystore.RoleFullAccess)
+	for range 3 {
+		h.rotate(k.ID, Rotation{PreviousExpiresIn: Some[int64](60)})
+		h.clock.Advance(61 * time.Second)
+	}
+	h.clock.StepWall(-time.Hour)
+	require.Equal(t, 2, h.live(k.ID), "what a new secret took the place of stays over, the last one before it need not")
+	_, _, err := h.UpdateKey(h.ctx, local, k.ID, KeyPatch{Enabled: Some(false)}, nil)
+	require.NoError(t, err)
+	_, err = h.EndKeySessions(h.ctx, local, k.ID, nil)
+	require.NoError(t, err)
+	list, err := h.ListSecrets(h.ctx, local, k.ID)
+	require.NoError(t, err)
+	states := map[string]int{}
+	for _, s := range list.Items {
+		states[s.State]++
+		require.Nil(t, s.RetiredAt, "nobody ended one by hand")
+	}
+	require.Equal(t, map[string]int{SecretLive: 1, SecretExpiring: 1, SecretExpired: 2}, states)
+}
+
 func (h *house) rotate(keyID string, in Rotation) RotatedSecret {
 	h.Helper()
 	r, _, err := h.RotateSecret(h.ctx, local, keyID, in, nil)
@@ -192,7 +215,7 @@ func TestARetiredSecretEndsAtOnceAndIsRemembered(t *testing.T) {
 	require.Equal(t, []string{SecretLive}, statesOf(list))
 }
 
-func statesOf(list Page[KeySecret]) (states []string) {
+func statesOf(list KeySecrets) (states []string) {
 	for _, s := range list.Items {
 		states = append(states, s.State)
 	}

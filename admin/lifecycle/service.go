@@ -59,10 +59,11 @@ type Commit struct {
 	Replayed bool
 }
 
-// Service does the operations. It is safe for concurrent use and holds no state
-// of its own.
+// Service does the operations. It is safe for concurrent use, and holds no state
+// of its own but which lists of keys are under way.
 type Service struct {
-	cfg Config
+	cfg    Config
+	pushes pushes
 }
 
 // New makes a Service, filling in Config's defaults.

@@ -23,8 +23,17 @@ type Session struct {
 	IssuedAt      time.Time  `json:"issued_at"`
 	ExpiresAt     time.Time  `json:"expires_at"`
 	EndedAt       *time.Time `json:"ended_at" nullable:"true" doc:"When it ended early, where that is known."`
-	EndReason     *string    `json:"end_reason" nullable:"true" doc:"Such as signout, admin, max_per_key, sessions_ended (all of the key or its tenant at once) or secret_ended."`
+	EndReason     *string    `json:"end_reason" nullable:"true" doc:"Such as sign_out, admin, max_per_key, sessions_ended (all of the key or its tenant at once) or secret_ended."`
+	// Revision is openRevision or endedRevision: all that can be written of a session
+	// is its end.
+	Revision keystore.Revision `json:"-"`
 }
+
+// Revisions of a session. That it expired is no change of it.
+const (
+	openRevision keystore.Revision = iota + 1
+	endedRevision
+)
 
 // Reasons of an end.
 const (
@@ -58,16 +67,24 @@ func (s *Service) ListSessions(ctx context.Context, a Actor, f SessionFilter) (P
 	return out, err
 }
 
+// KeySessions is a page of the sessions of a key.
+type KeySessions struct {
+	Page[Session]
+	// Revision is the key's, which ending them all may be conditioned on.
+	Revision keystore.Revision `json:"-"`
+}
+
 // ListKeySessions lists the sessions of one key.
-func (s *Service) ListKeySessions(ctx context.Context, a Actor, keyID string, f SessionFilter) (Page[Session], error) {
-	var out Page[Session]
+func (s *Service) ListKeySessions(ctx context.Context, a Actor, keyID string, f SessionFilter) (KeySessions, error) {
+	var out KeySessions
 	err := s.view(ctx, a, func(o *op) error {
 		k, err := o.key(keyID, ResourceSessions, policy.Read)
 		if err != nil {
 			return err
 		}
 		f.KeyID = k.ID
-		out, err = o.sessions(f)
+		out.Revision = k.Revision
+		out.Page, err = o.sessions(f)
 		return err
 	})
 	return out, err
@@ -159,18 +176,24 @@ func (o *op) session(id string, action policy.Mask) (*keystore.Session, *session
 
 // EndSession ends a session. One that is over already is left as it is. It gives
 // nobody anything, so the subset rule does not apply.
-func (s *Service) EndSession(ctx context.Context, a Actor, id string) (Commit, error) {
+func (s *Service) EndSession(ctx context.Context, a Actor, id string, cond Condition) (Commit, error) {
 	return s.update(ctx, a, func(o *op) error {
 		one, k, err := o.session(id, policy.Delete)
-		if err != nil || one.State(k.Key, k.generation, o.now.Wall) != keystore.SessionActive {
+		if err != nil {
 			return err
 		}
-		before := o.showSession(one, k)
+		shown, before := o.showSession(one, k), one.Record(k.Key)
+		switch {
+		case cond != nil && !cond(shown.Revision):
+			return stale("session")
+		case shown.State != keystore.SessionActive:
+			return nil
+		}
 		one.Ended, one.EndReason = o.stamp(), endedByAdmin
 		if err := o.tx.PutSession(ctx, one); err != nil {
 			return refusal(err, "session")
 		}
-		return o.audit("session.end", sessionTarget(one, k.Key), before, o.showSession(one, k))
+		return o.audit("session.end", sessionTarget(one, k.Key), before, one.Record(k.Key))
 	})
 }
 
@@ -181,12 +204,12 @@ func sessionTarget(s *keystore.Session, k *keystore.Key) target {
 // EndKeySessions ends every session of a key, of one of an external source too,
 // in one write however many there are: a session of an earlier generation than
 // the key's is over. The key's settings stay as they are.
-func (s *Service) EndKeySessions(ctx context.Context, a Actor, keyID string) (Commit, error) {
-	return s.update(ctx, a, func(o *op) error { return o.endKeySessions(keyID) })
+func (s *Service) EndKeySessions(ctx context.Context, a Actor, keyID string, cond Condition) (Commit, error) {
+	return s.update(ctx, a, func(o *op) error { return o.endKeySessions(keyID, cond) })
 }
 
-func (o *op) endKeySessions(keyID string) error {
-	k, err := o.key(keyID, ResourceSessions, policy.Delete)
+func (o *op) endKeySessions(keyID string, cond Condition) error {
+	k, err := o.keyAt(keyID, ResourceSessions, policy.Delete, cond)
 	if err != nil {
 		return err
 	}
@@ -195,7 +218,7 @@ func (o *op) endKeySessions(keyID string) error {
 	if err := o.tx.PutKey(o.ctx, k); err != nil {
 		return refusal(err, "key")
 	}
-	return o.audit("session.end", keyTarget(k), generationRecord{before}, generationRecord{k.Generation})
+	return o.audit("key.end_sessions", keyTarget(k), generationRecord{before}, generationRecord{k.Generation})
 }
 
 // generationRecord is what the audit trail keeps of the end of all sessions.
@@ -207,7 +230,10 @@ func (o *op) showSession(s *keystore.Session, k *sessionOwner) Session {
 	v := Session{
 		ID: s.ID, KeyID: k.ID, KeyName: k.Name, ClientID: k.ClientID, CustomerID: k.CustomerID, MicrotenantID: optional(k.MicrotenantID),
 		SecretID: s.SecretID, Address: s.Address, State: s.State(k.Key, k.generation, o.now.Wall), IssuedAt: s.Issued, ExpiresAt: s.Expires,
-		EndedAt: optional(s.Ended), EndReason: optional(s.EndReason),
+		EndedAt: optional(s.Ended), EndReason: optional(s.EndReason), Revision: openRevision,
+	}
+	if !s.Ended.IsZero() || !s.Current(k.Key, k.generation, o.now.Wall) {
+		v.Revision = endedRevision
 	}
 	if v.State != keystore.SessionEnded || v.EndedAt != nil {
 		return v
@@ -219,11 +245,7 @@ func (o *op) showSession(s *keystore.Session, k *sessionOwner) Session {
 	}
 	v.EndReason = optional(endedBySecret)
 	if secret := k.SecretByID(s.SecretID); secret != nil {
-		end := secret.Retired
-		if end.IsZero() {
-			end = secret.Expires
-		}
-		v.EndedAt = optional(end)
+		v.EndedAt = optional(secret.End())
 	}
 	return v
 }

@@ -1,8 +1,6 @@
 package lifecycle
 
 import (
-	"cmp"
-	"errors"
 	"slices"
 
 	"github.com/keyreeve/keyreeve/keystore"
@@ -30,6 +28,9 @@ func (p *push) apply() error {
 		return err
 	}
 	if err := p.put(); err != nil {
+		return err
+	}
+	if err := p.keepDisabledHere(); err != nil {
 		return err
 	}
 	if err := p.tx.PutSource(p.ctx, p.source); err != nil {
@@ -82,10 +83,9 @@ func (p *push) freeNames() error {
 	return nil
 }
 
-// put writes new and changed keys. What stands against one of them is told with
-// what stands against the others.
+// put writes new and changed keys, which nothing stands against: see findConflicts.
 func (p *push) put() error {
-	for i, s := range p.steps {
+	for _, s := range p.steps {
 		if s.after == nil || !s.changed {
 			continue
 		}
@@ -94,12 +94,7 @@ func (p *push) put() error {
 			return err
 		}
 		if err := p.tx.PutKey(p.ctx, next); err != nil {
-			var at *keystore.FieldError
-			if !errors.As(err, &at) || !errors.Is(err, keystore.ErrConflict) {
-				return refusal(err, "key")
-			}
-			p.conflicts.Add(indexed("keys", i)+"."+at.Field, cmp.Or(taken[at.Field], CodeConflict), "another key has this %s", at.Field)
-			continue
+			return refusal(err, "key")
 		}
 		action, before := "key.create", any(nil)
 		if s.before != nil {
@@ -109,7 +104,7 @@ func (p *push) put() error {
 			return err
 		}
 	}
-	return p.refused()
+	return nil
 }
 
 // withUses is the key to store with the uses that were recorded since it was

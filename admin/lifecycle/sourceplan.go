@@ -13,6 +13,10 @@ import (
 // is told before rights, and rights before what stands against it in the store.
 func (p *push) plan(in SourcePush) error {
 	had := len(p.present)
+	if len(in.Keys) > MaxSourceKeys {
+		p.invalid.Add("keys", FieldTooMany, "are %d, at most %d are taken", len(in.Keys), MaxSourceKeys)
+		return p.refused()
+	}
 	p.refuseTwins(in.Keys)
 	if in.MaxRemovals.Has() && in.MaxRemovals.Value < 0 {
 		p.invalid.Add("max_removals", FieldRange, "must be a whole number from 0")
@@ -21,6 +25,9 @@ func (p *push) plan(in SourcePush) error {
 		step, err := p.step(indexed("keys", i), &in.Keys[i])
 		if err != nil {
 			return err
+		}
+		if len(p.invalid) > MaxFaults {
+			break // no more are told
 		}
 		p.steps = append(p.steps, step)
 	}
@@ -41,6 +48,12 @@ func (p *push) plan(in SourcePush) error {
 			return err
 		}
 		p.steps = append(p.steps, pushStep{before: gone, changed: true})
+	}
+	if err := p.refused(); err != nil {
+		return err
+	}
+	if err := p.findConflicts(); err != nil {
+		return err
 	}
 	return p.refused()
 }
@@ -104,6 +117,8 @@ func (p *push) wanted(bad *FieldErrors, in *SourceKey, before *keystore.Key) (ne
 		kept := *before
 		next = &kept
 		next.Secrets = slices.Clone(before.Secrets)
+	} else {
+		_, next.DisabledHere = p.disabled[in.ClientID]
 	}
 	next.Name, next.Description = cleanName(bad, in.Name), cleanDescription(bad, in.Description)
 	next.RoleID, next.Enabled = in.RoleID, !in.Enabled.Has() || in.Enabled.Value
@@ -182,6 +197,7 @@ func (o *op) replaceSecret(k *keystore.Key, digest [32]byte) (bool, error) {
 			s.Retired = now
 		}
 	}
+	k.Secrets = o.forget(k.Secrets)
 	return true, o.addSecret(k, digest, "", now)
 }
 
@@ -218,24 +234,15 @@ func (p *push) admit(at string, before, next *keystore.Key) error {
 func (p *push) refused() error {
 	switch {
 	case len(p.invalid) > 0:
-		return tellSome(p.invalid.Err().(*Error), "the list has invalid keys; nothing was written")
+		return p.invalid.refuse(Invalid, CodeValidation, "the list has invalid keys; nothing was written")
 	case len(p.beyond) > 0:
-		return tellSome(&Error{Kind: Forbidden, Code: CodeExceedsRights, Fields: p.beyond}, "the list has keys beyond the rights of the acting key; nothing was written")
+		return p.beyond.refuse(Forbidden, CodeExceedsRights, "the list has keys beyond the rights of the acting key; nothing was written")
 	case len(p.conflicts) > 0:
-		e := &Error{Kind: Conflict, Code: p.conflicts[0].Code, Fields: p.conflicts}
+		e := p.conflicts.refuse(Conflict, p.conflicts[0].Code, "the list has keys that cannot be beside others; nothing was written")
 		for i := range e.Fields {
 			e.Fields[i].Code = FieldConflict
 		}
-		return tellSome(e, "the list has keys that cannot be beside others; nothing was written")
+		return e
 	}
 	return nil
-}
-
-func tellSome(e *Error, detail string) error {
-	e.Detail = detail
-	if n := len(e.Fields); n > maxPushErrors {
-		e.Fields = e.Fields[:maxPushErrors]
-		e.Detail += fmt.Sprintf(" (the first %d of %d faults)", maxPushErrors, n)
-	}
-	return e
 }

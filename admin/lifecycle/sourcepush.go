@@ -2,7 +2,6 @@ package lifecycle
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -15,8 +14,9 @@ const (
 	// beyond it, one key in removalShare.
 	minRemovals  = 10
 	removalShare = 10
-	// maxPushErrors bounds how many faults of a list are told at once.
-	maxPushErrors = 100
+
+	// MaxSourceKeys is the most keys of a list.
+	MaxSourceKeys = 100_000
 )
 
 // What became of a key of a pushed list.
@@ -82,12 +82,14 @@ type push struct {
 	*op
 	source *keystore.Source
 	max    *keystore.Role
-	// head and was are where the log and the source stood before.
-	head, was keystore.Revision
+	// head is where the log stood before.
+	head keystore.Revision
 	// present are the source's keys, by client ID; those of the list are taken out.
 	present      map[string]*keystore.Key
 	microtenants map[string]bool
-	roles        map[string]pushRole
+	// disabled are the client IDs that the source took away while disabled here, and when.
+	disabled map[string]time.Time
+	roles    map[string]pushRole
 	// steps are the list's keys in its order, then the removals.
 	steps []pushStep
 	// What is wrong, by what is answered: 400, 403 and 409.
@@ -109,41 +111,47 @@ type pushStep struct {
 
 // PushSourceKeys makes the keys of a source what the list says, all in one
 // change: keys that are not in it are removed. If one of them cannot be as the
-// list says, nothing is written. It is planned on a snapshot, so that other
-// writes wait only for what changes, and anew if the store moved on meanwhile.
+// list says, nothing is written. A customer has one list at a time.
 func (s *Service) PushSourceKeys(ctx context.Context, a Actor, ref SourceRef, in SourcePush, cond Condition) (PushedSource, Commit, error) {
+	turn, err := s.StartPush(ctx, a, ref)
+	if err != nil {
+		return PushedSource{}, Commit{}, err
+	}
+	defer turn.End()
+	return turn.Push(ctx, in, cond)
+}
+
+// pushKeys plans a list on a snapshot, so that other writes wait only for what
+// changes, and anew if the store moved on meanwhile. A dry run never has the writer.
+func (s *Service) pushKeys(ctx context.Context, a Actor, ref SourceRef, in SourcePush, cond Condition) (out PushedSource, commit Commit, err error) {
 	var planned *push
-	err := s.view(ctx, a, func(o *op) (err error) {
-		planned, err = o.planPush(ref, in, cond)
-		return err
-	})
-	if err != nil {
-		return PushedSource{}, Commit{}, err
-	}
-	var out PushedSource
-	rehearsed := Commit{Propagation: Propagation{Confirmed: 1}}
-	commit, err := s.update(ctx, a, func(o *op) error {
-		p, err := planned.in(o)
-		if err == nil && p == nil {
-			p, err = o.planPush(ref, in, cond)
-		}
-		if err != nil {
-			return err
-		}
-		if err := p.apply(); err != nil {
-			return err
-		}
-		if out, err = p.result(in.DryRun); err == nil && in.DryRun {
-			rehearsed.Revision, out.Revision = p.head, p.was
-			err = errDryRun
+	err = s.view(ctx, a, func(o *op) (err error) {
+		if planned, err = o.planPush(ref, in, cond); err == nil && in.DryRun {
+			out, err = planned.result(true)
 		}
 		return err
 	})
-	if errors.Is(err, errDryRun) {
-		return out, rehearsed, nil
+	if err == nil && in.DryRun {
+		return out, Commit{Revision: planned.head, Propagation: Propagation{Confirmed: 1}}, nil
+	}
+	if err == nil {
+		commit, err = s.update(ctx, a, func(o *op) error {
+			p, err := planned.in(o)
+			if err == nil && p == nil {
+				p, err = o.planPush(ref, in, cond)
+			}
+			if err != nil {
+				return err
+			}
+			if err := p.apply(); err != nil {
+				return err
+			}
+			out, err = p.result(false)
+			return err
+		})
 	}
 	if err != nil {
-		return PushedSource{}, Commit{}, err
+		return PushedSource{}, Commit{}, s.auditProbe(ctx, a, ref, in.DryRun, err)
 	}
 	return out, commit, nil
 }
@@ -176,11 +184,14 @@ func (o *op) newPush(ref SourceRef, cond Condition) (*push, error) {
 	if cond != nil && !cond(source.Revision) {
 		return nil, stale("source")
 	}
-	p := &push{op: o, source: source, was: source.Revision, present: map[string]*keystore.Key{}, roles: map[string]pushRole{}, microtenants: map[string]bool{}}
+	p := &push{op: o, source: source, present: map[string]*keystore.Key{}, roles: map[string]pushRole{}, microtenants: map[string]bool{}}
 	if p.max, err = o.r.Role(o.ctx, source.MaxRoleID); err != nil {
 		return nil, fmt.Errorf("highest role %s of source %s: %w", source.MaxRoleID, source.Name, err)
 	}
 	if p.head, err = o.r.Head(o.ctx); err != nil {
+		return nil, err
+	}
+	if p.disabled, err = o.disabledHere(source); err != nil {
 		return nil, err
 	}
 	q := keystore.KeyQuery{CustomerID: source.CustomerID, Source: source.Name}

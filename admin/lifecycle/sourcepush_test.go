@@ -187,8 +187,8 @@ func TestOneBadKeyRefusesTheWholeList(t *testing.T) {
 		_, err := h.push(ref, many...)
 		var refused *Error
 		require.ErrorAs(t, err, &refused)
-		require.Len(t, refused.Fields, maxPushErrors)
-		require.Contains(t, refused.Detail, "100 of ")
+		require.Len(t, refused.Fields, MaxFaults)
+		require.Contains(t, refused.Detail, "the first 100 faults are named, and ")
 	})
 	require.Equal(t, head, h.head())
 	require.Equal(t, trail, h.actions(100))

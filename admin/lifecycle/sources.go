@@ -19,8 +19,8 @@ const MaxOwner = 100
 // sourcePattern is a source's name: it stands in paths, filters and `managed_by`.
 var sourcePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,62}$`)
 
-// reservedSources have a meaning of their own where a source is named.
-var reservedSources = []string{ManagedHere, "none", FilterNull}
+// reservedSources say of a key that it has no source: in managed_by and in filters.
+var reservedSources = []string{ManagedHere, FilterNull}
 
 // SourceRef names an external source.
 type SourceRef struct {

@@ -33,7 +33,7 @@ func TestASourceIsCheckedWhenItIsMade(t *testing.T) {
 		{"a dot in front", "name", FieldFormat, func(s *NewSource) { s.Name = ".a" }},
 		{"too long", "name", FieldFormat, func(s *NewSource) { s.Name = string(make([]byte, 64)) }},
 		{"Keyreeve's own", "name", FieldReserved, func(s *NewSource) { s.Name = "keyreeve" }},
-		{"no source", "name", FieldReserved, func(s *NewSource) { s.Name = "none" }},
+		{"no source", "name", FieldReserved, func(s *NewSource) { s.Name = "null" }},
 		{"no rule", "rule", FieldRequired, func(s *NewSource) { s.Rule = "" }},
 		{"another rule", "rule", FieldFormat, func(s *NewSource) { s.Rule = "open" }},
 		{"no role", "max_role_id", FieldRequired, func(s *NewSource) { s.MaxRoleID = "" }},
@@ -138,7 +138,7 @@ func TestPutMakesASourceOrReplacesItWhole(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
 	in := NewSource{Name: "idp", CustomerID: "acme", Owner: "one", Rule: "read_only", MaxRoleID: keystore.RoleReadOnly}
-	_, _, _, err := h.PutSource(h.ctx, local, in, func(keystore.Revision) bool { return true })
+	_, _, _, err := h.PutSource(h.ctx, local, in, func(r keystore.Revision) bool { return r != Absent })
 	requireRefused(t, err, Precondition, CodeRevisionMismatch, "")
 	_, created, _, err := h.PutSource(h.ctx, local, in, nil)
 	require.NoError(t, err)

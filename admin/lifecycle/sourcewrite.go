@@ -33,6 +33,10 @@ func (s *Service) CreateSource(ctx context.Context, a Actor, in NewSource) (Sour
 // stay. One that is so already is not written.
 func (s *Service) PutSource(ctx context.Context, a Actor, in NewSource, cond Condition) (out Source, created bool, commit Commit, err error) {
 	commit, err = s.update(ctx, a, func(o *op) error {
+		// Before any look: whether there is one is not for everyone to know.
+		if err := NeedsAny(NeedsSources(policy.Update), NeedsSources(policy.Create))(o); err != nil {
+			return err
+		}
 		before, err := o.findSource(SourceRef{Name: in.Name, CustomerID: in.CustomerID})
 		var refused *Error
 		created = errors.As(err, &refused) && refused.Kind == NotFound
@@ -59,8 +63,8 @@ func (o *op) putNewSource(in NewSource, cond Condition) (Source, error) {
 	if err := o.needSources(policy.Create); err != nil {
 		return Source{}, err
 	}
-	if cond != nil {
-		return Source{}, stale("source") // there is none, so no revision is its
+	if cond != nil && !cond(Absent) {
+		return Source{}, stale("source")
 	}
 	made, err := o.newSource(in)
 	if err != nil {
@@ -187,7 +191,11 @@ func (o *op) changeSource(before *keystore.Source, p SourcePatch) (Source, error
 		return Source{}, err
 	}
 	if next.MaxRoleID != before.MaxRoleID {
-		if err := o.keysWithin(&next, role); err != nil {
+		roles, err := o.r.Roles(o.ctx, next.CustomerID)
+		if err != nil {
+			return Source{}, err
+		}
+		if err := o.keysWithin(&next, role, roles...); err != nil {
 			return Source{}, err
 		}
 	}
@@ -195,16 +203,12 @@ func (o *op) changeSource(before *keystore.Source, p SourcePatch) (Source, error
 	return o.storeSource("source.update", before, &next)
 }
 
-// keysWithin refuses a highest role that keys of the source are beyond already:
-// a bound that does not hold says less than none.
-func (o *op) keysWithin(s *keystore.Source, role *keystore.Role) error {
-	roles, err := o.r.Roles(o.ctx, s.CustomerID)
-	if err != nil {
-		return err
-	}
+// keysWithin refuses a highest role, most, that keys of the source with one of these
+// roles are beyond: a bound that does not hold says less than none.
+func (o *op) keysWithin(s *keystore.Source, most *keystore.Role, roles ...*keystore.Role) error {
 	beyond := 0
 	for _, r := range roles {
-		if o.roleWithin(r, role) {
+		if o.roleWithin(r, most) {
 			continue
 		}
 		_, n, err := o.r.Keys(o.ctx, keystore.KeyQuery{CustomerID: s.CustomerID, Source: s.Name, RoleID: r.ID})
@@ -216,7 +220,40 @@ func (o *op) keysWithin(s *keystore.Source, role *keystore.Role) error {
 	if beyond == 0 {
 		return nil
 	}
-	return &Error{Kind: Conflict, Code: CodeInUse, Detail: fmt.Sprintf("%d keys of the source have a role that grants more; push them with a lower one first", beyond)}
+	return &Error{Kind: Conflict, Code: CodeInUse, Detail: fmt.Sprintf(
+		"keys of the source %s (customer %s) would have more than its highest role %s: %d; push them with a lower role first", s.Name, s.CustomerID, most.Name, beyond)}
+}
+
+// sourcesHold is keysWithin for a role about to change: each source whose highest it
+// is, and each that has keys of it.
+func (o *op) sourcesHold(before, next *keystore.Role) error {
+	sources, err := o.r.Sources(o.ctx, next.CustomerID)
+	if err != nil {
+		return err
+	}
+	wider, narrower := !o.roleWithin(next, before), !o.roleWithin(before, next)
+	for _, s := range sources {
+		switch {
+		case s.MaxRoleID == next.ID && narrower:
+			roles, err := o.r.Roles(o.ctx, s.CustomerID)
+			if err != nil {
+				return err
+			}
+			roles = slices.DeleteFunc(roles, func(r *keystore.Role) bool { return r.ID == next.ID })
+			if err := o.keysWithin(s, next, roles...); err != nil {
+				return err
+			}
+		case s.MaxRoleID != next.ID && wider:
+			most, err := o.r.Role(o.ctx, s.MaxRoleID)
+			if err != nil {
+				return fmt.Errorf("highest role %s of source %s: %w", s.MaxRoleID, s.Name, err)
+			}
+			if err := o.keysWithin(s, most, next); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // roleWithin reports whether role grants nothing that most does not. What the
@@ -245,6 +282,9 @@ func (s *Service) DeleteSource(ctx context.Context, a Actor, ref SourceRef, cond
 		}
 		if err := o.tx.DeleteSource(ctx, gone.CustomerID, gone.Name); err != nil {
 			return refusal(err, "source")
+		}
+		if err := o.forgetPreferences(sourceOwner(gone.CustomerID, gone.Name)); err != nil {
+			return err
 		}
 		return o.audit("source.delete", sourceTarget(gone), recordSource(gone), nil)
 	})

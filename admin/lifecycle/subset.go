@@ -64,6 +64,64 @@ func (o *op) withinStored(k *keystore.Key) error {
 	return o.within(k, role)
 }
 
+// bounded reports whether the acting key has networks or an end, which those that it
+// lets be used must keep to.
+func (a Actor) bounded() bool {
+	return a.Key != nil && (len(a.Key.AllowedCIDRs) > 0 || !a.Key.ExpiresAt.IsZero())
+}
+
+// eachKey calls fn with every key that q selects, until it refuses one.
+func (o *op) eachKey(q keystore.KeyQuery, fn func(*keystore.Key) error) error {
+	q.Limit = MaxPageSize
+	for {
+		keys, _, err := o.r.Keys(o.ctx, q)
+		if err != nil {
+			return err
+		}
+		for _, k := range keys {
+			if err := fn(k); err != nil {
+				return err
+			}
+		}
+		if len(keys) < q.Limit {
+			return nil
+		}
+		after, err := q.Cursor(keys[len(keys)-1])
+		if err != nil {
+			return err
+		}
+		q.After = &after
+	}
+}
+
+// withinTenants is the subset rule for enabling a tenant, which lets its keys be used
+// again: none that the actor could not enable by itself. Those that stay refused
+// all the same, disabled or expired ones, are not looked at.
+func (o *op) withinTenants(q keystore.KeyQuery) error {
+	if o.actor.AllCustomers && !o.actor.bounded() {
+		return nil // holds everything, everywhere
+	}
+	roles := map[string]*keystore.Role{}
+	return o.eachKey(q, func(k *keystore.Key) (err error) {
+		if !k.Active() || k.Expired(o.now.Wall) {
+			return nil
+		}
+		role := roles[k.RoleID]
+		if role == nil {
+			if role, err = o.r.Role(o.ctx, k.RoleID); err != nil {
+				return fmt.Errorf("role %s of key %s: %w", k.RoleID, k.ID, err)
+			}
+			roles[k.RoleID] = role
+		}
+		err = o.within(k, role)
+		var refused *Error
+		if errors.As(err, &refused) {
+			return exceeds("enabled", "it would let the key "+k.ID+" be used again, which can do more than the acting key: "+refused.Detail)
+		}
+		return err
+	})
+}
+
 // usableRole is the role that a key of this customer may be given.
 func (o *op) usableRole(id, customerID string) (*keystore.Role, error) {
 	role, err := o.r.Role(o.ctx, id)

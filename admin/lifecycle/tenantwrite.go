@@ -95,6 +95,11 @@ func (s *Service) UpdateCustomer(ctx context.Context, a Actor, id string, p Tena
 		if before.Enabled && !c.Enabled && o.inCustomer(id) {
 			return ownTenant("customer")
 		}
+		if !before.Enabled && c.Enabled {
+			if err := o.withinTenants(keystore.KeyQuery{CustomerID: id}); err != nil {
+				return err
+			}
+		}
 		if changed {
 			c.Modified = o.stamp()
 			if err := o.tx.PutCustomer(ctx, c); err != nil {
@@ -216,6 +221,11 @@ func (s *Service) UpdateMicrotenant(ctx context.Context, a Actor, ref Microtenan
 		}
 		if before.Enabled && !m.Enabled && o.inMicrotenant(m) {
 			return ownTenant("microtenant")
+		}
+		if !before.Enabled && m.Enabled {
+			if err := o.withinTenants(keystore.KeyQuery{CustomerID: m.CustomerID, MicrotenantID: m.ID}); err != nil {
+				return err
+			}
 		}
 		if changed {
 			m.Modified = o.stamp()

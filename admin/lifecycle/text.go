@@ -1,6 +1,9 @@
 package lifecycle
 
-import "strconv"
+import (
+	"strconv"
+	"strings"
+)
 
 // indexed is the JSON path of an element.
 func indexed(field string, i int) string { return field + "[" + strconv.Itoa(i) + "]" }
@@ -11,5 +14,5 @@ func truncate(s string) string {
 	if len(s) <= most {
 		return s
 	}
-	return s[:most] + "…"
+	return strings.ToValidUTF8(s[:most], "") + "…"
 }

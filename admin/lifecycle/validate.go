@@ -8,10 +8,7 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
 	"unicode/utf8"
-
-	"golang.org/x/text/unicode/norm"
 
 	"github.com/keyreeve/keyreeve/credential"
 )
@@ -61,34 +58,25 @@ func cleanText(bad *FieldErrors, field, text string, least, most int, also strin
 		bad.Add(field, FieldFormat, "is not valid UTF-8")
 		return ""
 	}
-	text = norm.NFC.String(text)
+	text, bounded := normal(text)
 	n := utf8.RuneCountInString(text)
 	switch {
 	case n == 0 && least > 0:
 		bad.Add(field, FieldRequired, "is required, 1 to %d characters", most)
 	case n > most:
 		bad.Add(field, FieldRange, "has %d characters, at most %d are allowed", n, most)
-	case least > 0 && strings.TrimSpace(text) != text:
+	case !bounded:
+		bad.Add(field, FieldFormat, "has more than 30 combining marks in a row")
+		return text
+	case least > 0 && strings.TrimFunc(text, blank) != text:
 		bad.Add(field, FieldFormat, "must not begin or end with white space")
+	case least > 0 && !strings.ContainsFunc(text, shows):
+		bad.Add(field, FieldFormat, "has no visible character")
 	}
-	for _, r := range text {
-		if deceptive(r) && !strings.ContainsRune(also, r) {
-			bad.Add(field, FieldFormat, "contains %U; control, invisible formatting and bidirectional characters are not allowed", r)
-			break
-		}
+	if odd, found := oddity(text, also); found {
+		bad.Add(field, FieldFormat, "contains %U; control, bidirectional and invisible characters are not allowed, nor joiners and variation selectors where they change nothing", odd)
 	}
 	return text
-}
-
-// deceptive is true for control characters, line separators and format
-// characters, the bidirectional ones included. The zero-width joiners are
-// spared: words of some scripts, and emoji, need them.
-func deceptive(r rune) bool {
-	const zeroWidthNonJoiner, zeroWidthJoiner = '\u200c', '\u200d'
-	if r == zeroWidthNonJoiner || r == zeroWidthJoiner {
-		return false
-	}
-	return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp)
 }
 
 // cleanID checks an id of the caller's own choice.
@@ -150,9 +138,17 @@ func cleanCIDRs(bad *FieldErrors, texts []string) []netip.Prefix {
 	return prefixes
 }
 
+// TooManyLabels refuses more labels than a key may have, before any of them is named.
+func TooManyLabels(bad *FieldErrors, n int) bool {
+	if n > MaxLabels {
+		bad.Add("labels", FieldTooMany, "has %d labels, at most %d are allowed", n, MaxLabels)
+	}
+	return n > MaxLabels
+}
+
 func cleanLabels(bad *FieldErrors, labels map[string]string) map[string]string {
-	if len(labels) > MaxLabels {
-		bad.Add("labels", FieldTooMany, "has %d labels, at most %d are allowed", len(labels), MaxLabels)
+	if TooManyLabels(bad, len(labels)) {
+		return nil
 	}
 	clean := make(map[string]string, len(labels))
 	for _, key := range sortedKeys(labels) {
@@ -194,11 +190,19 @@ func cleanImport(bad *FieldErrors, clientID, secretSHA256 string) (digest [32]by
 	return digest, true
 }
 
+// TooManyPermissions refuses more entries than a role may have, before any of them
+// is named.
+func TooManyPermissions(bad *FieldErrors, n int) bool {
+	if n > maxPermissions {
+		bad.Add("permissions", FieldTooMany, "has %d entries, at most %d are allowed", n, maxPermissions)
+	}
+	return n > maxPermissions
+}
+
 // cleanPermissions checks the names a role grants on. Resources of the upstreams
 // are whatever a policy file calls them, now or later; Keyreeve's own are known.
 func cleanPermissions(bad *FieldErrors, r rolePermissions) {
-	if len(r) > maxPermissions {
-		bad.Add("permissions", FieldTooMany, "has %d entries, at most %d are allowed", len(r), maxPermissions)
+	if TooManyPermissions(bad, len(r)) {
 		return
 	}
 	for _, name := range sortedKeys(r) {

@@ -13,9 +13,14 @@ import (
 	"github.com/keyreeve/keyreeve/policy"
 )
 
-// MaxViews is how many views an actor may have of its own, and how many may be
-// shared among the actors of one customer or microtenant.
-const MaxViews = 100
+const (
+	// MaxViews is how many views an actor may have of its own, and how many it may
+	// share.
+	MaxViews = 100
+	// MaxSharedViews is how many may be shared among the actors of one customer or
+	// microtenant, by all of them.
+	MaxSharedViews = 1000
+)
 
 // viewPrefix begins the names that views are stored under.
 const viewPrefix = "view:"
@@ -25,8 +30,8 @@ const viewPrefix = "view:"
 type View struct {
 	ID      string   `json:"id"`
 	Name    string   `json:"name"`
-	Shared  bool     `json:"shared" doc:"Shown to every administrator of keys at the same place: the customer level, or the microtenant."`
-	Default bool     `json:"default" doc:"What the list opens with; one at most for each list among one's own, and one among the shared."`
+	Shared  bool     `json:"shared" doc:"Shown to every administrator of keys at the same place: the customer level, or the microtenant. Needs keyreeve/keys:update."`
+	Default bool     `json:"default" doc:"What the list opens with; one at most for each list among one's own, and one among the shared, which is set with keyreeve/roles:update."`
 	List    string   `json:"list" enum:"keys,locks,sessions,roles,customers,microtenants,sources,nodes,audit"`
 	Query   string   `json:"query" doc:"Filters and order, as the list's own query string."`
 	Columns []string `json:"columns" nullable:"false" doc:"In order; empty is the page's own choice."`

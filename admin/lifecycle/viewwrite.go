@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/keyreeve/keyreeve/keystore"
+	"github.com/keyreeve/keyreeve/policy"
 )
 
 // Bounds of a view.
@@ -135,13 +136,20 @@ func (o *op) putView(before, next *View) error {
 	if owner == "" {
 		return exceeds("shared", "only a key that may look at keys can share a view, with those of its own customer and microtenant")
 	}
+	moves := before == nil || before.Shared != next.Shared
+	if next.Shared {
+		if err := o.mayShare(moves, next.Default); err != nil {
+			return err
+		}
+	}
 	there, err := o.views(owner)
 	if err != nil {
 		return err
 	}
-	moves := before == nil || before.Shared != next.Shared
-	if moves && len(there) >= MaxViews {
-		return &Error{Kind: Conflict, Code: CodeTooMany, Detail: fmt.Sprintf("there are %d such views, the most allowed; delete one first", len(there))}
+	if moves {
+		if err := roomForView(there, next); err != nil {
+			return err
+		}
 	}
 	if before != nil && moves {
 		if err := o.tx.PutPreference(o.ctx, keystore.Preference{Owner: o.viewOwner(before.Shared), Name: viewPrefix + before.ID}); err != nil {
@@ -164,14 +172,39 @@ func (o *op) putView(before, next *View) error {
 	return o.auditView(action, before, next)
 }
 
+// mayShare refuses to put a view before others: that is for who may change what they
+// administer, and what a list opens with is for who keeps their roles, who may also
+// edit what others share.
+func (o *op) mayShare(moves, isDefault bool) error {
+	keeper := o.need(ResourceRoles, policy.Update) == nil
+	switch {
+	case isDefault && !keeper:
+		return exceeds("default", "what a list opens with for everyone is set with keyreeve/roles:update")
+	case (moves || !keeper) && o.need(ResourceKeys, policy.Update) != nil:
+		return exceeds("shared", "a view is shared, and a shared one changed, with keyreeve/keys:update")
+	}
+	return nil
+}
+
+// roomForView bounds the views of an owner. Of shared ones each maker has a share of
+// its own, so that nobody takes the others' room.
+func roomForView(there []View, next *View) error {
+	mine := len(there)
+	if next.Shared {
+		others := func(v View) bool { return v.CreatedBy != next.CreatedBy }
+		mine = len(slices.DeleteFunc(slices.Clone(there), others))
+	}
+	if mine >= MaxViews || len(there) >= MaxSharedViews {
+		return &Error{Kind: Conflict, Code: CodeTooMany, Detail: fmt.Sprintf("there are %d such views, %d of them yours, the most allowed; delete one first", len(there), mine)}
+	}
+	return nil
+}
+
 // undefault makes room for next as the default of its list.
 func (o *op) undefault(owner string, there []View, next *View) error {
 	for _, v := range there {
 		if v.ID == next.ID || !v.Default || v.List != next.List {
 			continue
-		}
-		if !v.Editable {
-			return exceeds("default", "the list has a shared default already, made by another")
 		}
 		v.Default = false
 		v.Revision++

@@ -12,6 +12,13 @@ import (
 // create answers POST of the collection. The answer is the only one that has the
 // secret; a retry under the same Idempotency-Key gets the key without it.
 func (c *call) create() error {
+	ctx := c.r.Context()
+	// First: nobody without the right costs the memory of a body, and once the key
+	// is there, its secret must reach the client.
+	s, err := c.h.svc.Surroundings(ctx, c.actor, policy.Create)
+	if err != nil {
+		return err
+	}
 	once, done, err := c.h.names.Once(c.r, c.actor.ID)
 	if err != nil {
 		return err
@@ -20,12 +27,6 @@ func (c *call) create() error {
 	c.actor.Once = once
 	var body keyBody
 	if err := api.Decode(c.w, c.r, &body, typeJSON); err != nil {
-		return err
-	}
-	ctx := c.r.Context()
-	// Read first: once the key is there, its secret must reach the client.
-	s, err := c.h.svc.Surroundings(ctx, c.actor, policy.Create)
-	if err != nil {
 		return err
 	}
 	in, err := body.newKey(c.actor.Reach, &s)
@@ -64,13 +65,13 @@ func (c *call) show() error {
 // replace answers PUT of a key. The patch is made in the transaction that writes,
 // from the key as it is there: what the client sends back is held against that.
 func (c *call) replace() error {
-	var body keyBody
-	if err := api.Decode(c.w, c.r, &body, typeJSON); err != nil {
+	ctx := c.r.Context()
+	s, err := c.h.svc.Surroundings(ctx, c.actor, policy.Update) // before the body, as in create
+	if err != nil {
 		return err
 	}
-	ctx := c.r.Context()
-	s, err := c.h.svc.Surroundings(ctx, c.actor, policy.Update)
-	if err != nil {
+	var body keyBody
+	if err := api.Decode(c.w, c.r, &body, typeJSON); err != nil {
 		return err
 	}
 	edit := func(k lifecycle.Key) (lifecycle.KeyPatch, error) { return body.patch(&k, &s) }
@@ -95,10 +96,16 @@ func (c *call) remove() error {
 	return nil
 }
 
-// written says how far a write has got. Clients know no 202, so the header alone
-// tells of nodes that may not have it yet.
+// written says how far a write has got, and whether it was done before. Clients
+// know no 202, so the header alone tells of nodes that may not have it yet.
 func (c *call) written(commit lifecycle.Commit) {
 	w := api.WrittenAs(commit)
 	c.w.Header().Set("Keyreeve-Revision", w.Revision)
 	c.w.Header().Set("Keyreeve-Propagation", w.Propagation)
+	if w.Replayed != "" {
+		c.w.Header().Set("Idempotency-Replayed", w.Replayed)
+	}
+	if w.Replayed != "" {
+		c.w.Header().Set("Idempotency-Replayed", w.Replayed)
+	}
 }

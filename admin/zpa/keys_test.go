@@ -205,6 +205,7 @@ func TestARetriedPOSTMakesOneKey(t *testing.T) {
 	again := w.do(w.operator, "POST", acmeKeys, body, "Idempotency-Key", "abc")
 	require.Equal(t, []int{201, 201}, []int{first.status, again.status}, again.raw)
 	require.Equal(t, []any{first.body["id"], nil}, []any{again.body["id"], again.body["clientSecret"]})
+	require.Equal(t, []string{"", "true"}, []string{first.header.Get("Idempotency-Replayed"), again.header.Get("Idempotency-Replayed")})
 	w.do(w.operator, "POST", acmeKeys, `{"name":"other","roleId":"28"}`, "Idempotency-Key", "abc").refused(t, 422, "idempotency.key.reused")
 	w.do(w.operator, "POST", acmeKeys, body, "Idempotency-Key", "a b").refused(t, 400, "validation.failed", "Idempotency-Key")
 }

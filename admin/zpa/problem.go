@@ -25,8 +25,9 @@ type Error struct {
 // a request up to a hundred times over, so that a wrong secret would lock its own
 // client: no id that this gives is one of those.
 func ErrorID(status int, code string) string {
+	reason, known := policy.ReasonOf(code)
 	switch {
-	case status == http.StatusUnauthorized && aboutToken[code]:
+	case status == http.StatusUnauthorized && known && reason.AboutToken():
 		return "SESSION_NOT_VALID"
 	case status == http.StatusUnauthorized:
 		return "access.denied"
@@ -34,11 +35,6 @@ func ErrorID(status int, code string) string {
 		return "resource.not.found"
 	}
 	return strings.ReplaceAll(code, "_", ".")
-}
-
-// aboutToken are the codes of refusals for which the token was to blame.
-var aboutToken = map[string]bool{
-	policy.InvalidToken.Code(): true, policy.ClientInactive.Code(): true, policy.ClientLocked.Code(): true,
 }
 
 // fieldNames are the face's names of what lifecycle calls otherwise.

@@ -21,6 +21,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/keyreeve/keyreeve"
+	"github.com/keyreeve/keyreeve/admin/page"
 	"github.com/keyreeve/keyreeve/caddymodule"
 )
 
@@ -52,7 +53,7 @@ directory and removes it at the end.`,
 			f := cmd.Flags()
 			f.StringVar(&d.dir, "dir", "", "directory of the store, made when missing (default: a temporary one)")
 			f.StringVar(&d.listen, "listen", "127.0.0.1:8080", "address of the gate; port 0 takes a free one")
-			f.StringVar(&d.adminListen, "admin-listen", "127.0.0.1:8081", "address of the admin API; port 0 takes a free one")
+			f.StringVar(&d.adminListen, "admin-listen", "127.0.0.1:8081", "address of the page and the admin API; port 0 takes a free one")
 			f.StringVar(&d.upstream, "upstream", "", "upstream to put the gate in front of (default: an echo upstream)")
 			f.StringVarP(&d.output, "output", "o", "text", "text or json (one object on stdout, once it serves)")
 			cmd.Args = cobra.NoArgs
@@ -90,6 +91,11 @@ func (d *demo) run() (code int, err error) {
 		return 1, fmt.Errorf("seeding keys: %w", err)
 	}
 	seeded.GateURL, seeded.AdminURL = callURL(d.listen), callURL(d.adminListen)
+	link, err := caddymodule.LoginLink(ctx, seeded.Keys[0].ClientID) // the operator's
+	if err != nil {
+		return 1, fmt.Errorf("sign-in link: %w", err)
+	}
+	seeded.LoginURL = seeded.AdminURL + link
 	if err := d.print(seeded); err != nil {
 		return 1, err
 	}
@@ -216,8 +222,8 @@ func (d *demo) print(s *seeding) error {
 		return json.NewEncoder(os.Stdout).Encode(s)
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "\nGate       %s  in front of %s\nAdmin API  %s/v1/keys\nFiles      %s\nCustomer   %s\nMicrotenant %s\n\n",
-		s.GateURL, d.upstream, s.AdminURL, d.dir, s.CustomerID, s.MicrotenantID)
+	fmt.Fprintf(&b, "\nGate        %s  in front of %s\nPage        %s\n  sign in   %s  (once, within %.0f minutes)\nAdmin API   %s/v1/keys\nFiles       %s\nCustomer    %s\nMicrotenant %s\n\n",
+		s.GateURL, d.upstream, s.AdminURL, s.LoginURL, page.LinkLifetime.Minutes(), s.AdminURL, d.dir, s.CustomerID, s.MicrotenantID)
 	for _, k := range s.Keys {
 		secret := "(shown when it was made)"
 		if k.Secret != nil {

@@ -29,7 +29,7 @@ var customRoles = []struct {
 type seeding struct {
 	GateURL       string      `json:"gate_url"`
 	AdminURL      string      `json:"admin_url"`
-	LoginURL      *string     `json:"login_url"` // null until there is a page
+	LoginURL      string      `json:"login_url"` // signs in at the page, once
 	CustomerID    string      `json:"customer_id"`
 	MicrotenantID string      `json:"microtenant_id"`
 	Keys          []seededKey `json:"keys"`

@@ -1,8 +1,10 @@
 package sqlite
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/keyreeve/keyreeve/keystore"
 )
@@ -21,38 +23,64 @@ func (s *Store) auditSealer() keystore.AuditSealer {
 	return nil
 }
 
-// chainEnd is where a customer's chain ends, by its head and by its newest event.
+// chainEnd is where a customer's chain ends.
 type chainEnd struct {
 	head keystore.AuditHead
-	// newest and newestHash are those of the event; 0 and zero where there is none.
-	newest     int64
-	newestHash [32]byte
 	// stored: the head has a row.
 	stored bool
+	// sound: the head is genuine and the newest event is the one it names. Only
+	// then may it be sealed again.
+	sound bool
 }
 
-// intact reports whether the head is genuine and the events reach it.
-func (e *chainEnd) intact(by keystore.AuditSealer) bool {
-	if !e.stored {
-		return e.newest == 0
+// begins reports whether where the chain begins is genuine, where events were forgotten.
+func begins(h keystore.AuditHead, by keystore.AuditSealer) bool {
+	ok, known := by.Check(keystore.SealTrimmed, h.TrimmedDigest(), h.TrimmedMAC, h.TrimmedMasterKeyID)
+	return ok && known
+}
+
+// chainEnd reads where a chain ends. Where the events say otherwise than the
+// head, it is where they do. The error is that the head's master key is not held.
+func (r *reader) chainEnd(ctx context.Context, by keystore.AuditSealer, customerID string) (*chainEnd, error) {
+	heads, err := r.AuditHeads(ctx, customerID, false)
+	if err != nil {
+		return nil, err
 	}
-	ok, known := by.Check(keystore.SealHead, e.head.HeadDigest(), e.head.MAC, e.head.MasterKeyID)
-	return ok && known && e.newest == e.head.Seq && e.newestHash == e.head.Hash
+	var newest int64
+	var hash []byte
+	err = r.row(ctx, []any{&newest, &hash}, "SELECT seq, hash FROM audit WHERE customer_id = ? AND seq > 0 ORDER BY seq DESC LIMIT 1", customerID)
+	if err != nil && !errors.Is(err, keystore.ErrNotFound) { // no event yet, or all are gone
+		return nil, err
+	}
+	e := &chainEnd{stored: len(heads) > 0, sound: newest == 0, head: keystore.AuditHead{CustomerID: customerID}}
+	if e.stored {
+		e.head = heads[0]
+		ok, known := by.Check(keystore.SealHead, e.head.HeadDigest(), e.head.MAC, e.head.MasterKeyID)
+		if !known && e.head.MasterKeyID != "" {
+			return nil, unheld(fmt.Sprintf("the audit trail of customer %q", customerID), e.head.MasterKeyID)
+		}
+		e.sound = ok && known && newest == e.head.Seq && bytes.Equal(hash, e.head.Hash[:])
+	}
+	e.head.Seq, e.head.Hash = newest, [32]byte{}
+	copy(e.head.Hash[:], hash)
+	return e, nil
 }
 
-func (r *reader) chainEnd(ctx context.Context, customerID string) (chainEnd, error) {
-	e := chainEnd{head: keystore.AuditHead{CustomerID: customerID}}
-	var hash, mac, newestHash []byte
-	err := r.row(ctx, []any{&e.stored, &e.head.Seq, &hash, &mac, &e.head.MasterKeyID, &e.newest, &newestHash},
-		`SELECT h.seq IS NOT NULL, coalesce(h.seq, 0), h.hash, h.mac, coalesce(h.master_key_id, ''), coalesce(a.seq, 0), a.hash
-		FROM (SELECT ? AS id) c
-		LEFT JOIN audit_heads h ON h.customer_id = c.id
-		LEFT JOIN audit a ON a.customer_id = c.id AND a.seq > 0
-			AND a.seq = (SELECT max(seq) FROM audit WHERE customer_id = c.id AND seq > 0)`, customerID)
-	copy(e.head.Hash[:], hash)
-	copy(e.head.MAC[:], mac)
-	copy(e.newestHash[:], newestHash)
-	return e, err
+// endOf is chainEnd as this transaction leaves it.
+func (t *tx) endOf(ctx context.Context, customerID string) (*chainEnd, error) {
+	if e := t.trail.ends[customerID]; e != nil {
+		return e, nil
+	}
+	e, err := t.chainEnd(ctx, t.sealer, customerID)
+	if err != nil {
+		return nil, err
+	}
+	if t.trail.ends == nil {
+		t.trail.ends = make(map[string]*chainEnd)
+	}
+	t.trail.ends[customerID] = e
+	t.trail.order = append(t.trail.order, e)
+	return e, nil
 }
 
 // AddAudit appends an event to its customer's chain. Nothing a decision depends
@@ -73,34 +101,33 @@ func (t *tx) addAudit(ctx context.Context, e *keystore.Audit) error {
 	if t.sealer == nil {
 		return errUnsealed
 	}
-	end, err := t.chainEnd(ctx, e.CustomerID)
+	root, err := t.auditState(ctx)
 	if err != nil {
 		return err
 	}
-	previous := end.newestHash
-	e.Seq = end.newest + 1
+	end, err := t.endOf(ctx, e.CustomerID)
+	if err != nil {
+		return err
+	}
+	e.Seq, e.Number = end.head.Seq+1, root.Appended+1
 	round(&e.At)
-	if e.Hash, err = e.Link(previous); err != nil {
+	if e.Hash, err = e.Link(end.head.Hash); err != nil {
 		return err
 	}
 	e.MAC, e.MasterKeyID = t.sealer.Seal(keystore.SealEvent, e.Hash)
-	head := keystore.AuditHead{CustomerID: e.CustomerID, Seq: e.Seq, Hash: e.Hash}
-	if end.intact(t.sealer) {
-		head.MAC, head.MasterKeyID = t.sealer.Seal(keystore.SealHead, head.HeadDigest())
-	}
 	if err := t.insertAudit(ctx, e); err != nil {
 		return err
 	}
-	return t.exec(ctx, `INSERT INTO audit_heads (customer_id, seq, hash, mac, master_key_id) VALUES (?, ?, ?, ?, ?)
-		ON CONFLICT (customer_id) DO UPDATE SET seq = excluded.seq, hash = excluded.hash, mac = excluded.mac, master_key_id = excluded.master_key_id`,
-		head.CustomerID, head.Seq, head.Hash[:], head.MAC[:], head.MasterKeyID)
+	end.head.Seq, end.head.Hash = e.Seq, e.Hash
+	root.Appended, root.changed = e.Number, true
+	return nil
 }
 
 func (t *tx) insertAudit(ctx context.Context, e *keystore.Audit) error {
-	return t.row(ctx, []any{&e.ID}, `INSERT INTO audit (seq, at, customer_id, microtenant_id, actor_kind, actor_id, actor_name, address, request_id,
+	return t.row(ctx, []any{&e.ID}, `INSERT INTO audit (seq, number, at, customer_id, microtenant_id, actor_kind, actor_id, actor_name, address, request_id,
 			action, target_kind, target_id, target_name, before, after, hash, mac, master_key_id)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id`,
-		e.Seq, millis(e.At), e.CustomerID, e.MicrotenantID, e.ActorKind, e.ActorID, e.ActorName, e.Address, e.RequestID,
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id`,
+		e.Seq, e.Number, millis(e.At), e.CustomerID, e.MicrotenantID, e.ActorKind, e.ActorID, e.ActorName, e.Address, e.RequestID,
 		e.Action, e.TargetKind, e.TargetID, e.TargetName, jsonText(e.Before), jsonText(e.After), e.Hash[:], e.MAC[:], e.MasterKeyID)
 }
 
@@ -115,7 +142,11 @@ func (s *Store) resealAudit(ctx context.Context) error {
 	_, current := by.Seal(keystore.SealHead, [32]byte{})
 	const older = "WHERE master_key_id NOT IN ('', ?1) OR trimmed_master_key_id NOT IN ('', ?1) "
 	var heads []keystore.AuditHead
+	var root *keystore.AuditRoot
 	err := s.view(ctx, s.readers, func(r *reader) (err error) {
+		if root, err = r.auditRoot(ctx); err != nil {
+			return err
+		}
 		heads, err = list(ctx, r, scanHead, selectHead+older+"ORDER BY customer_id", current)
 		return err
 	})
@@ -129,28 +160,42 @@ func (s *Store) resealAudit(ctx context.Context) error {
 			return nil
 		})
 	}
+	if err == nil && root != nil && root.MasterKeyID != current && (root.MasterKeyID != "" || root.Appended == 0) {
+		_, err = s.update(ctx, func(t *tx) error { return t.resealRoot(ctx) })
+	}
 	return err
+}
+
+// resealRoot seals the count of all events anew, and for the first time.
+func (t *tx) resealRoot(ctx context.Context) error {
+	root, err := t.auditState(ctx)
+	if errors.Is(err, errUnheld) {
+		return nil // that of whoever holds it
+	}
+	if err != nil || !root.intact {
+		return err
+	}
+	root.changed = true
+	return nil
 }
 
 // reseal seals both ends of one chain anew, as they are by now.
 func (t *tx) reseal(ctx context.Context, by keystore.AuditSealer, customerID string) error {
-	end, err := t.chainEnd(ctx, customerID)
-	if err != nil {
+	end, err := t.chainEnd(ctx, by, customerID)
+	if errors.Is(err, errUnheld) {
+		return nil // that of whoever holds it
+	}
+	if err != nil || !end.stored {
 		return err
 	}
-	if end.intact(by) {
+	if end.sound {
 		mac, id := by.Seal(keystore.SealHead, end.head.HeadDigest())
 		if err := t.exec(ctx, "UPDATE audit_heads SET mac = ?, master_key_id = ? WHERE customer_id = ?", mac[:], id, customerID); err != nil {
 			return err
 		}
 	}
-	heads, err := t.AuditHeads(ctx, customerID, false)
-	if err != nil || len(heads) == 0 {
-		return err
-	}
-	h := heads[0]
-	if ok, known := by.Check(keystore.SealTrimmed, h.TrimmedDigest(), h.TrimmedMAC, h.TrimmedMasterKeyID); ok && known {
-		return t.sealTrimmed(ctx, h, by)
+	if begins(end.head, by) {
+		return t.sealTrimmed(ctx, end.head, by)
 	}
 	return nil
 }

@@ -25,8 +25,6 @@ func TestWhatWasDoneToAChainIsNotHiddenByWhatIsWrittenAfterwards(t *testing.T) {
 			[]string{"DELETE FROM audit WHERE seq = 5"}, keystore.AuditForgedHead},
 		"the newest removed, and the head set back": {
 			[]string{"DELETE FROM audit WHERE seq = 5", "UPDATE audit_heads SET seq = 4, hash = (SELECT hash FROM audit WHERE seq = 4)"}, keystore.AuditForgedHead},
-		"the newest removed, and the head with its seal and an unknown key": {
-			[]string{"DELETE FROM audit WHERE seq = 5", "UPDATE audit_heads SET seq = 4, hash = (SELECT hash FROM audit WHERE seq = 4), master_key_id = 'gone'"}, keystore.AuditForgedHead},
 		"the newest changed": {
 			[]string{"UPDATE audit SET hash = zeroblob(32) WHERE seq = 5"}, keystore.AuditChanged},
 		"the head removed": {

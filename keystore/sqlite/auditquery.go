@@ -8,14 +8,14 @@ import (
 	"github.com/keyreeve/keyreeve/keystore"
 )
 
-const auditColumns = `a.id, a.seq, a.at, a.customer_id, a.microtenant_id, a.actor_kind, a.actor_id, a.actor_name, a.address, a.request_id,
+const auditColumns = `a.id, a.seq, a.number, a.at, a.customer_id, a.microtenant_id, a.actor_kind, a.actor_id, a.actor_name, a.address, a.request_id,
 	a.action, a.target_kind, a.target_id, a.target_name, a.before, a.after, a.hash, a.mac, a.master_key_id`
 
 func scanAudit(scan scanner) (*keystore.Audit, error) {
 	var e keystore.Audit
 	var at int64
 	var before, after, hash, mac []byte
-	err := scan(&e.ID, &e.Seq, &at, &e.CustomerID, &e.MicrotenantID, &e.ActorKind, &e.ActorID, &e.ActorName, &e.Address, &e.RequestID,
+	err := scan(&e.ID, &e.Seq, &e.Number, &at, &e.CustomerID, &e.MicrotenantID, &e.ActorKind, &e.ActorID, &e.ActorName, &e.Address, &e.RequestID,
 		&e.Action, &e.TargetKind, &e.TargetID, &e.TargetName, &before, &after, &hash, &mac, &e.MasterKeyID)
 	if err != nil {
 		return nil, err

@@ -28,15 +28,18 @@ const (
 
 // prepareFile makes an empty file of ours, or looks at the one that is there
 // without changing it.
-func prepareFile(ctx context.Context, path string, logger *zap.Logger) error {
+func prepareFile(ctx context.Context, path string, o Options) error {
 	found, err := Examine(ctx, path)
 	switch {
 	case err != nil:
 		return err
 	case !found.Exists:
 		return createFile(ctx, path)
+	case o.Visit && found.Schema > 0 && found.Schema < found.Newest: // 0 is one that was never finished
+		return fmt.Errorf("%s has schema %d, this program uses %d; start the server of this version once, it migrates: %w",
+			path, found.Schema, found.Newest, ErrOlder)
 	}
-	return protect(path, logger)
+	return protect(path, o.Logger)
 }
 
 // Examination is what can be told of a database without changing it.
@@ -47,6 +50,9 @@ type Examination struct {
 	Schema, Newest int64
 	// Mode are the file's permissions.
 	Mode fs.FileMode
+	// MasterKeyIDs are the master keys of secrets, and the one that was used last.
+	// What else depends on one is only known of an open store.
+	MasterKeyIDs []string
 }
 
 // Examine looks at a database file without changing it. The error says why it
@@ -69,7 +75,7 @@ func Examine(ctx context.Context, path string) (Examination, error) {
 		return e, fmt.Errorf("reading the key store: %w", err)
 	}
 	e.Exists, e.Mode = true, info.Mode().Perm()
-	e.Schema, err = inspect(ctx, path)
+	e.Schema, e.MasterKeyIDs, err = inspect(ctx, path)
 	return e, err
 }
 
@@ -119,14 +125,14 @@ func createFile(ctx context.Context, path string) error {
 
 // inspect reads the schema's version and checks a small file as a whole, on a
 // connection that cannot write.
-func inspect(ctx context.Context, path string) (version int64, err error) {
+func inspect(ctx context.Context, path string) (version int64, masterKeys []string, err error) {
 	settings := "mode=ro&_query_only=1"
 	if _, err := os.Stat(path + "-journal"); err == nil {
 		settings = "" // died in its first transaction: to be undone before anything can be read
 	}
 	db, err := sql.Open("sqlite", dsn(path, settings+"&_busy_timeout=5000"))
 	if err != nil {
-		return 0, err
+		return 0, nil, err
 	}
 	defer db.Close()
 	db.SetMaxOpenConns(1)
@@ -137,23 +143,45 @@ func inspect(ctx context.Context, path string) (version int64, err error) {
 		return fmt.Errorf("the key store %s is damaged or cut short; restore a backup: %w", path, err)
 	}
 	if version, err = schemaVersion(ctx, db); err != nil {
-		return 0, damaged(err)
+		return 0, nil, damaged(err)
 	}
 	if version > newestSchema() {
-		return version, fmt.Errorf("%s has schema %d and this program knows up to %d; run the newer version, or restore a backup made by this one: %w",
+		return version, nil, fmt.Errorf("%s has schema %d and this program knows up to %d; run the newer version, or restore a backup made by this one: %w",
 			path, version, newestSchema(), keystore.ErrNewer)
 	}
+	if version > 0 {
+		if masterKeys, err = secretKeys(ctx, db); err != nil {
+			return version, nil, damaged(err)
+		}
+	}
 	if info, err := os.Stat(path); err != nil || info.Size() > checkUpTo {
-		return version, err
+		return version, masterKeys, err
 	}
 	var verdict string
 	if err := db.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&verdict); err != nil {
-		return version, damaged(err)
+		return version, masterKeys, damaged(err)
 	}
 	if verdict != "ok" {
-		return version, damaged(errors.New(verdict))
+		return version, masterKeys, damaged(errors.New(verdict))
 	}
-	return version, nil
+	return version, masterKeys, nil
+}
+
+// secretKeys are the master keys by columns that every schema has.
+func secretKeys(ctx context.Context, db *sql.DB) (ids []string, err error) {
+	rows, err := db.QueryContext(ctx, "SELECT master_key_id FROM secrets UNION SELECT master_key_id FROM state WHERE master_key_id <> '' ORDER BY 1")
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		ids = append(ids, id)
+	}
+	return ids, rows.Err()
 }
 
 // protect takes away what others may do with the files: there are verifiers and

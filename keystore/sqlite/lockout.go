@@ -156,8 +156,9 @@ func (b *batch) locked(ctx context.Context, f keystore.Proof, scope string, c ke
 	}
 	b.t.log(keystore.Change{Kind: keystore.KindLock, ID: f.KeyID, ClientID: clientID})
 	return b.t.AddAudit(ctx, &keystore.Audit{
-		At: b.t.now.Wall, CustomerID: customerID, MicrotenantID: microtenantID, ActorKind: "system", Address: f.Address, Action: "key.lock",
-		TargetKind: "key", TargetID: f.KeyID, TargetName: name, After: after,
+		At: b.t.now.Wall, CustomerID: customerID, MicrotenantID: microtenantID, ActorKind: keystore.ActorSystem,
+		Address: f.Address, RequestID: f.RequestID, Action: "key.lock",
+		TargetKind: string(keystore.KindKey), TargetID: f.KeyID, TargetName: name, After: after,
 	})
 }
 

@@ -35,7 +35,14 @@ type Options struct {
 	Clock keystore.Clock
 	// Logger is for what an operator should know; nil is silence.
 	Logger *zap.Logger
+	// Visit opens for a command, beside the processes that decide on requests and may
+	// be of an older version: what is there is not migrated but refused (ErrOlder),
+	// and nobody waits for what a visitor has seen.
+	Visit bool
 }
+
+// ErrOlder: the database has the schema of an older version.
+var ErrOlder = errors.New("older schema")
 
 // Open opens the store, making or migrating the file as needed. Several
 // processes may open one file at one time. A file that is refused is left as it
@@ -57,11 +64,17 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		return nil, fmt.Errorf("the directory of the key store %s must be writable: %w", path, err)
 	}
 	defer unlock()
-	if err := prepareFile(ctx, path, o.Logger); err != nil {
+	if err := prepareFile(ctx, path, o); err != nil {
 		return nil, err
 	}
 	s := &Store{path: path, clock: o.Clock, logger: o.Logger}
-	if err := s.connect(ctx); err != nil {
+	if !o.Visit {
+		err = s.join(ctx)
+	}
+	if err == nil {
+		err = s.connect(ctx)
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("opening the key store %s: %w", path, err), s.closeAll())
 	}
 	return s, nil
@@ -105,7 +118,9 @@ func canonical(path string) (string, error) {
 
 // connect opens the connections and brings the database up to date.
 func (s *Store) connect(ctx context.Context) error {
-	writer := s.database(fmt.Sprintf("_foreign_keys=on&_synchronous=FULL&_journal_mode=WAL&_pragma=fullfsync(1)&_pragma=cache_size(-%d)", writeCache>>10))
+	// What a statement needs to be undone is kept in memory (temp_store): in a file it
+	// is a few system calls for every page that a large change touches.
+	writer := s.database(fmt.Sprintf("_foreign_keys=on&_synchronous=FULL&_journal_mode=WAL&_pragma=fullfsync(1)&_pragma=temp_store(MEMORY)&_pragma=cache_size(-%d)", writeCache>>10))
 	s.writes = newPool(writer, 1)
 	c, err := s.writes.get(ctx)
 	if err != nil {
@@ -135,6 +150,9 @@ func (s *Store) connect(ctx context.Context) error {
 			return err
 		}
 		if err := t.fillSearch(ctx); err != nil {
+			return err
+		}
+		if err := t.beginTrail(ctx); err != nil {
 			return err
 		}
 		return t.rebase(ctx)

@@ -212,7 +212,8 @@ func TestOnlyTheOwnerCanReadTheFiles(t *testing.T) {
 		return modes
 	}
 	const private = os.FileMode(0o600)
-	all := map[string]os.FileMode{"keyreeve.db": private, "keyreeve.db-wal": private, "keyreeve.db-shm": private, "keyreeve.db.lock": private}
+	all := map[string]os.FileMode{"keyreeve.db": private, "keyreeve.db-wal": private, "keyreeve.db-shm": private, "keyreeve.db.lock": private,
+		"keyreeve.db.users": private}
 	require.Equal(t, all, modes())
 	info, err := os.Stat(dir)
 	require.NoError(t, err)
@@ -224,6 +225,7 @@ func TestOnlyTheOwnerCanReadTheFiles(t *testing.T) {
 	open(t, path, clock)
 	got := modes()
 	delete(got, "keyreeve.db.lock") // holds nothing
+	delete(got, "keyreeve.db.users")
 	for name, mode := range got {
 		require.Equal(t, private, mode, name)
 	}

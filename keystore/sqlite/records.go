@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"encoding/json"
+	"time"
 
 	"github.com/keyreeve/keyreeve/keystore"
 )
@@ -24,12 +25,6 @@ func (r *reader) Session(ctx context.Context, id string) (*keystore.Session, err
 	return first(list(ctx, r, scanSession, selectSession+"WHERE id = ?", id))
 }
 
-// Sessions lists a key's sessions that have not expired, newest first. Ended
-// ones are among them: they are what a token's revocation is known by.
-func (r *reader) Sessions(ctx context.Context, keyID string) ([]*keystore.Session, error) {
-	return list(ctx, r, scanSession, selectSession+"WHERE key_id = ? AND expires > ? ORDER BY issued DESC, id DESC", keyID, millis(r.now.Wall))
-}
-
 // EndedSessions lists what a token may not be accepted for although it has not expired.
 func (r *reader) EndedSessions(ctx context.Context) ([]*keystore.Session, error) {
 	return list(ctx, r, scanSession, selectSession+"WHERE ended > 0 AND expires > ? ORDER BY id", millis(r.now.Wall))
@@ -39,6 +34,21 @@ func (r *reader) EndedSessions(ctx context.Context) ([]*keystore.Session, error)
 func (r *reader) SessionsBeyond(ctx context.Context, keyID string, keep int) ([]*keystore.Session, error) {
 	return list(ctx, r, scanSession, selectSession+"WHERE key_id = ? AND expires > ? AND ended = 0 ORDER BY issued DESC, id DESC LIMIT -1 OFFSET ?",
 		keyID, millis(r.now.Wall), max(0, keep))
+}
+
+// LastEnded is when a session of the key was last ended for that reason.
+func (r *reader) LastEnded(ctx context.Context, keyID, reason string, before time.Time) (time.Time, error) {
+	var last int64
+	err := r.row(ctx, []any{&last}, "SELECT coalesce(max(ended), 0) FROM sessions WHERE key_id = ? AND end_reason = ? AND ended > 0 AND ended < ?",
+		keyID, reason, millis(before))
+	return fromMillis(last), err
+}
+
+// CountEnded is how many sessions of the key were ended for that reason.
+func (r *reader) CountEnded(ctx context.Context, keyID, reason string, from, before time.Time) (n int, err error) {
+	err = r.row(ctx, []any{&n}, "SELECT count(*) FROM sessions WHERE key_id = ? AND end_reason = ? AND ended > 0 AND ended >= ? AND ended < ?",
+		keyID, reason, millis(from), millis(before))
+	return n, err
 }
 
 // Preferences lists an owner's values, by name.

@@ -36,6 +36,9 @@ type Store struct {
 	feed *pool
 
 	dbs []*sql.DB
+	// users is held while this store is one of those that have the file open, nil for
+	// a visitor.
+	users *os.File
 
 	// sealer is what the audit trail is sealed with, nil until it is known.
 	sealer atomic.Pointer[keystore.AuditSealer]
@@ -116,6 +119,7 @@ func (s *Store) closeAll() error {
 	for _, db := range s.dbs {
 		errs = append(errs, db.Close())
 	}
+	errs = append(errs, s.leave())
 	return errors.Join(errs...)
 }
 
@@ -221,6 +225,7 @@ func (s *Store) MasterKeyIDs(ctx context.Context) ([]string, error) {
 			UNION SELECT master_key_id FROM state WHERE master_key_id <> ''
 			UNION SELECT master_key_id FROM signing_keys WHERE sign_until > ?
 			UNION SELECT master_key_id FROM audit_heads WHERE master_key_id <> ''
+			UNION SELECT master_key_id FROM audit_root WHERE master_key_id <> ''
 			UNION SELECT trimmed_master_key_id FROM audit_heads WHERE trimmed_master_key_id <> ''
 			ORDER BY 1`, millis(r.now.Wall))
 		return err

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"encoding/json"
 	"slices"
 	"time"
 
@@ -78,9 +79,13 @@ func sameTally(a, b policy.Tally) bool {
 		slices.Equal(a.Seen, b.Seen) && a.TrustedAt.Equal(b.TrustedAt)
 }
 
-// Tallies lists the counts of one key, the whole client's first.
-func (r *reader) Tallies(ctx context.Context, keyID string) ([]keystore.Tally, error) {
-	return r.tallies(ctx, true, "SELECT "+tallyColumns+" FROM tallies WHERE key_id = ? ORDER BY source", keyID)
+// Tallies lists the counts of some keys in one statement, a page of a list's at once.
+func (r *reader) Tallies(ctx context.Context, keyIDs ...string) ([]keystore.Tally, error) {
+	wanted, err := json.Marshal(keyIDs)
+	if err != nil {
+		return nil, err
+	}
+	return r.tallies(ctx, true, "SELECT "+tallyColumns+" FROM tallies WHERE key_id IN (SELECT value FROM json_each(?)) ORDER BY key_id, source", string(wanted))
 }
 
 func (r *reader) tallies(ctx context.Context, leaveOutBlank bool, text string, args ...any) ([]keystore.Tally, error) {

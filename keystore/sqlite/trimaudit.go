@@ -46,7 +46,8 @@ func (s *Store) TrimAudit(ctx context.Context, keep time.Duration) error {
 
 // trimUnchained forgets events from before there was a chain.
 func (s *Store) trimUnchained(ctx context.Context, before int64) error {
-	const old = "SELECT id FROM audit WHERE seq = 0 AND at < ? LIMIT ?"
+	// Behind the newest that there was when the chains began none belongs: it stays to be told of.
+	const old = "SELECT id FROM audit WHERE seq <= 0 AND at < ? AND id <= (SELECT unchained_id FROM audit_root) LIMIT ?"
 	for {
 		var found bool
 		err := s.view(ctx, s.readers, func(r *reader) (err error) {
@@ -56,7 +57,15 @@ func (s *Store) trimUnchained(ctx context.Context, before int64) error {
 		if err != nil || !found {
 			return err
 		}
-		_, err = s.update(ctx, func(t *tx) error { return t.exec(ctx, "DELETE FROM audit WHERE id IN ("+old+")", before, trimStep) })
+		_, err = s.update(ctx, func(t *tx) error {
+			root, err := t.auditState(ctx)
+			if err != nil {
+				return err
+			}
+			n, err := t.affect(ctx, "DELETE FROM audit WHERE id IN ("+old+")", before, trimStep)
+			root.Unchained, root.changed = root.Unchained-n, true
+			return err
+		})
 		if err != nil {
 			return err
 		}
@@ -112,28 +121,31 @@ func (t *tx) trimEvents(ctx context.Context, customerID string, old []*keystore.
 		return errors.New("it has events and no head; nothing was trimmed"), nil
 	}
 	h := heads[0]
-	if h.TrimmedSeq > 0 {
-		ok, known := t.sealer.Check(keystore.SealTrimmed, h.TrimmedDigest(), h.TrimmedMAC, h.TrimmedMasterKeyID)
-		if !ok || !known {
-			return errors.New("where it begins is not sealed by a master key that is held; nothing was trimmed"), nil
-		}
+	if h.TrimmedSeq > 0 && !begins(h, t.sealer) {
+		return errors.New("where it begins is not sealed by a master key that is held; nothing was trimmed"), nil
 	}
 	kept := h.TrimmedSeq
+	check := keystore.NewAuditCheck(customerID, t.sealer)
+	check.From(h)
 	for _, e := range old {
 		if e.Seq <= kept {
 			continue // another process was faster
 		}
-		link, err := e.Link(h.TrimmedHash)
-		ok, known := t.sealer.Check(keystore.SealEvent, e.Hash, e.MAC, e.MasterKeyID)
-		if err != nil || e.Seq != h.TrimmedSeq+1 || link != e.Hash || known && !ok {
-			broken = fmt.Errorf("event %d does not verify; it and what follows was kept", e.Seq)
+		if check.Add(e); check.Broken() {
+			p := check.Problem()
+			broken = fmt.Errorf("event %d does not verify (%s): %s; it and what follows was kept", p.Seq, p.Code, p.Detail)
 			break
 		}
-		h.TrimmedSeq, h.TrimmedHash = e.Seq, e.Hash
+		h.TrimmedSeq, h.TrimmedHash = check.Seq(), check.Hash()
 	}
 	if h.TrimmedSeq == kept {
 		return broken, nil
 	}
+	root, err := t.auditState(ctx)
+	if err != nil {
+		return nil, err
+	}
+	root.Trimmed, root.changed = root.Trimmed+h.TrimmedSeq-kept, true
 	if err := t.exec(ctx, "DELETE FROM audit WHERE customer_id = ? AND seq > 0 AND seq <= ?", customerID, h.TrimmedSeq); err != nil {
 		return nil, err
 	}

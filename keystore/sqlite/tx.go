@@ -20,7 +20,9 @@ type tx struct {
 	// masterKeyID is that used last, "" if there was none.
 	masterKeyID string
 	// sealer seals audit events, nil where none was named.
-	sealer  keystore.AuditSealer
+	sealer keystore.AuditSealer
+	// trail is what the audit events of this transaction change besides.
+	trail   trail
 	changes []keystore.Change
 	// logged are the same: a source's list may change a hundred thousand keys at once.
 	logged map[keystore.Change]bool
@@ -65,6 +67,9 @@ func (t *tx) newest() keystore.Revision {
 // commit makes everything durable and reports the newest revision.
 func (t *tx) commit(ctx context.Context) (keystore.Revision, error) {
 	if err := t.usable(); err != nil {
+		return 0, err
+	}
+	if err := t.storeTrail(ctx); err != nil {
 		return 0, err
 	}
 	at := millis(t.now.Wall)

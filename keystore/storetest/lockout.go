@@ -28,6 +28,7 @@ var lockoutCases = []testCase{
 	{"a clock set forward or back by an hour does not change a lock", lockClockSteps},
 	{"tallies lists what is not empty, then what changed, cleared ones as zero", talliesFeed},
 	{"a tally is read back exactly as it was answered", tallyExact},
+	{"the counts of several keys are listed by key, the whole client's first, and no others", talliesOfMany},
 }
 
 // strict is the default policy: three failures, thirty minutes.
@@ -328,4 +329,26 @@ func tallyExact(t *testing.T, f *fixture) {
 		require.Equal(t, []keystore.Tally{locked.Whole}, tallies)
 		return err
 	})
+}
+
+func talliesOfMany(t *testing.T, f *fixture) {
+	f.put(t, f.key(1), f.key(2), f.key(3), f.key(4))
+	guard := strict()
+	guard.Mode = policy.Guard
+	for _, id := range []string{"key_0003", "key_0002", "key_0001"} {
+		_, err := f.Count(t.Context(), guard, []keystore.Proof{{KeyID: id, Source: "192.0.2.0/24", Fingerprint: 1}})
+		require.NoError(t, err)
+	}
+	listed := func(ids ...string) (found []string) {
+		f.view(t, func(ctx context.Context, r keystore.Reader) error {
+			tallies, err := r.Tallies(ctx, ids...)
+			for _, c := range tallies {
+				found = append(found, c.KeyID+" "+c.Source)
+			}
+			return err
+		})
+		return found
+	}
+	require.Equal(t, []string{"key_0001 ", "key_0001 192.0.2.0/24", "key_0003 ", "key_0003 192.0.2.0/24"}, listed("key_0003", "key_0004", "key_0001", "nobody"))
+	require.Empty(t, listed())
 }

@@ -15,10 +15,10 @@ var recordCases = []testCase{
 	{"a session is read back as it was put, and logged once it has ended", sessionRoundTrip},
 	{"ended sessions are listed until they expire", endedSessions},
 	{"sessions beyond the newest are listed, ended and expired ones not counted", sessionsBeyond},
+	{"the sessions of a key that were ended for a reason are counted by when", sessionsEndedFor},
 	{"signing keys are read back as they were put, logged, and listed until they expire", signingKeys},
 	{"a store has a name of its own that stays", storeID},
 	{"a session's key must be there", sessionKey},
-	{"a key's sessions are listed newest first until they expire, ended ones too", sessionList},
 	{"preferences are stored, replaced and removed by owner and name", preferences},
 }
 
@@ -105,6 +105,35 @@ func sessionsBeyond(t *testing.T, f *fixture) {
 	}
 }
 
+func sessionsEndedFor(t *testing.T, f *fixture) {
+	f.put(t, f.key(1), f.key(2))
+	now := f.clock.Now().Wall
+	putSessions(t, f, keystore.Session{ID: "a", Ended: now, EndReason: "why"}, keystore.Session{ID: "b", Ended: now.Add(time.Second), EndReason: "why"},
+		keystore.Session{ID: "c", Ended: now.Add(2 * time.Second), EndReason: "else"}, keystore.Session{ID: "d", EndReason: "why"})
+	for _, c := range []struct {
+		key, reason  string
+		from, before time.Time
+		last         time.Time
+		count        int
+	}{
+		{"key_0001", "why", now, now.Add(time.Hour), now.Add(time.Second), 2},
+		{"key_0001", "why", now, now.Add(time.Second), now, 1},
+		{"key_0001", "why", now.Add(time.Second), now.Add(time.Hour), now.Add(time.Second), 1},
+		{"key_0001", "why", time.Time{}, now, time.Time{}, 0},
+		{"key_0001", "else", now, now.Add(time.Hour), now.Add(2 * time.Second), 1},
+		{"key_0002", "why", now, now.Add(time.Hour), time.Time{}, 0},
+	} {
+		f.view(t, func(ctx context.Context, r keystore.Reader) error {
+			last, err := r.LastEnded(ctx, c.key, c.reason, c.before)
+			require.NoError(t, err)
+			require.Equal(t, c.last, last, "%+v", c)
+			count, err := r.CountEnded(ctx, c.key, c.reason, c.from, c.before)
+			require.Equal(t, c.count, count, "%+v", c)
+			return err
+		})
+	}
+}
+
 func signingKeys(t *testing.T, f *fixture) {
 	now := f.clock.Now().Wall
 	k := &keystore.SigningKey{ID: "sig_1", Algorithm: "EdDSA", Public: []byte(`{"kty":"OKP"}`), Sealed: []byte{0, 1, 255}, MasterKeyID: "m1",
@@ -145,38 +174,6 @@ func sessionKey(t *testing.T, f *fixture) {
 		return tx.PutSession(ctx, &keystore.Session{ID: "jti", KeyID: "key_none"})
 	})
 	refused(t, err, keystore.ErrNotFound, "key_id")
-}
-
-func sessionList(t *testing.T, f *fixture) {
-	f.put(t, f.key(1), f.key(2))
-	now := f.clock.Now().Wall
-	f.update(t, func(ctx context.Context, tx keystore.Tx) error {
-		for _, s := range []keystore.Session{
-			{ID: "old", KeyID: "key_0001", Issued: now.Add(-time.Hour), Expires: now.Add(time.Hour)},
-			{ID: "new", KeyID: "key_0001", Issued: now, Expires: now.Add(2 * time.Hour)},
-			{ID: "ended", KeyID: "key_0001", Issued: now.Add(-2 * time.Hour), Expires: now.Add(time.Hour), Ended: now},
-			{ID: "expired", KeyID: "key_0001", Issued: now.Add(-time.Hour), Expires: now},
-			{ID: "other", KeyID: "key_0002", Issued: now, Expires: now.Add(time.Hour)},
-		} {
-			if err := tx.PutSession(ctx, &s); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	ids := func() (ids []string) {
-		f.view(t, func(ctx context.Context, r keystore.Reader) error {
-			sessions, err := r.Sessions(ctx, "key_0001")
-			for _, s := range sessions {
-				ids = append(ids, s.ID)
-			}
-			return err
-		})
-		return ids
-	}
-	require.Equal(t, []string{"new", "old", "ended"}, ids())
-	f.clock.Advance(time.Hour)
-	require.Equal(t, []string{"new"}, ids())
 }
 
 func preferences(t *testing.T, f *fixture) {

@@ -95,6 +95,15 @@ func secretMost(t *testing.T, f *fixture) {
 	require.Error(t, put(), "one that ends soon is live until then")
 	f.clock.Advance(time.Millisecond)
 	require.NoError(t, put())
+
+	f.clock.StepWall(-time.Hour)
+	k.Enabled = false
+	require.NoError(t, put(), "one that a clock set back brings to life was there before")
+	k.Secrets = append(k.Secrets, newSecret("s_d", now))
+	require.ErrorContains(t, put(), "live secrets", "but none is added")
+	k.Secrets = k.Secrets[:5]
+	k.Secrets[2].Retired = time.Time{}
+	require.ErrorContains(t, put(), "live secrets", "nor is one taken back")
 }
 
 func secretRewrap(t *testing.T, f *fixture) {

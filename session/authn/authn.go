@@ -32,6 +32,9 @@ type Settings struct {
 	MaxStale time.Duration
 	// ExistingTokens lets the running sessions of a locked client go on.
 	ExistingTokens bool
+	// RequestID is the id of the request that a context belongs to, for the audit of
+	// a lock. nil knows none. It is asked only when a failure is counted.
+	RequestID func(context.Context) string
 }
 
 // Authenticator proves credentials against a key store.
@@ -195,10 +198,12 @@ func (a *Authenticator) proveSecret(ctx context.Context, r *Result, clientID, se
 	default:
 		r.refuse(causeWrong)
 		r.Key = key
+		attempt := keystore.Attempt{KeyID: key.ID, Source: source, Address: from(), Fingerprint: a.keyring.Fingerprint(secret)}
+		if a.settings.RequestID != nil {
+			attempt.RequestID = a.settings.RequestID(ctx)
+		}
 		counting := a.keys.Clock().Now()
-		r.Outcome = a.keys.Fail(a.settings.Lockout, keystore.Attempt{
-			KeyID: key.ID, Source: source, Address: from(), Fingerprint: a.keyring.Fingerprint(secret),
-		})
+		r.Outcome = a.keys.Fail(a.settings.Lockout, attempt)
 		counted := a.keys.Clock().Now()
 		a.floor.counted(counted, counted.Since-counting.Since)
 	}

@@ -40,14 +40,14 @@ func (c *call) prove(form url.Values, forms credential.Forms, now policy.Instant
 // refusal is the answer to a proof that failed, nil if it did not.
 func refusal(d policy.Decision) *failure {
 	var f failure
-	switch d.Reason {
-	case policy.Allowed:
+	switch {
+	case d.Reason == policy.Allowed:
 		return nil
-	case policy.StoreUnavailable:
+	case d.Reason == policy.StoreUnavailable:
 		f = unavailable(d.RetryAfter)
-	case policy.InvalidToken, policy.ClientInactive, policy.ClientLocked:
+	case d.Reason.AboutToken():
 		f = invalidToken
-	case policy.SourceNotAllowed:
+	case d.Reason == policy.SourceNotAllowed:
 		f = notAllowedHere
 	default:
 		f = invalidClient

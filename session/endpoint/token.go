@@ -82,6 +82,10 @@ func (c *call) grant(form url.Values, forms credential.Forms, audience string) (
 	case errors.Is(err, session.ErrAudience):
 		c.observe(denied(res, policy.InvalidRequest, err), nil)
 		return issued, &wrongAudience
+	case errors.Is(err, session.ErrOvertaken):
+		c.Auth.Floor(now)
+		c.observe(denied(res, policy.InvalidClient, err), nil)
+		return issued, &invalidClient
 	case err != nil:
 		return issued, c.failed(res, err)
 	}

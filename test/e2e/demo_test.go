@@ -18,7 +18,8 @@ func TestADemoOnItsOldDirectoryKeepsItsKeysAndPrintsNoSecret(t *testing.T) {
 	require.NoError(t, err)
 	g := &gate{process: p, house: h, address: strings.TrimPrefix(out.GateURL, "http://"), admin: strings.TrimPrefix(out.AdminURL, "http://")}
 	g.endWith(t)
-	require.Nil(t, out.LoginURL)
+	require.NotNil(t, out.LoginURL)
+	require.Regexp(t, "^"+regexp.QuoteMeta(out.AdminURL)+"/keyreeve/login/[A-Z2-7]{52}$", *out.LoginURL)
 	require.Equal(t, []string{h.customer, h.microtenant}, []string{out.CustomerID, out.MicrotenantID})
 	require.Len(t, out.Keys, 6)
 	for i, k := range h.keys() {

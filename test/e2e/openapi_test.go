@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/keyreeve/keyreeve/admin/lifecycle"
 	"github.com/keyreeve/keyreeve/test/openapi"
 )
 
@@ -141,9 +142,11 @@ func (s *scene) succeed() {
 	s.g.token(s.t, keyOf(key))
 	session := s.do(200, "GET", "/v1/sessions?key_id="+key.text("id"), "").first()
 	s.do(200, "GET", s.keep("/v1/sessions/{id}", "/v1/sessions/"+session), "")
-	s.do(204, "DELETE", "/v1/sessions/"+session, "")
-	s.do(204, "DELETE", path+"/lock", "")
-	s.do(204, "DELETE", path+"/sessions", "")
+	tag := s.do(200, "GET", "/v1/sessions/"+session, "").header.Get("ETag")
+	s.do(204, "DELETE", "/v1/sessions/"+session, "", "If-Match", tag)
+	tag = s.do(200, "GET", path+"/lock", "").header.Get("ETag")
+	s.do(204, "DELETE", path+"/lock", "", "If-Match", tag)
+	s.do(204, "DELETE", path+"/sessions", "", "If-Match", s.do(200, "GET", path+"/sessions", "").header.Get("ETag"))
 	s.do(200, "POST", "/v1/keys/batch", `{"action":"disable","ids":["`+key.text("id")+`"],"dry_run":true}`)
 	s.do(200, "POST", "/v1/policy/check", `{"key_id":"`+key.text("id")+`","method":"GET","path":"/x"}`)
 	s.preferences()
@@ -198,6 +201,7 @@ func (s *scene) sources(role string) {
 	body := `{"rule":"read_only","max_role_id":"` + role + `","owner":"Them"}`
 	s.do(201, "POST", "/v1/sources", `{"name":"described","customer_id":"`+s.h.customer+`",`+body[1:])
 	s.do(200, "PUT", "/v1/sources/described?customer_id="+s.h.customer, body)
+	s.do(412, "PUT", "/v1/sources/described?customer_id="+s.h.customer, body, "If-None-Match", "*")
 	s.record("/v1/sources/{name}", "/v1/sources/described", `{"owner":"Them again"}`)
 	push := `{"keys":[{"client_id":"theirs","name":"theirs","role_id":"` + role + `","secret_sha256":"` + strings.Repeat("ab", 32) + `"}]}`
 	s.do(200, "PUT", s.keep("/v1/sources/{name}/keys", "/v1/sources/described/keys"), push)
@@ -236,6 +240,21 @@ func (s *scene) conflict() {
 	s.do(409, "PATCH", s.records["/v1/microtenants/{id}"], `{"name":"Second"}`)
 	s.retire(ours)
 	s.reuse()
+	s.fillViews()
+}
+
+// fillViews makes as many views as a key may have, and then one too many.
+func (s *scene) fillViews() {
+	s.t.Helper()
+	for n := 0; ; n++ {
+		r := s.as(s.admin, "POST", "/v1/me/views", `{"name":"Full","list":"keys"}`)
+		if r.status == 409 {
+			break
+		}
+		require.Equal(s.t, 201, r.status, "%v", r.body)
+		require.Less(s.t, n, lifecycle.MaxViews)
+	}
+	s.do(409, "PATCH", s.records["/v1/me/views/{id}"], `{"shared":false}`)
 }
 
 func (s *scene) name(path string) string { return s.do(200, "GET", path, "").text("name") }

@@ -3,6 +3,9 @@
 
 -- +goose Up
 
+-- When sessions of a key were ended for a reason.
+CREATE INDEX sessions_ended_for ON sessions (key_id, end_reason, ended) WHERE ended > 0;
+
 ALTER TABLE customers ADD COLUMN generation INTEGER NOT NULL DEFAULT 0; -- of its keys' sessions
 ALTER TABLE customers ADD COLUMN search TEXT NOT NULL DEFAULT ''; -- as of keys; Open fills in what is empty
 ALTER TABLE microtenants ADD COLUMN generation INTEGER NOT NULL DEFAULT 0;
@@ -56,12 +59,14 @@ CREATE INDEX idempotency_by_age ON idempotency (created);
 
 -- Events from before the chain keep seq 0 and no hash: the chain begins behind them.
 ALTER TABLE audit RENAME COLUMN chain TO hash;
-ALTER TABLE audit ADD COLUMN seq INTEGER NOT NULL DEFAULT 0; -- in the customer's chain
+ALTER TABLE audit ADD COLUMN seq INTEGER NOT NULL DEFAULT 0 CHECK (seq >= 0); -- in the customer's chain
+ALTER TABLE audit ADD COLUMN number INTEGER NOT NULL DEFAULT 0; -- over all chains
 ALTER TABLE audit ADD COLUMN microtenant_id TEXT NOT NULL DEFAULT '';
 ALTER TABLE audit ADD COLUMN mac BLOB;
 ALTER TABLE audit ADD COLUMN master_key_id TEXT NOT NULL DEFAULT '';
 CREATE UNIQUE INDEX audit_chain ON audit (customer_id, seq) WHERE seq > 0;
-CREATE INDEX audit_unchained ON audit (at) WHERE seq = 0;
+CREATE UNIQUE INDEX audit_numbers ON audit (number) WHERE seq > 0;
+CREATE INDEX audit_unchained ON audit (at) WHERE seq <= 0;
 CREATE INDEX audit_by_target ON audit (target_id, id);
 CREATE INDEX audit_by_actor ON audit (actor_id, id);
 CREATE INDEX audit_by_request ON audit (request_id, id) WHERE request_id <> '';
@@ -78,3 +83,15 @@ CREATE TABLE audit_heads (
 	trimmed_mac           BLOB,
 	trimmed_master_key_id TEXT    NOT NULL DEFAULT ''
 ) STRICT, WITHOUT ROWID;
+
+-- One row, made by Open: what there should be of all chains together.
+CREATE TABLE audit_root (
+	one           INTEGER PRIMARY KEY CHECK (one = 1),
+	appended      INTEGER NOT NULL, -- number of the newest event
+	trimmed       INTEGER NOT NULL, -- how many are no longer in audit
+	unchained     INTEGER NOT NULL, -- events with seq 0
+	unchained_id  INTEGER NOT NULL, -- id of the newest of them
+	since         INTEGER NOT NULL, -- when the row was made
+	mac           BLOB    NOT NULL CHECK (length(mac) = 32),
+	master_key_id TEXT    NOT NULL  -- '' without a seal
+) STRICT;

@@ -1,0 +1,184 @@
+package page
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"regexp"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/keyreeve/keyreeve/admin/lifecycle"
+	"github.com/keyreeve/keyreeve/keystore"
+)
+
+var keyName = regexp.MustCompile(`class="key-name"[^>]*>([^<]*)<`)
+
+// names are those of the keys in the table.
+func (a answer) names() []string {
+	names := []string{}
+	for _, m := range keyName.FindAllStringSubmatch(a.body, -1) {
+		names = append(names, m[1])
+	}
+	return names
+}
+
+func TestTheTableShowsTheKeysThatTheActorSees(t *testing.T) {
+	w := newWorld(t)
+	require.Equal(t, []string{"admin", "bystander", "foreign", "operator", "tenant", "viewer"}, w.as(w.operator).get("/keyreeve/keys").names())
+	require.Equal(t, []string{"admin", "bystander", "operator", "tenant", "viewer"}, w.as(w.admin).get("/keyreeve/keys").names())
+	require.Equal(t, []string{"tenant"}, w.as(w.tenant).get("/keyreeve/keys").names())
+	require.Equal(t, []string{"foreign"}, w.as(w.foreign).get("/keyreeve/keys").names())
+	require.Empty(t, w.as(w.foreign).get("/keyreeve/keys?customer_id=acme").names())
+}
+
+func TestTheURLIsTheStateOfTheTable(t *testing.T) {
+	w := newWorld(t)
+	b := w.as(w.admin)
+	for query, want := range map[string][]string{
+		"q=VIEW":                           {"viewer"},
+		"sort=-name":                       {"viewer", "tenant", "operator", "bystander", "admin"},
+		"sort=-name&page_size=2&page=2":    {"operator", "bystander"},
+		"microtenant_id=emea":              {"tenant"},
+		"microtenant_id=null":              {"admin", "bystander", "operator", "viewer"},
+		"role_id=" + keystore.RoleOperator: {"operator"},
+		"state=disabled":                   {},
+		"never_used=true&source=null":      {"admin", "bystander", "operator", "tenant", "viewer"},
+		"expires_within=30":                {},
+	} {
+		a := b.get("/keyreeve/keys?" + query)
+		require.Equal(t, http.StatusOK, a.StatusCode, query)
+		require.Equal(t, want, a.names(), query)
+		// A part of the page is what the whole is.
+		part := b.get("/keyreeve/keys?"+query, "HX-Request", "true", "HX-Target", "key-list")
+		require.Equal(t, want, part.names(), query)
+		require.NotContains(t, part.body, "<html")
+	}
+	// What a form sends without script is tidied up.
+	require.Equal(t, "/keyreeve/keys?q=view", b.get("/keyreeve/keys?state=&q=view&role_id=&unknown=1").Header.Get("Location"))
+	require.Equal(t, "/keyreeve/keys?q=view", b.get("/keyreeve/keys?state=&q=view", "HX-Request", "true").Header.Get("HX-Push-Url"))
+}
+
+func TestGoingOnByTheCursorMissesNothing(t *testing.T) {
+	w := newWorld(t)
+	b := w.as(w.admin)
+	next := regexp.MustCompile(`id="page-next" rel="next" href="([^"]*)"`)
+	a := b.get("/keyreeve/keys?page_size=2")
+	found := a.names()
+	w.key(lifecycle.NewKey{Name: "aaa made meanwhile", RoleID: w.adminRole, CustomerID: "acme"})
+	for range 2 {
+		m := next.FindStringSubmatch(a.body)
+		require.NotNil(t, m)
+		u, err := url.Parse(regexp.MustCompile(`&amp;`).ReplaceAllString(m[1], "&"))
+		require.NoError(t, err)
+		a = b.get(u.String())
+		found = append(found, a.names()...)
+	}
+	require.Equal(t, []string{"admin", "bystander", "operator", "tenant", "viewer"}, found)
+	require.Equal(t, http.StatusOK, b.get("/keyreeve/keys?q=e&cursor=nonsense&at=1").StatusCode, "a cursor of another list gives way to the page")
+}
+
+func TestFiltersThatCannotBeReadAreMarked(t *testing.T) {
+	w := newWorld(t)
+	b := w.as(w.admin)
+	for _, query := range []string{"created_after=yesterday", "never_used=maybe", "state=gone", "sort=secret", "label=%21", "expires_within=x", "q=" + fmt.Sprintf("%0201d", 1)} {
+		a := b.get("/keyreeve/keys?" + query)
+		require.Equal(t, http.StatusBadRequest, a.StatusCode, query)
+		require.Contains(t, a.body, `class="faults"`, query)
+		require.Empty(t, a.names(), query)
+	}
+}
+
+func TestNoKeysYetIsToldFromNoMatch(t *testing.T) {
+	w := newWorld(t)
+	require.Contains(t, w.as(w.admin).get("/keyreeve/keys?q=nothing").body, "No key matches")
+	_, _, err := w.svc.CreateCustomer(t.Context(), atMachine, lifecycle.NewCustomer{ID: "empty", Name: "Empty"})
+	require.NoError(t, err)
+	require.Contains(t, w.as(w.operator).get("/keyreeve/keys?customer_id=empty").body, "No key matches")
+}
+
+func TestNamesAreShownAsTextWhateverTheyAre(t *testing.T) {
+	w := newWorld(t)
+	w.key(lifecycle.NewKey{Name: `<script>alert("x")</script>`, Description: `"onmouseover=x {{.}}`, RoleID: w.adminRole, CustomerID: "acme"})
+	body := w.as(w.admin).get("/keyreeve/keys").body
+	require.Contains(t, body, "&lt;script&gt;alert")
+	require.NotContains(t, body, "<script>alert")
+}
+
+func TestStatesAreAskedForAgainAndAnsweredOnlyWhenTheyChange(t *testing.T) {
+	w := newWorld(t)
+	b := w.as(w.admin)
+	poll := regexp.MustCompile(`hx-get="(/keyreeve/keys/live[^"]*)"`)
+	at := func(a answer) string {
+		m := poll.FindStringSubmatch(a.body)
+		require.NotNil(t, m, a.body)
+		return regexp.MustCompile(`&amp;`).ReplaceAllString(m[1], "&")
+	}
+	live := at(b.get("/keyreeve/keys?q=viewer"))
+	require.Equal(t, http.StatusNoContent, b.get(live, "HX-Request", "true").StatusCode)
+	_, _, err := w.svc.UpdateKey(t.Context(), atMachine, w.viewer.ID, lifecycle.KeyPatch{Enabled: lifecycle.Some(false)}, nil)
+	require.NoError(t, err)
+	a := b.get(live, "HX-Request", "true")
+	require.Equal(t, http.StatusOK, a.StatusCode)
+	require.Contains(t, a.body, `id="state-`+w.viewer.ID+`" hx-swap-oob="true"`)
+	require.Contains(t, a.body, "switched off")
+	require.Equal(t, http.StatusNoContent, b.get(at(a), "HX-Request", "true").StatusCode)
+}
+
+func TestColumnsAreKeptForTheAdministrator(t *testing.T) {
+	w := newWorld(t)
+	b := w.as(w.admin)
+	heads := func(b *browser) []string {
+		var titles []string
+		for _, m := range regexp.MustCompile(`data-title="([^"]*)"`).FindAllStringSubmatch(b.get("/keyreeve/keys?q=viewer").body, -1) {
+			titles = append(titles, m[1])
+		}
+		return titles
+	}
+	require.Len(t, heads(b), len(keyColumns)-1, "all but the customer, which is always the same")
+	order := url.Values{"back": {"/keyreeve/keys"}, "order": {"name", "labels", "state", "client_id"}, "shown": {"state", "labels"}}
+	a := b.post("/keyreeve/keys/columns", order)
+	require.Equal(t, "/keyreeve/keys", a.Header.Get("Location"))
+	require.Equal(t, []string{"Name", "Labels", "State"}, heads(w.as(w.admin)), "in another browser too")
+	require.Len(t, heads(w.as(w.viewer)), len(keyColumns)-1, "but not for others")
+
+	order.Set("move", "state:up")
+	require.Regexp(t, `(?s)value="name">.*value="state">.*value="labels">`, b.post("/keyreeve/keys/columns", order).body)
+	b.post("/keyreeve/keys/columns", url.Values{"reset": {"true"}})
+	require.Len(t, heads(b), len(keyColumns)-1)
+}
+
+func TestSavedViewsKnowWhatIsNotSaved(t *testing.T) {
+	w := newWorld(t)
+	b := w.as(w.admin)
+	a := b.post("/keyreeve/keys/views/new", url.Values{"back": {"/keyreeve/keys?q=view&sort=-name&page=2"}, "name": {"Viewers"}, "default": {"true"}})
+	require.Equal(t, http.StatusSeeOther, a.StatusCode, a.body)
+	at := a.Header.Get("Location")
+	require.Contains(t, at, "q=view&sort=-name&view=view_")
+	require.Equal(t, at, b.get("/keyreeve/keys").Header.Get("Location"), "it opens first")
+	require.Contains(t, b.get(at).body, "View “Viewers” saved.")
+	require.NotContains(t, b.get(at).body, "Not saved")
+	changed := b.get(at + "&state=active")
+	require.Contains(t, changed.body, "Not saved")
+	require.Contains(t, changed.body, `id="view-discard"`)
+	require.Equal(t, http.StatusOK, b.get("/keyreeve/keys?view=none").StatusCode)
+
+	id := regexp.MustCompile(`view_\w+`).FindString(at)
+	a = b.post("/keyreeve/keys/views/"+id+"/save", url.Values{"back": {at + "&state=active"}})
+	require.Contains(t, a.Header.Get("Location"), "state=active")
+	require.NotContains(t, b.get(a.Header.Get("Location")).body, "Not saved")
+	require.Equal(t, http.StatusNotFound, w.as(w.viewer).post("/keyreeve/keys/views/"+id+"/save", url.Values{"back": {at}}).StatusCode, "another's")
+	a = b.post("/keyreeve/keys/views/"+id+"/delete", url.Values{"back": {at}})
+	require.Equal(t, "/keyreeve/keys?q=view&sort=-name&view=none", a.Header.Get("Location"))
+	require.Contains(t, b.post("/keyreeve/keys/views/new", url.Values{"name": {""}}).body, `href="#name"`)
+}
+
+func TestTheMenuCopiesTheMicrotenantOnlyInsideOne(t *testing.T) {
+	w := newWorld(t)
+	require.NotContains(t, w.as(w.admin).get("/keyreeve/keys").body, "Copy Microtenant ID")
+	body := w.as(w.tenant).get("/keyreeve/keys").body
+	require.Contains(t, body, `data-copy="emea"`)
+	require.Contains(t, body, `data-copy="acme"`)
+	require.NotContains(t, body, `id="microtenant_id"`)
+}

@@ -1,0 +1,195 @@
+package page
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/keyreeve/keyreeve/admin/lifecycle"
+)
+
+// keyList names the table's list in saved views.
+const keyList = "keys"
+
+// viewBar is the saved views above the table.
+type viewBar struct {
+	Own, Shared []savedView
+	// Current is the one that is open, nil for none.
+	Current *savedView
+	// Modified: the table is not as Current is saved.
+	Modified bool
+	// Opens: a view opens first, so that having none must be said.
+	Opens bool
+	// Discard goes back to what is saved, Leave to no view at all, and New saves the
+	// table as a new one.
+	Discard, Leave, New string
+}
+
+type savedView struct {
+	lifecycle.View
+	URL  string
+	Open bool
+}
+
+// views are those of the table that the actor sees.
+func (v *visit) views() ([]lifecycle.View, error) {
+	page, err := v.svc().ListViews(v.ctx(), v.actor, lifecycle.ViewFilter{List: keyList,
+		Paging: lifecycle.Paging{Size: lifecycle.Some(lifecycle.MaxPageSize)}})
+	return page.Items, err
+}
+
+func (v *visit) viewBar(q query) (viewBar, error) {
+	all, err := v.views()
+	if err != nil {
+		return viewBar{}, err
+	}
+	none := query{nil, keysPath}
+	bar := viewBar{Leave: none.with(paramView, noView).String(), New: keysPath + "/views/new?" + only(q.Values, append(slices.Clone(savedParams), paramColumns, paramView)).Encode()}
+	for _, one := range all {
+		s := savedView{View: one, URL: viewURL(one), Open: one.ID == q.Get(paramView)}
+		if s.Open {
+			bar.Current = &s
+			bar.Discard = s.URL
+			named := q.Get(paramColumns)
+			bar.Modified = q.saved() != canonical(one.Query) || named != "" && named != strings.Join(one.Columns, ",")
+		}
+		bar.Opens = bar.Opens || one.Default
+		if one.Shared {
+			bar.Shared = append(bar.Shared, s)
+		} else {
+			bar.Own = append(bar.Own, s)
+		}
+	}
+	return bar, nil
+}
+
+// canonical is a saved query as query.saved writes it.
+func canonical(saved string) string {
+	values, err := url.ParseQuery(saved)
+	if err != nil {
+		return ""
+	}
+	return newQuery(values).saved()
+}
+
+// viewURL opens a view. Its filters stand in the URL too, so that it can be sent on.
+func viewURL(one lifecycle.View) string {
+	values, err := url.ParseQuery(one.Query)
+	if err != nil {
+		values = nil
+	}
+	return newQuery(values).with(paramView, one.ID, paramColumns, "").String()
+}
+
+// defaultQuery is where the table opens, "" for as it is: the actor's own default
+// view goes before a shared one.
+func (v *visit) defaultQuery() (string, error) {
+	all, err := v.views()
+	if err != nil {
+		return "", err
+	}
+	at := ""
+	for _, one := range all {
+		if one.Default && (at == "" || !one.Shared) {
+			at = viewURL(one)
+		}
+	}
+	return at, nil
+}
+
+// newViewData is the data of the dialog that saves a view.
+type newViewData struct {
+	*Form
+	// Back is the table as it is to be saved.
+	Back string
+	// Summary is its filters in words.
+	Chips []chip
+}
+
+func (v *visit) newView() error {
+	return v.newViewPage(http.StatusOK, NewForm(nil), newQuery(v.r.URL.Query()))
+}
+
+func (v *visit) newViewPage(status int, f *Form, q query) error {
+	choices, err := v.svc().KeyChoices(v.ctx(), v.actor)
+	if err != nil {
+		return err
+	}
+	return v.show(view{Status: status, Page: "keyview", Block: "dialog", Dialog: true, Title: "Save view",
+		Data: newViewData{Form: f, Back: q.String(), Chips: q.chips(choices)}})
+}
+
+func (v *visit) createView() error {
+	f, err := v.form()
+	if err != nil {
+		return err
+	}
+	q := queryAt(f.Get("back"))
+	columns, _, err := v.columns(q)
+	if err != nil {
+		return err
+	}
+	made, _, err := v.svc().CreateView(v.ctx(), v.actor, lifecycle.NewView{Name: f.Get("name"), Shared: f.Get("shared") == "true",
+		Default: f.Get("default") == "true", List: keyList, Query: q.saved(), Columns: idsOf(columns)})
+	if err != nil {
+		status, err := f.refuse(err)
+		if err != nil {
+			return err
+		}
+		return v.newViewPage(status, f, q)
+	}
+	v.leave(notice{Text: "View “" + made.Name + "” saved."})
+	return v.redirect(viewURL(made))
+}
+
+// changeView does something with the view of the path, and goes on where the form
+// was.
+func (v *visit) changeView(change func(lifecycle.View, query) (to, message string, err error)) error {
+	f, err := v.form()
+	if err != nil {
+		return err
+	}
+	one, err := v.svc().GetView(v.ctx(), v.actor, v.id())
+	if err != nil {
+		return err
+	}
+	to, message, err := change(one, queryAt(f.Get("back")))
+	if err != nil {
+		return err
+	}
+	v.leave(notice{Text: message})
+	return v.redirect(to)
+}
+
+// saveView makes the view what the table is.
+func (v *visit) saveView() error {
+	return v.changeView(func(one lifecycle.View, q query) (string, string, error) {
+		columns, _, err := v.columns(q)
+		if err != nil {
+			return "", "", err
+		}
+		patch := lifecycle.ViewPatch{Query: lifecycle.Some(q.saved()), Columns: lifecycle.Some(idsOf(columns))}
+		saved, _, err := v.svc().UpdateView(v.ctx(), v.actor, one.ID, patch, nil)
+		return viewURL(saved), "View “" + one.Name + "” saved.", err
+	})
+}
+
+// defaultView makes the view what the table opens with, or takes that from it.
+func (v *visit) defaultView() error {
+	return v.changeView(func(one lifecycle.View, q query) (string, string, error) {
+		message := "The table opens with “" + one.Name + "” from now on."
+		if one.Default {
+			message = "The table does not open with “" + one.Name + "” any more."
+		}
+		_, _, err := v.svc().UpdateView(v.ctx(), v.actor, one.ID, lifecycle.ViewPatch{Default: lifecycle.Some(!one.Default)}, nil)
+		return q.String(), message, err
+	})
+}
+
+func (v *visit) deleteView() error {
+	return v.changeView(func(one lifecycle.View, q query) (string, string, error) {
+		_, err := v.svc().DeleteView(v.ctx(), v.actor, one.ID, nil)
+		return q.with(paramView, noView, paramColumns, "").String(), "View “" + one.Name + "” deleted.", err
+	})
+}

@@ -1,0 +1,42 @@
+// What the page does with script. Everything works without it too.
+import './dialog.js';
+import './copy.js';
+import './countdown.js';
+import './selection.js';
+import './shortcuts.js';
+import { say } from './say.js';
+
+// A summary of faults takes the focus, so that it is read first.
+const focusFaults = (within) => within.querySelector('[data-focus]')?.focus();
+focusFaults(document);
+
+document.addEventListener('htmx:afterSettle', ({ target }) => {
+  focusFaults(target);
+  const said = target.matches('[data-say]') ? target : target.querySelector('[data-say]');
+  if (said) say(said.textContent.trim());
+  // What had the focus is gone: go on where the new content begins.
+  if (document.activeElement === document.body) target.querySelector('[data-land]')?.focus();
+});
+
+document.addEventListener('click', (event) => {
+  const button = event.target.closest('[data-dismiss]');
+  if (button) {
+    button.closest('.notice').remove();
+    document.getElementById('main').focus({ preventScroll: true });
+    return;
+  }
+  // Menus close when something else is clicked.
+  for (const menu of document.querySelectorAll('details.menu[open]')) {
+    if (!menu.contains(event.target)) menu.open = false;
+  }
+});
+
+document.addEventListener('keydown', (event) => {
+  if (event.key !== 'Escape') return;
+  const menu = event.target.closest?.('details.menu[open]');
+  if (!menu) return;
+  menu.open = false;
+  menu.querySelector('summary').focus();
+});
+
+document.addEventListener('htmx:sendError', () => say('The server cannot be reached.'));
