@@ -159,7 +159,6 @@ func (a *App) configure(ctx caddy.Context) (err error) {
 	if a.settings, err = a.Lockout.settings(); err != nil {
 		return err
 	}
-	a.settings.RequestID = requestIDIn
 	a.settings.MaxStale = defaultMaxStale
 	if a.MaxStale != nil {
 		a.settings.MaxStale = time.Duration(*a.MaxStale)
@@ -246,6 +245,7 @@ func (a *App) start() error {
 	}
 	tokens := session.NewTokens(shared.keys, ring, shared.tokens, sessions)
 	auth := authn.New(shared.keys, ring, tokens, a.settings)
+	auth.RequestID = requestIDIn
 	var propagation func(context.Context, keystore.Revision) lifecycle.Propagation
 	if a.offline {
 		a.visit = newVisit(shared.keys.Store())

@@ -65,7 +65,8 @@ func TestATrailIsSealedFromTheStartAndStaysProvedOverAChangeOfMasterKey(t *testi
 
 func TestARetentionIsThatOfTheConfigurationInForce(t *testing.T) {
 	clock := withClock(t)
-	g := startGate(t, "")
+	admin := freeAddress(t)
+	g := startEdited(t, "", withAdmin(admin))
 	g.newKey("a", keystore.RoleFullAccess)
 	clock.Advance(48 * time.Hour)
 	g.newKey("b", keystore.RoleFullAccess)
@@ -74,8 +75,11 @@ func TestARetentionIsThatOfTheConfigurationInForce(t *testing.T) {
 		return len(trail(t, "key.create"))
 	}
 	require.Equal(t, 2, sweep(), "kept for ever by default")
+	const timed = "keyreeve_store_duration_seconds{operation=trim_audit}"
+	before := scrape(t, admin)[timed].value
 	require.NoError(t, g.load("audit_retention 25h"))
 	require.Equal(t, 1, sweep())
+	require.InDelta(t, before+1, scrape(t, admin)[timed].value, 0)
 	requireProved(t)
 }
 

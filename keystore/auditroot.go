@@ -41,13 +41,13 @@ type AuditTotals struct {
 }
 
 // Begun reports whether an event was ever written to a chain, by what there is.
-func (t *AuditTotals) Begun() bool {
+func (t AuditTotals) Begun() bool {
 	return t.Chained != 0 || t.Heads != 0 || t.Root != nil && (t.Root.Appended != 0 || t.Root.MasterKeyID != "")
 }
 
 // Problem is what is wrong with the trail as a whole, nil for nothing. Each
 // chain is still to be checked by itself.
-func (t *AuditTotals) Problem(by AuditSealer) *AuditProblem {
+func (t AuditTotals) Problem(by AuditSealer) *AuditProblem {
 	r := t.Root
 	if r == nil {
 		return &AuditProblem{Code: AuditForgedRoot, Detail: "the count of all events is gone"}
@@ -73,7 +73,7 @@ func (t *AuditTotals) Problem(by AuditSealer) *AuditProblem {
 }
 
 // counted holds what there is against what there should be.
-func (t *AuditTotals) counted() *AuditProblem {
+func (t AuditTotals) counted() *AuditProblem {
 	r := t.Root
 	if kept := r.Appended - r.Trimmed; t.Chained != kept || t.Numbers != kept || t.Newest != r.Appended {
 		return &AuditProblem{Code: AuditRootMismatch, Detail: fmt.Sprintf(

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"mime"
 	"net/http"
@@ -69,12 +68,7 @@ func (member[T]) Schema(r huma.Registry) *huma.Schema {
 // decode reads the request's body, one JSON object, into the members of into: a
 // pointer to a struct of member fields. All that is wrong is told at once.
 func (c *call) decode(into any, mediaTypes ...string) error {
-	return c.decodeUpTo(maxBody, into, mediaTypes...)
-}
-
-// decodeUpTo is decode for a body of other than the usual size, in bytes.
-func (c *call) decodeUpTo(most int64, into any, mediaTypes ...string) error {
-	return decode(c.w, c.r, most, into, mediaTypes)
+	return decode(c.w, c.r, maxBody, into, mediaTypes)
 }
 
 func decode(w http.ResponseWriter, r *http.Request, most int64, into any, mediaTypes []string) error {
@@ -88,24 +82,39 @@ func decode(w http.ResponseWriter, r *http.Request, most int64, into any, mediaT
 // readObject reads the request's body, one JSON object; twice names the members
 // that occur more than once in theirs.
 func readObject(w http.ResponseWriter, r *http.Request, most int64, mediaTypes []string) (members map[string]json.RawMessage, twice []string, err error) {
-	if err := refuseCoding(r.Header.Values("Content-Encoding")); err != nil {
+	body, err := readBody(w, r, most, mediaTypes)
+	if err != nil {
 		return nil, nil, err
+	}
+	return splitBody(body)
+}
+
+// readBody reads the request's body of one of these types and makes nothing of it yet.
+func readBody(w http.ResponseWriter, r *http.Request, most int64, mediaTypes []string) ([]byte, error) {
+	if err := refuseCoding(r.Header.Values("Content-Encoding")); err != nil {
+		return nil, err
 	}
 	if !acceptable(r.Header.Values("Content-Type"), mediaTypes) {
 		p := newProblem(http.StatusUnsupportedMediaType, codeMediaType, "the body must be "+strings.Join(mediaTypes, " or "))
 		p.header().Set(acceptHeader(r.Method), strings.Join(mediaTypes, ", "))
-		return nil, nil, p
+		return nil, p
 	}
 	body, err := readWhole(w, r, most)
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return nil, nil, newProblem(http.StatusBadRequest, codeMalformedJSON, "the body came too slowly")
+		return nil, newProblem(http.StatusBadRequest, codeMalformedJSON, "the body came too slowly")
 	case errors.As(err, &tooLarge):
-		return nil, nil, newProblem(http.StatusRequestEntityTooLarge, codeTooLarge, "the body is over "+strconv.FormatInt(most, 10)+" bytes")
+		return nil, newProblem(http.StatusRequestEntityTooLarge, codeTooLarge, "the body is over "+strconv.FormatInt(most, 10)+" bytes")
 	case err != nil:
-		return nil, nil, newProblem(http.StatusBadRequest, codeMalformedJSON, "the body could not be read to its end")
+		return nil, newProblem(http.StatusBadRequest, codeMalformedJSON, "the body could not be read to its end")
 	}
+	return body, nil
+}
+
+// splitBody splits a body, one JSON object, into its members, and names those that
+// occur twice in theirs.
+func splitBody(body []byte) (members map[string]json.RawMessage, twice []string, err error) {
 	if detail := notObject(body); detail != "" {
 		return nil, nil, newProblem(http.StatusBadRequest, codeMalformedJSON, detail)
 	}

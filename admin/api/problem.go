@@ -25,6 +25,7 @@ const (
 	codeMediaType      = "unsupported_media_type"
 	codeStoreDown      = "store_unavailable"
 	codeStoreFull      = "store_full"
+	codeBusy           = "busy"
 	codeInternal       = "internal_error"
 )
 
@@ -132,7 +133,7 @@ func refusal(r *http.Request, err error) (p *Problem, fault bool) {
 		switch {
 		case status == http.StatusUnauthorized:
 			p.header()["Www-Authenticate"] = challenges(r, refused.Code)
-		case refused.Code == lifecycle.CodeIdempotencyInProgress:
+		case refused.Code == lifecycle.CodeIdempotencyInProgress, refused.Code == lifecycle.CodePushInProgress:
 			p.header().Set("Retry-After", strconv.Itoa(flightRetrySeconds))
 		}
 		return p, false

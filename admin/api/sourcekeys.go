@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -135,7 +136,7 @@ func (a *API) pushSourceKeys(c *call, in *pushInput) (*changedOutput[lifecycle.P
 		return nil, err
 	}
 	defer turn.End()
-	read, err := c.readAhead(maxListBody)
+	text, err := readBody(c.w, c.r, maxListBody, []string{typeJSON})
 	if err != nil {
 		return nil, err
 	}
@@ -144,16 +145,40 @@ func (a *API) pushSourceKeys(c *call, in *pushInput) (*changedOutput[lifecycle.P
 		return nil, err
 	}
 	defer done()
-	var body pushBody
-	if err := c.decodeUpTo(maxListBody, &body, typeJSON); err != nil {
-		return nil, err
-	}
-	list, err := body.push(in)
+	list, err := readList(text, in)
 	if err != nil {
 		return nil, err
 	}
 	out, commit, err := turn.Push(c.r.Context(), list, c.ifMatch())
 	return &changedOutput[lifecycle.PushedSource]{Written: writtenAs(commit), ETag: etag(out.Revision), Body: out}, err
+}
+
+// place waits for a place among the lists that are worked on; done frees it.
+func (a *API) place(ctx context.Context) (done func(), err error) {
+	wait := time.NewTimer(a.listWait)
+	defer wait.Stop()
+	select {
+	case a.lists <- struct{}{}:
+		return func() { <-a.lists }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-wait.C:
+		p := newProblem(http.StatusServiceUnavailable, codeBusy, "other lists of keys are being worked on; try again in a moment")
+		p.header().Set("Retry-After", strconv.Itoa(flightRetrySeconds))
+		return nil, p
+	}
+}
+
+func readList(text []byte, in *pushInput) (lifecycle.SourcePush, error) {
+	members, twice, err := splitBody(text)
+	if err != nil {
+		return lifecycle.SourcePush{}, err
+	}
+	var body pushBody
+	if err := fill(&body, members, twice); err != nil {
+		return lifecycle.SourcePush{}, err
+	}
+	return body.push(in)
 }
 
 // push is the list with what the query says of it.

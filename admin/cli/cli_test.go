@@ -326,7 +326,7 @@ func TestNodesThatHaveNotConfirmedAChangeAreCounted(t *testing.T) {
 			w.WriteHeader(http.StatusNoContent)
 		})
 		server := httptest.NewServer(http.StripPrefix("/keyreeve", mux))
-		got := run(t, Env{}, nil, "session", "end", "ses_1.0.sec_1", "--address", server.URL)
+		got := run(t, Env{}, nil, "session", "end", "ses_1.0.sec_1", "--address", strings.TrimPrefix(server.URL, "http://"))
 		server.Close()
 		require.Zero(t, got.code, got.errOut)
 		require.Equal(t, note != "", strings.Contains(got.errOut, "do not repeat it"), "%q: %s", header, got.errOut)

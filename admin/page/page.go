@@ -46,6 +46,7 @@ type Page struct {
 	svc      *lifecycle.Service
 	cookies  *sealer
 	mux      *http.ServeMux
+	served   map[string]bool // the patterns of mux
 	origins  *http.CrossOriginProtection
 	throttle *throttle
 }
@@ -61,7 +62,7 @@ func New(cfg Config) *Page {
 	if cfg.Secure == nil {
 		cfg.Secure = func(r *http.Request) bool { return r.TLS != nil }
 	}
-	p := &Page{cfg: cfg, svc: cfg.Service, cookies: newSealer(cfg.Keyring), mux: http.NewServeMux(),
+	p := &Page{cfg: cfg, svc: cfg.Service, cookies: newSealer(cfg.Keyring), mux: http.NewServeMux(), served: map[string]bool{},
 		origins: http.NewCrossOriginProtection(), throttle: newThrottle(cfg.Now)}
 	p.addRoutes()
 	return p

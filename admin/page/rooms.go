@@ -32,10 +32,13 @@ var allRooms = []room{
 	{Title: "Preferences", Path: root + "preferences", Icon: "sliders"},
 }
 
-// rooms are those that the actor may enter.
+// rooms are those that the page has and the actor may enter.
 func (v *visit) rooms() []room {
 	var open []room
 	for _, at := range allRooms {
+		if !v.page.served["GET "+at.Path] {
+			continue
+		}
 		if at.resource != "" && !v.may(at.resource, policy.Read) || at.operators && !v.actor.AllCustomers {
 			continue
 		}

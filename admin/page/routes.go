@@ -45,6 +45,7 @@ func (p *Page) post(path string, handle func(*visit) error) {
 
 // add registers a pattern of http.ServeMux.
 func (p *Page) add(pattern string, at route) {
+	p.served[pattern] = true
 	p.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		if at.passive {
 			r = passive(r)
@@ -80,7 +81,7 @@ func (v *visit) home() error {
 	for _, at := range v.rooms() {
 		return v.redirect(at.Path)
 	}
-	return v.redirect(root + "preferences")
+	return v.redirect(keysPath) // which says what is missing
 }
 
 // noSuchPath is 404, or 405 where another method would do.

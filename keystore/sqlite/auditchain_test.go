@@ -50,6 +50,23 @@ func TestWhatWasDoneToAChainIsNotHiddenByWhatIsWrittenAfterwards(t *testing.T) {
 	}
 }
 
+func TestUnderAnUnknownMasterKeyNothingIsWrittenAndNoSealIsLost(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "keyreeve.db")
+	s := open(t, path, storetest.NewClock())
+	addEvents(t, s, "c", 2)
+	for _, table := range []string{"audit_heads", "audit_root"} {
+		raw(t, path, "UPDATE "+table+" SET master_key_id = 'gone'")
+		_, err := s.Update(t.Context(), func(tx keystore.Tx) error {
+			return tx.AddAudit(t.Context(), &keystore.Audit{At: tx.Now().Wall, CustomerID: "c", Action: "key.update"})
+		})
+		require.ErrorIs(t, err, errUnheld)
+		require.ErrorContains(t, err, "master key gone")
+		require.NoError(t, s.Trim(t.Context(), policy.DefaultLockout(), time.Hour))
+		raw(t, path, "UPDATE "+table+" SET master_key_id = 'mk'")
+		require.Empty(t, verifyChain(t, s, "c"))
+	}
+}
+
 func TestOnlyWhatVerifiesIsForgotten(t *testing.T) {
 	for name, c := range map[string]struct {
 		statement string

@@ -43,7 +43,7 @@ func (t *tx) PutKey(ctx context.Context, k *keystore.Key) error {
 	if err != nil {
 		return err
 	}
-	if err := t.putSecrets(ctx, k); err != nil {
+	if err := t.putSecrets(ctx, k, before == ""); err != nil {
 		return err
 	}
 	if before != "" && before != k.ClientID {
@@ -83,21 +83,21 @@ func (t *tx) checkKey(ctx context.Context, k *keystore.Key) (before string, err 
 	if before, err = t.clientID(ctx, k.ID); err != nil && !errors.Is(err, keystore.ErrNotFound) {
 		return "", err
 	}
-	if err := t.require(ctx, "customer_id", "SELECT 1 FROM customers WHERE id = ?", k.CustomerID); err != nil {
+	if err := t.refer(ctx, "customer_id", "SELECT 1 FROM customers WHERE id = ?", k.CustomerID); err != nil {
 		return "", err
 	}
 	if k.MicrotenantID != "" {
-		err := t.require(ctx, "microtenant_id", "SELECT 1 FROM microtenants WHERE customer_id = ? AND id = ?", k.CustomerID, k.MicrotenantID)
+		err := t.refer(ctx, "microtenant_id", "SELECT 1 FROM microtenants WHERE customer_id = ? AND id = ?", k.CustomerID, k.MicrotenantID)
 		if err != nil {
 			return "", err
 		}
 	}
 	// A role of another customer is as good as none.
-	if err := t.require(ctx, "role_id", "SELECT 1 FROM roles WHERE id = ? AND customer_id IN ('', ?)", k.RoleID, k.CustomerID); err != nil {
+	if err := t.refer(ctx, "role_id", "SELECT 1 FROM roles WHERE id = ? AND customer_id IN ('', ?)", k.RoleID, k.CustomerID); err != nil {
 		return "", err
 	}
 	if k.Source != "" {
-		if err := t.require(ctx, "source", "SELECT 1 FROM sources WHERE customer_id = ? AND name = ?", k.CustomerID, k.Source); err != nil {
+		if err := t.refer(ctx, "source", "SELECT 1 FROM sources WHERE customer_id = ? AND name = ?", k.CustomerID, k.Source); err != nil {
 			return "", err
 		}
 	}
@@ -153,9 +153,12 @@ func (t *tx) checkAdded(ctx context.Context, k *keystore.Key, live int) error {
 	return nil
 }
 
-func (t *tx) putSecrets(ctx context.Context, k *keystore.Key) error {
-	if err := t.exec(ctx, "DELETE FROM secrets WHERE key_id = ?", k.ID); err != nil {
-		return err
+// putSecrets stores exactly the secrets of k, of which a new key has none yet.
+func (t *tx) putSecrets(ctx context.Context, k *keystore.Key, isNew bool) error {
+	if !isNew {
+		if err := t.exec(ctx, "DELETE FROM secrets WHERE key_id = ?", k.ID); err != nil {
+			return err
+		}
 	}
 	for pos, s := range k.Secrets {
 		err := t.exec(ctx, `INSERT INTO secrets (key_id, pos, id, verifier, master_key_id, hint, created, expires, retired, ends,

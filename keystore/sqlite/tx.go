@@ -24,6 +24,9 @@ type tx struct {
 	// trail is what the audit events of this transaction change besides.
 	trail   trail
 	changes []keystore.Change
+	// referred are the references that were found: a source's list names one role and
+	// one customer as often as it has keys. A change of anything but keys clears them.
+	referred map[reference]bool
 	// logged are the same: a source's list may change a hundred thousand keys at once.
 	logged map[keystore.Change]bool
 }
@@ -40,6 +43,9 @@ func (t *tx) revision() keystore.Revision { return t.head + 1 }
 // log notes a change, once.
 func (t *tx) log(c keystore.Change) {
 	c.Revision = t.revision()
+	if c.Kind != keystore.KindKey {
+		clear(t.referred)
+	}
 	if t.logged == nil {
 		t.logged = map[keystore.Change]bool{}
 	}
@@ -111,6 +117,32 @@ func (t *tx) require(ctx context.Context, name, text string, args ...any) error 
 		return field(name, keystore.ErrNotFound)
 	}
 	return err
+}
+
+// reference is a statement that finds what a record refers to, and its arguments.
+type reference struct {
+	text string
+	args [2]string
+}
+
+// refer is require for what many records of one transaction refer to: what was found
+// is not asked for again.
+func (t *tx) refer(ctx context.Context, name, text string, args ...string) error {
+	r, values := reference{text: text}, make([]any, len(args))
+	for i, arg := range args {
+		r.args[i], values[i] = arg, arg
+	}
+	if t.referred[r] {
+		return nil
+	}
+	if err := t.require(ctx, name, text, values...); err != nil {
+		return err
+	}
+	if t.referred == nil {
+		t.referred = map[reference]bool{}
+	}
+	t.referred[r] = true
+	return nil
 }
 
 // refuse answers sentinel about a field if the statement finds a row.

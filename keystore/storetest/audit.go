@@ -27,6 +27,8 @@ var auditCases = []testCase{
 	{"old events go, the chain goes on from a sealed beginning", auditTrim},
 	{"a chain is trimmed in its own order, whatever the clock did, never to nothing", auditTrimOrder},
 	{"a long chain is trimmed whole", auditTrimLong},
+	{"all events are numbered and counted under one seal", auditRoot},
+	{"under a master key that is not held nothing is written", auditUnheld},
 	{"ends sealed by an older master key are sealed anew, so that it may go", auditReseal},
 }
 

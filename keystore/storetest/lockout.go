@@ -37,7 +37,7 @@ func strict() policy.Lockout { return policy.DefaultLockout() }
 // fail counts one failure of a key.
 func (f *fixture) fail(t testing.TB, keyID string) keystore.CountResult {
 	t.Helper()
-	results, err := f.Count(t.Context(), strict(), []keystore.Proof{{KeyID: keyID, Address: "192.0.2.7"}})
+	results, err := f.Count(t.Context(), strict(), []keystore.Proof{{KeyID: keyID, Address: "192.0.2.7", RequestID: "req-7"}})
 	require.NoError(t, err)
 	require.Len(t, results, 1)
 	return results[0]
@@ -218,6 +218,7 @@ func lockRecorded(t *testing.T, f *fixture) {
 		require.Equal(t, "system", e.ActorKind)
 		require.Equal(t, []string{"key", k.ID, k.Name}, []string{e.TargetKind, e.TargetID, e.TargetName})
 		require.Equal(t, f.clock.Now().Wall, e.At)
+		require.Equal(t, []string{"192.0.2.7", "req-7"}, []string{e.Address, e.RequestID})
 		var after map[string]any
 		require.NoError(t, json.Unmarshal(e.After, &after))
 		require.Equal(t, "192.0.2.7", after["address"])

@@ -32,13 +32,15 @@ type Settings struct {
 	MaxStale time.Duration
 	// ExistingTokens lets the running sessions of a locked client go on.
 	ExistingTokens bool
-	// RequestID is the id of the request that a context belongs to, for the audit of
-	// a lock. nil knows none. It is asked only when a failure is counted.
-	RequestID func(context.Context) string
 }
 
 // Authenticator proves credentials against a key store.
 type Authenticator struct {
+	// RequestID is the id of the request that a context belongs to, for the audit of
+	// a lock. nil knows none. It is asked only when a failure is counted; to be set
+	// before the first proof.
+	RequestID func(context.Context) string
+
 	keys     *keystore.Cached
 	keyring  *credential.Keyring
 	tokens   *session.Tokens
@@ -199,8 +201,8 @@ func (a *Authenticator) proveSecret(ctx context.Context, r *Result, clientID, se
 		r.refuse(causeWrong)
 		r.Key = key
 		attempt := keystore.Attempt{KeyID: key.ID, Source: source, Address: from(), Fingerprint: a.keyring.Fingerprint(secret)}
-		if a.settings.RequestID != nil {
-			attempt.RequestID = a.settings.RequestID(ctx)
+		if a.RequestID != nil {
+			attempt.RequestID = a.RequestID(ctx)
 		}
 		counting := a.keys.Clock().Now()
 		r.Outcome = a.keys.Fail(a.settings.Lockout, attempt)

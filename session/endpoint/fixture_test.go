@@ -78,7 +78,7 @@ func newWorld(t *testing.T, with ...options) *world {
 	t.Helper()
 	o := options{auth: authn.Settings{Lockout: policy.DefaultLockout(), SourcePrefix4: 32, SourcePrefix6: 64, MaxStale: time.Hour}}
 	for _, w := range with {
-		if w.auth.Lockout == (policy.Lockout{}) {
+		if w.auth == (authn.Settings{}) {
 			w.auth = o.auth
 		}
 		o = w

@@ -373,3 +373,31 @@ func staleIntrospection(w *world, token string) answer {
 	w.clock.Advance(2 * time.Minute)
 	return w.post("/oauth2/v1/introspect", w.alice.post("token", token))
 }
+
+func TestASignInThatItsTenantOvertookIsRefusedAndNotGivenADeadToken(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	refused := 0
+	for range 200 {
+		// As another node does: this one hears of it with its next look for changes, and
+		// proves by what it knows until then.
+		_, err := w.keys.Store().Update(t.Context(), func(tx keystore.Tx) error {
+			c, err := tx.Customer(t.Context(), "c1")
+			require.NoError(t, err)
+			c.Generation++ // disabled and enabled again
+			return tx.PutCustomer(t.Context(), c)
+		})
+		require.NoError(t, err)
+		a := w.post("/oauth2/v1/token", w.alice.post("grant_type", "client_credentials"))
+		if a.status == http.StatusOK {
+			continue // it had heard of it
+		}
+		require.Equal(t, http.StatusUnauthorized, a.status, a.body)
+		require.Equal(t, "invalid_client", a.object(t)["error"])
+		require.Equal(t, policy.InvalidClient, w.observed[len(w.observed)-1].Reason)
+		if refused++; refused == 3 {
+			return
+		}
+	}
+	require.Fail(t, "never overtaken")
+}
