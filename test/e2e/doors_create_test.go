@@ -121,7 +121,7 @@ func (w *world) createByCLI(a *doorActor, k *doorKey) {
 		args = append(args, "--disabled")
 	}
 	want := w.makes(a, k)
-	if !w.findsRole(a, k.role) {
+	if !w.findsRole(a, k.role, k.customer) {
 		want = unknownHere // it is looked for first
 	}
 	r := w.command(a, "", args...)

@@ -165,16 +165,16 @@ func (w *world) lookingFor(a *doorActor, k, next *doorKey, want verdict) verdict
 	if v := w.on(a, k, "keys", mayRead); !v.ok() {
 		return v
 	}
-	if next.role != k.role && !w.findsRole(a, next.role) {
+	if next.role != k.role && !w.findsRole(a, next.role, k.customer) {
 		return unknownHere
 	}
 	return want
 }
 
-// findsRole is whether the CLI finds a role that it is given the id of: who may not
-// look at roles is believed.
-func (w *world) findsRole(a *doorActor, r *doorRole) bool {
-	return r.customer == "" || a.all || r.customer == a.customer || !w.may(a, "roles", mayRead).ok()
+// findsRole is whether the CLI finds a role that it is given the id of, among those
+// for a customer's keys: who may not look at roles is believed.
+func (w *world) findsRole(a *doorActor, r *doorRole, customer string) bool {
+	return r.customer == "" || r.customer == customer || !w.may(a, "roles", mayRead).ok()
 }
 
 func editArgs(k, next *doorKey, what string) []string {

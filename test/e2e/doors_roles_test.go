@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"sort"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -183,6 +184,18 @@ func (w *world) switchTenant() {
 	w.setTenant(a, id, w.disabled[id] || w.chance(10))
 }
 
+// withinTenant: enabling a microtenant lets none of its keys be used again that the
+// actor could not enable by itself.
+func (w *world) withinTenant(a *doorActor, id string) verdict {
+	for _, k := range w.keys {
+		asleep := k.gone || !k.enabled || k.here || !k.ends.IsZero() && time.Now().After(k.ends)
+		if k.microtenant == id && !asleep && !a.within(k).ok() {
+			return beyondRights
+		}
+	}
+	return verdict{}
+}
+
 func (w *world) setTenant(a *doorActor, id string, enabled bool) {
 	want := w.may(a, "tenants", mayUpdate)
 	switch {
@@ -191,6 +204,9 @@ func (w *world) setTenant(a *doorActor, id string, enabled bool) {
 		want = unknownHere
 	case a.microtenant != "":
 		want = beyondRights
+	}
+	if want.ok() && enabled && w.disabled[id] {
+		want = w.withinTenant(a, id)
 	}
 	door := w.door(a, byAPI, byCLI)
 	w.step("%s sets microtenant %s enabled: %t by %s", a.name, id, enabled, door)
@@ -279,8 +295,11 @@ func (w *world) push() {
 		require.NoError(w, err)
 		w.ended(want, w.command(a, string(text), "source", "push", "idp", "-f", "-"))
 	}
-	if want.ok() {
+	switch {
+	case want.ok():
 		w.pushed(a, list, fresh, changed, removed, secrets)
+	case want.code == "client_id_taken":
+		w.recordBy(a, "source.sync", "idp") // a list that asks for what others have is noted
 	}
 }
 
