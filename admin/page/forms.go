@@ -55,6 +55,9 @@ func (f *Form) Failed() bool { return f != nil && (f.Summary != "" || len(f.orde
 // Fault is one line of the summary.
 type Fault struct{ Field, Text string }
 
+// ID is the element's that it is about.
+func (f Fault) ID() string { return fieldID(f.Field) }
+
 // Faults lists what is wrong with fields, in the order in which it was found.
 func (f *Form) Faults() []Fault {
 	var all []Fault

@@ -32,6 +32,7 @@ var functions = template.FuncMap{
 	"num64":    func(n *int64) string { return number(int(*n)) },
 	"options":  newOptions,
 	"list":     func(items ...any) []any { return items },
+	"heads":    func(columns []header, target string) heads { return heads{columns, target} },
 }
 
 // newOptions are those of a select: the value that is chosen, then values and labels.
@@ -168,14 +169,19 @@ func newField(f *Form, name, label string, options ...any) (field, error) {
 // Faults is what is wrong with the field.
 func (f field) Faults() []string { return f.Form.Wrong[f.Name] }
 
+// ID is the element's: apart from what the page under a dialog has.
+func (f field) ID() string { return fieldID(f.Name) }
+
+func fieldID(name string) string { return "f-" + name }
+
 // Describes is the value of aria-describedby.
 func (f field) Describes() string {
 	var ids []string
 	if f.Hint != "" {
-		ids = append(ids, f.Name+"-hint")
+		ids = append(ids, f.ID()+"-hint")
 	}
 	if len(f.Faults()) > 0 {
-		ids = append(ids, f.Name+"-error")
+		ids = append(ids, f.ID()+"-error")
 	}
 	return strings.Join(ids, " ")
 }

@@ -94,8 +94,10 @@ type header struct {
 	Direction string
 }
 
-func headers(q query, columns []column) []header {
-	field, desc := q.order()
+// headers are the heads of a list at q, which is sorted by otherwise where the URL
+// says nothing.
+func headers(q query, columns []column, otherwise string) []header {
+	field, desc := q.order(otherwise)
 	out := make([]header, len(columns))
 	for i, c := range columns {
 		out[i].column = c
@@ -231,4 +233,11 @@ func (v *visit) foldFilters() error {
 		return v.keyTable(back, http.StatusOK)
 	}
 	return v.redirect(back.String())
+}
+
+// heads is what the part `heads` is given.
+type heads struct {
+	Columns []header
+	// Target is what htmx swaps, as a selector.
+	Target string
 }

@@ -44,11 +44,13 @@ var pageSizes = []int{20, 50, 100, 500}
 type query struct {
 	url.Values
 	path string
+	// filters are the parameters that narrow the list.
+	filters []string
 }
 
 // newQuery keeps what the table knows and drops what is empty.
 func newQuery(given url.Values) query {
-	q := query{url.Values{}, keysPath}
+	q := query{url.Values{}, keysPath, filterParams}
 	for _, name := range keyParams {
 		if value := given.Get(name); value != "" {
 			q.Set(name, value)
@@ -68,7 +70,7 @@ func (q query) String() string {
 // with is the URL after changes, given as name, value pairs; "" takes one away.
 // Whatever changes, the list begins anew.
 func (q query) with(changes ...string) query {
-	next := query{url.Values{}, q.path}
+	next := query{url.Values{}, q.path, q.filters}
 	for name, values := range q.Values {
 		if !slices.Contains(placeParams, name) {
 			next.Values[name] = values
@@ -88,7 +90,16 @@ func (q query) with(changes ...string) query {
 func (q query) saved() string { return only(q.Values, savedParams).Encode() }
 
 // filtered reports whether anything narrows the list.
-func (q query) filtered() bool { return len(only(q.Values, filterParams)) > 0 }
+func (q query) filtered() bool { return len(only(q.Values, q.filters)) > 0 }
+
+// unfiltered is the URL without any filter.
+func (q query) unfiltered() string {
+	var all []string
+	for _, name := range q.filters {
+		all = append(all, name, "")
+	}
+	return q.with(all...).String()
+}
 
 func only(values url.Values, names []string) url.Values {
 	kept := url.Values{}
@@ -118,12 +129,11 @@ func (q query) number() int {
 }
 
 // filter is the query as lifecycle takes it. What cannot be read goes into the form.
-func (q query) filter(f *Form, size int, now time.Time) lifecycle.KeyFilter {
+func (q query) filter(f *Form, now time.Time) lifecycle.KeyFilter {
 	out := lifecycle.KeyFilter{Text: q.Get("q"), State: q.Get("state"), RoleID: q.Get("role_id"), Source: q.Get("source"),
 		CustomerID: q.Get("customer_id"), MicrotenantID: q.Get("microtenant_id"), Labels: q.Get("label"), Sort: q.Get(paramSort),
 		NeverUsed: q.flag(f, "never_used"), Locked: q.flag(f, "locked"),
 		CreatedAfter: q.day(f, "created_after"), CreatedBefore: q.day(f, "created_before"), ExpiresBefore: q.day(f, "expires_before"),
-		Paging: lifecycle.Paging{Size: lifecycle.Some(size), Cursor: q.Get(paramCursor)},
 	}
 	if within := q.Get(paramWithin); within != "" {
 		days, err := strconv.Atoi(within)
@@ -131,11 +141,6 @@ func (q query) filter(f *Form, size int, now time.Time) lifecycle.KeyFilter {
 			f.Fail(paramWithin, "Must be a number of days from 1 to 3650.")
 		} else if !out.ExpiresBefore.Has() {
 			out.ExpiresBefore = lifecycle.Some(now.AddDate(0, 0, days))
-		}
-	}
-	if out.Cursor == "" {
-		if n := q.number(); n > 1 {
-			out.Number = lifecycle.Some(n)
 		}
 	}
 	return out
@@ -169,11 +174,12 @@ func (q query) day(f *Form, name string) (out lifecycle.Optional[time.Time]) {
 	return out
 }
 
-// order is the field that the table is sorted by first.
-func (q query) order() (field string, desc bool) {
+// order is the field that the list is sorted by first; where none is given, by
+// otherwise, such as `name` or `-at`.
+func (q query) order(otherwise string) (field string, desc bool) {
 	first, _, _ := strings.Cut(q.Get(paramSort), ",")
 	if first == "" {
-		return "name", false
+		first = otherwise
 	}
 	field, desc = strings.CutPrefix(first, "-")
 	return field, desc

@@ -92,7 +92,7 @@ func (row keyRow) Filter(tag string) string {
 	if has {
 		name += ":" + strings.NewReplacer(`\`, `\\`, ",", `\,`).Replace(value)
 	}
-	return query{nil, keysPath}.with("label", name).String()
+	return newQuery(nil).with("label", name).String()
 }
 
 // NewestSecret is the hint of the newest, "" where it has none.

@@ -1,7 +1,6 @@
 package page
 
 import (
-	"errors"
 	"net/http"
 	"net/url"
 	"slices"
@@ -48,7 +47,7 @@ type keyTable struct {
 
 // ColumnsURL is the column chooser's, for this table.
 func (d *keyTable) ColumnsURL() string {
-	return query{d.Query.with().Values, keysPath + "/columns"}.String()
+	return query{d.Query.with().Values, keysPath + "/columns", nil}.String()
 }
 
 // Folds reports a filter that must be sent along while the filters are folded away.
@@ -99,7 +98,7 @@ func (v *visit) readKeys(q query) (*keyTable, error) {
 		return nil, err
 	}
 	d := &keyTable{Form: NewForm(q.Values), Query: q, HideFilters: prefs.HideFilters, Quick: q.quickFilters(),
-		Clear: q.with(clearing()...).String()}
+		Clear: q.unfiltered()}
 	size := q.size(prefs.PageSize)
 	page, err := v.list(d.Form, q, size)
 	if err != nil {
@@ -113,7 +112,7 @@ func (v *visit) readKeys(q query) (*keyTable, error) {
 	if err != nil {
 		return nil, err
 	}
-	d.Columns, d.Views = headers(q, columns), views
+	d.Columns, d.Views = headers(q, columns, "name"), views
 	if d.Rows, err = v.rowsOf(page.Items); err != nil {
 		return nil, err
 	}
@@ -125,35 +124,13 @@ func (v *visit) readKeys(q query) (*keyTable, error) {
 	return d, nil
 }
 
-// list is the page of keys at q; what is wrong with q goes into the form. A cursor
-// of another list gives way to the number of its page.
+// list is the page of keys at q; what is wrong with q goes into the form.
 func (v *visit) list(f *Form, q query, size int) (lifecycle.Page[lifecycle.Key], error) {
-	filter := q.filter(f, size, v.page.cfg.Now())
-	if f.Failed() {
-		f.Summary = "The filters cannot be read as they stand."
-		return lifecycle.Page[lifecycle.Key]{}, nil
-	}
-	page, err := v.svc().ListKeys(v.ctx(), v.actor, filter)
-	var refused *lifecycle.Error
-	if errors.As(err, &refused) && refused.Code == lifecycle.CodeInvalidCursor {
-		filter.Cursor = ""
-		if n := q.number(); n > 1 {
-			filter.Number = lifecycle.Some(n)
-		}
-		page, err = v.svc().ListKeys(v.ctx(), v.actor, filter)
-	}
-	if errors.As(err, &refused) && refused.Kind == lifecycle.Invalid {
-		_, err = f.refuse(err)
-	}
-	return page, err
-}
-
-func clearing() []string {
-	var all []string
-	for _, name := range filterParams {
-		all = append(all, name, "")
-	}
-	return all
+	filter := q.filter(f, v.page.cfg.Now())
+	return readPage(f, q, size, func(at lifecycle.Paging) (lifecycle.Page[lifecycle.Key], error) {
+		filter.Paging = at
+		return v.svc().ListKeys(v.ctx(), v.actor, filter)
+	})
 }
 
 // columns are those of the URL, the saved view or the preferences, in this order.
@@ -192,9 +169,6 @@ func (v *visit) curl() (base, line string) {
 	if base = strings.TrimSuffix(v.page.cfg.BaseURL, "/"); base != "" {
 		return base, who + "-d grant_type=client_credentials " + base + "/oauth2/v1/token"
 	}
-	base = "http://" + v.r.Host
-	if v.page.cfg.Secure(v.r) {
-		base = "https://" + v.r.Host
-	}
+	base = v.origin()
 	return base, who + base + "/v1/me"
 }

@@ -171,7 +171,7 @@ func TestSavedViewsKnowWhatIsNotSaved(t *testing.T) {
 	require.Equal(t, http.StatusNotFound, w.as(w.viewer).post("/keyreeve/keys/views/"+id+"/save", url.Values{"back": {at}}).StatusCode, "another's")
 	a = b.post("/keyreeve/keys/views/"+id+"/delete", url.Values{"back": {at}})
 	require.Equal(t, "/keyreeve/keys?q=view&sort=-name&view=none", a.Header.Get("Location"))
-	require.Contains(t, b.post("/keyreeve/keys/views/new", url.Values{"name": {""}}).body, `href="#name"`)
+	require.Contains(t, b.post("/keyreeve/keys/views/new", url.Values{"name": {""}}).body, `href="#f-name"`)
 }
 
 func TestTheMenuCopiesTheMicrotenantOnlyInsideOne(t *testing.T) {

@@ -44,7 +44,7 @@ func (v *visit) viewBar(q query) (viewBar, error) {
 	if err != nil {
 		return viewBar{}, err
 	}
-	none := query{nil, keysPath}
+	none := newQuery(nil)
 	bar := viewBar{Leave: none.with(paramView, noView).String(), New: keysPath + "/views/new?" + only(q.Values, append(slices.Clone(savedParams), paramColumns, paramView)).Encode()}
 	for _, one := range all {
 		s := savedView{View: one, URL: viewURL(one), Open: one.ID == q.Get(paramView)}

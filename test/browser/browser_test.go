@@ -158,7 +158,22 @@ func (b *tab) do(actions ...chromedp.Action) {
 // signIn uses the demo's link up.
 func (b *tab) signIn(d *demo) {
 	b.Helper()
-	b.do(chromedp.Navigate(d.LoginURL), chromedp.Click("main button.primary", chromedp.ByQuery), chromedp.WaitVisible("#key-list", chromedp.ByQuery))
+	b.open(d.LoginURL)
+	b.do(chromedp.Click("main button.primary", chromedp.ByQuery), chromedp.WaitVisible("#key-list", chromedp.ByQuery))
+	b.ready()
+}
+
+// open goes to a page, and waits until its script is there: what is clicked before
+// works without script.
+func (b *tab) open(url string) {
+	b.Helper()
+	b.do(chromedp.Navigate(url))
+	b.ready()
+}
+
+func (b *tab) ready() {
+	b.Helper()
+	b.until(`document.readyState === 'complete'`)
 }
 
 // press presses a key that the page takes for itself, so that no text comes of it.

@@ -82,8 +82,8 @@ func TestAnAdministratorFindsKeysByClicksAndKeys(t *testing.T) {
 	d.fill(t)
 	b := openTab(t)
 	b.look(1440, "light")
-	b.do(chromedp.Navigate(d.AdminURL))
-	b.do(chromedp.WaitVisible("#client_secret", chromedp.ByQuery))
+	b.open(d.AdminURL)
+	b.do(chromedp.WaitVisible("#f-client_secret", chromedp.ByQuery))
 	b.picture("signin")
 	b.signIn(d)
 	b.picture("keys")
@@ -103,7 +103,7 @@ func TestAnAdministratorFindsKeysByClicksAndKeys(t *testing.T) {
 	b.until(`location.search.includes('q=terra') && document.querySelectorAll('.key-name').length === 2`)
 	require.Equal(t, []string{"Terraform (prod)", "Terraform (dev)"}, eval[[]string](b, names))
 	require.Equal(t, "q", eval[string](b, "document.activeElement.id"), "typing goes on")
-	require.Equal(t, "2 keys found", eval[string](b, `document.getElementById('said').textContent.trim()`))
+	b.until(`document.getElementById('said').textContent.trim() === '2 keys found'`)
 
 	// A chip takes its filter away; going back brings it back.
 	b.do(chromedp.Click(".chip", chromedp.ByQuery))
@@ -111,7 +111,8 @@ func TestAnAdministratorFindsKeysByClicksAndKeys(t *testing.T) {
 	b.do(chromedp.NavigateBack())
 	b.until(`document.querySelectorAll('.key-name').length === 2`)
 
-	b.do(chromedp.Navigate(d.AdminURL+"/keyreeve/keys?state=active"), chromedp.SendKeys("#q", "nothing has this name", chromedp.ByQuery))
+	b.open(d.AdminURL + "/keyreeve/keys?state=active")
+	b.do(chromedp.SendKeys("#q", "nothing has this name", chromedp.ByQuery))
 	b.until(`document.querySelector('.empty h2')?.textContent === 'No key matches'`)
 	b.picture("keys-no-match")
 }
@@ -146,6 +147,7 @@ func TestColumnsAreChosenByTheKeyboardAndKept(t *testing.T) {
 	b.until(titles + `[2] === 'Status'`)
 	require.NotContains(t, eval[[]string](b, titles), "Labels")
 	b.do(chromedp.Reload(), chromedp.WaitVisible("#key-list", chromedp.ByQuery))
+	b.ready()
 	require.Equal(t, "Status", eval[[]string](b, titles)[2])
 }
 

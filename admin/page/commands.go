@@ -1,0 +1,78 @@
+package page
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+
+	"github.com/keyreeve/keyreeve/admin/api"
+	"github.com/keyreeve/keyreeve/keystore"
+)
+
+// commands tell how to do by program what a dialog does: lines to copy.
+type commands struct{ Curl, CLI string }
+
+// call is a request of the admin API.
+type call struct {
+	Method string
+	// Path begins with /v1/.
+	Path string
+	// Body is written as JSON; nil is none.
+	Body any
+	// Version is that of the record that is changed; 0 is not to look at it.
+	Version keystore.Revision
+}
+
+// commands are the lines for a call and for the CLI's arguments, each quoted for a
+// POSIX shell. Who signs in with them comes from the environment: nothing secret
+// stands in a line.
+func (v *visit) commands(c call, cli ...string) *commands {
+	line := []string{"curl", "-u", `"$KEYREEVE_CLIENT_ID:$KEYREEVE_CLIENT_SECRET"`}
+	if c.Method != "GET" {
+		line = append(line, "-X", c.Method)
+	}
+	if c.Version > 0 {
+		line = append(line, "-H", quoted("If-Match: "+api.ETag(c.Version)))
+	}
+	if c.Body != nil {
+		kind := "application/json"
+		if c.Method == "PATCH" {
+			kind = "application/merge-patch+json"
+		}
+		var body bytes.Buffer
+		enc := json.NewEncoder(&body)
+		enc.SetEscapeHTML(false)
+		if err := enc.Encode(c.Body); err != nil {
+			panic("page: the body of a command was not written as JSON: " + err.Error())
+		}
+		line = append(line, "-H", quoted("Content-Type: "+kind), "--data", quoted(strings.TrimSpace(body.String())))
+	}
+	origin := v.origin()
+	tool := []string{"keyreeve"}
+	for _, arg := range cli {
+		tool = append(tool, quoted(arg))
+	}
+	return &commands{Curl: strings.Join(append(line, quoted(origin+c.Path)), " "), CLI: strings.Join(append(tool, "--url", quoted(origin)), " ")}
+}
+
+// origin is where the browser found this page.
+func (v *visit) origin() string {
+	if v.page.cfg.Secure(v.r) {
+		return "https://" + v.r.Host
+	}
+	return "http://" + v.r.Host
+}
+
+// plain is what a shell takes as it stands.
+const plain = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-./:=@,+%"
+
+// quoted is a word for a POSIX shell.
+func quoted(word string) string {
+	if word != "" && strings.Trim(word, plain) == "" {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+}
+
+// asksForCommands reports a form that was sent to see its commands, not to be done.
+func (f *Form) asksForCommands() bool { return f.Get("as") == "commands" }
