@@ -108,7 +108,7 @@ func TestSubscribersHearWhatHappensToKeysAndRequests(t *testing.T) {
 	g.call(k, "wrong")
 	one(eventDenied) // locked already
 
-	_, err := Service().Unlock(ctx, local, k.id, nil)
+	_, err := Service().Unlock(ctx, local, k.id, "", nil)
 	require.NoError(t, err)
 	require.Equal(t, k.id, one(eventUnlocked)["key_id"])
 	_, _, err = Service().UpdateKey(ctx, local, k.id, lifecycle.KeyPatch{Description: lifecycle.Some("d")}, nil)
@@ -200,7 +200,7 @@ func TestEventsReferenceHasExactlyTheEventsAndTheirData(t *testing.T) {
 	for range 3 {
 		g.call(k, "wrong")
 	}
-	_, err := Service().Unlock(ctx, local, k.id, nil)
+	_, err := Service().Unlock(ctx, local, k.id, "", nil)
 	require.NoError(t, err)
 	_, _, err = Service().UpdateKey(ctx, local, k.id, lifecycle.KeyPatch{Description: lifecycle.Some("d")}, nil)
 	require.NoError(t, err)

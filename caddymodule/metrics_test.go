@@ -134,7 +134,7 @@ func TestMetricsOfKnownTrafficAreExact(t *testing.T) {
 		require.InDelta(t, delta, got, 0, series)
 	}
 	require.Less(t, after["keyreeve_feed_age_seconds{}"].value, 60.0)
-	_, err := Service().Unlock(context.Background(), lifecycle.Local("test", false), guessed.id, nil)
+	_, err := Service().Unlock(context.Background(), lifecycle.Local("test", false), guessed.id, "", nil)
 	require.NoError(t, err)
 	unlocked := scrape(t, admin)
 	require.Zero(t, unlocked["keyreeve_locked_clients{}"].value)

@@ -139,9 +139,9 @@ func (s measuredStore) TrimAudit(ctx context.Context, keep time.Duration) error 
 	return err
 }
 
-func (s measuredStore) Use(ctx context.Context, uses []keystore.Use) error {
+func (s measuredStore) Use(ctx context.Context, uses []keystore.Use, calls ...keystore.Calls) error {
 	began := time.Now()
-	err := s.Store.Use(ctx, uses)
+	err := s.Store.Use(ctx, uses, calls...)
 	opUse.observe(began, err)
 	return err
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/keyreeve/keyreeve/session/authn"
 )
 
-// used notes that a proven caller used its secret, whether it was let in or not. A
-// gate that only watches leaves no trace.
+// used notes that a proven caller used its secret, and counts the call, whether it
+// was let in or not. A gate that only watches leaves no trace.
 func (g *Gate) used(r *http.Request, v *verdict) {
 	if g.Shadow || !v.proven() {
 		return
@@ -19,7 +19,9 @@ func (g *Gate) used(r *http.Request, v *verdict) {
 	if v.Allow {
 		route = v.Route.Pattern
 	}
-	g.app.running.Load().auth.Used(&v.Result, route, func() netip.Addr { return clientAddress(r) }, v.since)
+	auth := g.app.running.Load().auth
+	auth.Used(&v.Result, route, func() netip.Addr { return clientAddress(r) }, v.since)
+	auth.Called(&v.Result)
 }
 
 // noteFailure tells of what a failed proof brought about: a lock, or the news that

@@ -17,7 +17,7 @@ import (
 // by Derive are kept apart from these by a prefix of their own.
 const (
 	infoVerifier    = "keyreeve verifier v1"
-	infoFingerprint = "keyreeve wrong secret fingerprint v1"
+	infoFingerprint = "keyreeve wrong secret fingerprint v2"
 	infoAudit       = "keyreeve audit trail v1"
 	infoDerived     = "keyreeve derived v1: "
 )
@@ -106,11 +106,16 @@ func (r *Keyring) Derive(masterKeyID, info string) ([32]byte, bool) {
 	return k.derive(infoDerived + info), true
 }
 
-// Fingerprint tells two wrong secrets apart without revealing either. It is
-// keyed by the current master key, so that nobody else can test guesses with it.
-func (r *Keyring) Fingerprint(secret string) uint64 {
-	sum := r.keys[0].fingerprint.sum(digest(secret))
-	return binary.BigEndian.Uint64(sum[:])
+// Fingerprint tells two wrong secrets of one API key apart without revealing
+// either, and says nothing about those of another. It is keyed by the current
+// master key, so that nobody else can test guesses with it. Never 0.
+func (r *Keyring) Fingerprint(keyID, secret string) uint64 {
+	var both [2 * sha256.Size]byte
+	owner, shown := digest(keyID), digest(secret)
+	copy(both[:], owner[:])
+	copy(both[sha256.Size:], shown[:])
+	sum := r.keys[0].fingerprint.sum(sha256.Sum256(both[:]))
+	return max(1, binary.BigEndian.Uint64(sum[:]))
 }
 
 // Seal is the MAC of an audit trail's hash under the current master key. The

@@ -120,9 +120,10 @@ func TestFingerprintTellsWrongSecretsApartAndIsKeyed(t *testing.T) {
 	t.Parallel()
 	m := NewMasterKey()
 	ring := newRing(t, m)
-	require.Equal(t, ring.Fingerprint("a"), newRing(t, m).Fingerprint("a"))
-	require.NotEqual(t, ring.Fingerprint("a"), ring.Fingerprint("b"))
-	require.NotEqual(t, ring.Fingerprint("a"), newRing(t, NewMasterKey()).Fingerprint("a"))
+	require.Equal(t, ring.Fingerprint("key_1", "a"), newRing(t, m).Fingerprint("key_1", "a"))
+	require.NotEqual(t, ring.Fingerprint("key_1", "a"), ring.Fingerprint("key_1", "b"))
+	require.NotEqual(t, ring.Fingerprint("key_1", "a"), ring.Fingerprint("key_2", "a"), "nothing across keys")
+	require.NotEqual(t, ring.Fingerprint("key_1", "a"), newRing(t, NewMasterKey()).Fingerprint("key_1", "a"))
 }
 
 func TestEqualComparesEveryByte(t *testing.T) {
@@ -164,7 +165,7 @@ func TestProvingASecretAllocatesNothing(t *testing.T) {
 	want, _ := ring.Verifier(id, ring.Digest(secret))
 	require.Zero(t, testing.AllocsPerRun(100, func() {
 		got, ok := ring.Verifier(id, ring.Digest(secret))
-		if !ok || !Equal(got, want) || ring.Fingerprint(secret) == 0 {
+		if !ok || !Equal(got, want) || ring.Fingerprint("key_1", secret) == 0 {
 			panic("unequal")
 		}
 	}))

@@ -54,10 +54,11 @@ type keyCache struct {
 	counts  lookupCounts
 }
 
-// cachedKey is a key as read not before the tick. Immutable.
+// cachedKey is a key as read not before the tick. Immutable but for its count.
 type cachedKey struct {
-	key  *Key
-	tick int64
+	key   *Key
+	tick  int64
+	calls callCount
 }
 
 // unknownClient is the memory that a client ID was not there.
@@ -190,7 +191,7 @@ func (c *keyCache) fill(clientID string, hash uint64, now time.Time) (*Key, erro
 		if err != nil {
 			return nil, err
 		}
-		v := read.(cachedKey)
+		v := read.(*cachedKey)
 		if !c.current(hash, v.tick) {
 			continue
 		}
@@ -204,21 +205,21 @@ func (c *keyCache) fill(clientID string, hash uint64, now time.Time) (*Key, erro
 
 // read asks the store, on no caller's behalf: one that hangs up must not fail
 // the others. A nil key is an unknown client; an error is cached nowhere.
-func (c *keyCache) read(clientID string, hash uint64, now time.Time) (cachedKey, error) {
+func (c *keyCache) read(clientID string, hash uint64, now time.Time) (*cachedKey, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), fillTimeout)
 	defer cancel()
-	v := cachedKey{tick: c.ticks.Load()} // before the store is read, see keyCache
+	v := &cachedKey{tick: c.ticks.Load()} // before the store is read, see keyCache
 	key, err := c.store.KeyByClientID(ctx, clientID)
 	switch {
 	case errors.Is(err, ErrNotFound):
 		c.unknown[hash%unknownShards].Add(clientID, unknownClient{tick: v.tick, expires: now.Add(time.Duration(c.ttl.Load()))})
 		return v, nil
 	case err != nil:
-		return cachedKey{}, err
+		return nil, err
 	}
-	v.key = key
-	c.known.Set(clientID, &v, 1)
-	c.slot(hash).Store(&v)
+	v.key, v.calls.keyID, key.calls = key, key.ID, &v.calls
+	c.known.Set(clientID, v, 1)
+	c.slot(hash).Store(v)
 	return v, nil
 }
 

@@ -127,6 +127,9 @@ type Key struct {
 	ModifiedBy string
 	// Revision is that of the key's latest change.
 	Revision Revision
+
+	// calls counts those of a key that the cache handed out, see Cached.Called.
+	calls *callCount
 }
 
 // Secret is the stored half of a client secret: a verifier, never the secret.

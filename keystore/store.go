@@ -43,7 +43,8 @@ type Store interface {
 
 	// Count counts proofs, each atomically by l.Fail or l.Succeed, in order, all in
 	// one durable transaction. A failure that locks appends a lock change and an
-	// audit event. Unknown keys get a zero result.
+	// audit event. Each failure that counts is kept among the key's tries. Unknown
+	// keys get a zero result.
 	Count(ctx context.Context, l policy.Lockout, proofs []Proof) ([]CountResult, error)
 
 	// Head is the newest revision.
@@ -65,8 +66,9 @@ type Store interface {
 
 	// Use records uses, all in one transaction; keys and secrets that are gone are
 	// passed over, and nothing older than what is recorded already replaces it. It is
-	// not in the change log: no decision depends on it.
-	Use(ctx context.Context, uses []Use) error
+	// not in the change log: no decision depends on it. Calls are added to those that
+	// are recorded of the same key and hour; hours past CallMemory are forgotten.
+	Use(ctx context.Context, uses []Use, calls ...Calls) error
 	// SealAudit names what the audit trail is sealed with. Until it is called, every
 	// write with an audit event fails.
 	SealAudit(s AuditSealer)
@@ -93,7 +95,8 @@ type Proof struct {
 	Address string
 	// RequestID is that of the request, "" for none, for the audit of a lock.
 	RequestID string
-	// Fingerprint identifies the wrong secret without revealing it.
+	// Fingerprint identifies the wrong secret of this key without revealing it; 0 is
+	// not known.
 	Fingerprint uint64
 	// Success: the secret was right and clears the count.
 	Success bool
@@ -221,6 +224,12 @@ type Reader interface {
 	// Tallies lists the failure counts of these keys by key, the whole client's of
 	// each first.
 	Tallies(ctx context.Context, keyIDs ...string) ([]Tally, error)
+	// Tries lists the latest tries that failed with a key and counted, oldest first:
+	// at most MaxTries, since the key was last unlocked and not past TryMemory.
+	Tries(ctx context.Context, keyID string) ([]Try, error)
+	// Calls lists how often a key was called in each hour that began then or later,
+	// oldest first. Hours without a call are not in it.
+	Calls(ctx context.Context, keyID string, from time.Time) ([]Calls, error)
 	// Locks lists the locks in force, and how many there are in all.
 	Locks(ctx context.Context, q LockQuery) (locks []Lock, total int, err error)
 	Role(ctx context.Context, id string) (*Role, error)
@@ -281,7 +290,7 @@ type Tx interface {
 	// PutKey stores the key and exactly its Secrets.
 	PutKey(ctx context.Context, k *Key) error
 	DeleteKey(ctx context.Context, id string) error
-	// Unlock clears every count and lock of a key and logs a lock change.
+	// Unlock clears every count and lock of a key and its tries, and logs a lock change.
 	Unlock(ctx context.Context, keyID string) error
 	PutRole(ctx context.Context, r *Role) error
 	DeleteRole(ctx context.Context, id string) error

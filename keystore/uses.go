@@ -66,6 +66,7 @@ type uses struct {
 
 	retired Striped
 	dropped atomic.Uint64
+	calls   calls
 }
 
 type useStripe struct {
@@ -174,12 +175,13 @@ func (u *uses) take() (all []Use) {
 	return all
 }
 
-// FlushUses writes every use that was noted before it was called, so that what is
-// then read of last uses is not old.
-func (c *Cached) FlushUses(ctx context.Context) error { return c.uses.write(ctx) }
+// FlushUses writes every use and call that was noted before it was called, so that
+// what is then read of them is not old.
+func (c *Cached) FlushUses(ctx context.Context) error { return c.uses.write(ctx, true) }
 
-// write writes what waits. What could not be written waits on, for the next time.
-func (u *uses) write(ctx context.Context) error {
+// write writes the last uses that wait, and the calls if asked to or if it is their
+// time. What could not be written waits on, for the next time.
+func (u *uses) write(ctx context.Context, withCalls bool) error {
 	select {
 	case u.writing <- struct{}{}:
 		defer func() { <-u.writing }()
@@ -187,9 +189,12 @@ func (u *uses) write(ctx context.Context) error {
 		return ctx.Err()
 	}
 	all := u.take()
-	for len(all) > 0 {
-		chunk := all[:min(useChunk, len(all))]
-		if err := u.writeChunk(ctx, chunk); err != nil {
+	if now := u.clock.Now(); withCalls || u.calls.due(now.Since) {
+		u.calls.take(now.Wall, now.Since)
+	}
+	for len(all) > 0 || len(u.calls.pending) > 0 {
+		chunk, calls := all[:min(useChunk, len(all))], u.calls.chunk(useChunk)
+		if err := u.writeChunk(ctx, chunk, calls); err != nil {
 			for _, use := range all {
 				u.keep(use)
 			}
@@ -198,14 +203,15 @@ func (u *uses) write(ctx context.Context) error {
 		}
 		u.told(nil)
 		all = all[len(chunk):]
+		u.calls.done(calls)
 	}
 	return nil
 }
 
-func (u *uses) writeChunk(ctx context.Context, chunk []Use) error {
+func (u *uses) writeChunk(ctx context.Context, chunk []Use, calls []Calls) error {
 	ctx, cancel := context.WithTimeout(ctx, useTimeout)
 	defer cancel()
-	return u.store.Use(ctx, chunk)
+	return u.store.Use(ctx, chunk, calls...)
 }
 
 // told says once that writing fails, and once that it works again.
@@ -229,7 +235,7 @@ func (u *uses) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			_ = u.write(ctx) // told there, and tried again
+			_ = u.write(ctx, false) // told there, and tried again
 		}
 	}
 }
@@ -238,7 +244,8 @@ func (u *uses) run(ctx context.Context) {
 func (u *uses) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), useTimeout)
 	defer cancel()
-	if err := u.write(ctx); err != nil {
-		u.logger.Warn("last uses of keys are lost that were not yet written", zap.Int("secrets", len(u.take())), zap.Error(err))
+	if err := u.write(ctx, true); err != nil {
+		u.logger.Warn("last uses and calls of keys are lost that were not yet written", zap.Int("secrets", len(u.take())),
+			zap.Int("hours_of_calls", len(u.calls.pending)), zap.Error(err))
 	}
 }

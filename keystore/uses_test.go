@@ -30,7 +30,7 @@ type ledger struct {
 	batches [][]keystore.Use
 }
 
-func (l *ledger) Use(ctx context.Context, uses []keystore.Use) error {
+func (l *ledger) Use(ctx context.Context, uses []keystore.Use, calls ...keystore.Calls) error {
 	if before := l.before.Load(); before != nil {
 		(*before)()
 	}
@@ -40,7 +40,7 @@ func (l *ledger) Use(ctx context.Context, uses []keystore.Use) error {
 	l.mu.Lock()
 	l.batches = append(l.batches, slices.Clone(uses))
 	l.mu.Unlock()
-	return l.Store.Use(ctx, uses)
+	return l.Store.Use(ctx, uses, calls...)
 }
 
 // written is every use that was written so far.

@@ -37,6 +37,6 @@ func (a *API) getLock(c *call, in *KeyID) (*lockOutput, error) {
 }
 
 func (a *API) unlock(c *call, in *changeKeyInput) (*writtenOutput, error) {
-	commit, err := a.svc.Unlock(c.r.Context(), c.actor, in.ID, c.ifMatch())
+	commit, err := a.svc.Unlock(c.r.Context(), c.actor, in.ID, "", c.ifMatch())
 	return &writtenOutput{writtenAs(commit)}, err
 }

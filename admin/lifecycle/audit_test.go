@@ -127,7 +127,7 @@ func TestFiltersOfTheTrailAddUp(t *testing.T) {
 	h.clock.Advance(time.Hour)
 	made, _, err := h.CreateKey(h.ctx, operator, NewKey{Name: "nightly", RoleID: keystore.RoleReadOnly, CustomerID: "acme"})
 	require.NoError(t, err)
-	_, err = h.Unlock(h.ctx, operator, made.ID, nil)
+	_, err = h.Unlock(h.ctx, operator, made.ID, "", nil)
 	require.NoError(t, err)
 	for _, tc := range []struct {
 		f    AuditFilter
@@ -217,7 +217,7 @@ var mutations = map[string]func(h *house, key string) error{
 		return err
 	},
 	"delete key": func(h *house, key string) error { _, err := h.DeleteKey(h.ctx, local, key, nil); return err },
-	"unlock key": func(h *house, key string) error { _, err := h.Unlock(h.ctx, local, key, nil); return err },
+	"unlock key": func(h *house, key string) error { _, err := h.Unlock(h.ctx, local, key, "", nil); return err },
 	"end sessions": func(h *house, key string) error {
 		_, err := h.EndKeySessions(h.ctx, local, key, nil)
 		return err

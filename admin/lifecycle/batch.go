@@ -82,7 +82,7 @@ var batchActions = map[string]batchAction{
 	"enable_here":  patchEach(KeyPatch{DisabledHere: Some(false)}),
 	"disable_here": patchEach(KeyPatch{DisabledHere: Some(true)}),
 	"delete":       {ResourceKeys, policy.Delete, func(o *op, id string) (*Key, error) { return nil, o.deleteKey(id, nil) }},
-	"unlock":       {ResourceLocks, policy.Delete, func(o *op, id string) (*Key, error) { return o.shownAfter(id, o.unlock(id, nil)) }},
+	"unlock":       {ResourceLocks, policy.Delete, func(o *op, id string) (*Key, error) { return o.shownAfter(id, o.unlock(id, "", nil)) }},
 	"end_sessions": {ResourceSessions, policy.Delete, func(o *op, id string) (*Key, error) { return o.shownAfter(id, o.endKeySessions(id, nil)) }},
 }
 

@@ -184,6 +184,38 @@ func (s *Service) GetKey(ctx context.Context, a Actor, id string) (Key, error) {
 	return out, err
 }
 
+// GetKeys shows those of these keys that there are for the actor, in this order, at
+// most MaxBatch of them.
+func (s *Service) GetKeys(ctx context.Context, a Actor, ids []string) ([]Key, error) {
+	var out []Key
+	err := s.view(ctx, a, func(o *op) error {
+		var found []*keystore.Key
+		for _, id := range ids[:min(len(ids), MaxBatch)] {
+			k, err := o.key(id, ResourceKeys, policy.Read)
+			var refused *Error
+			switch {
+			case errors.As(err, &refused) && refused.Kind == NotFound:
+			case err != nil:
+				return err
+			default:
+				found = append(found, k)
+			}
+		}
+		show, err := o.shower(found...)
+		if err != nil {
+			return err
+		}
+		out = make([]Key, len(found))
+		for i, k := range found {
+			if out[i], err = show(k); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return out, err
+}
+
 // key is the stored key that the actor may do action on.
 func (o *op) key(id, resource string, action policy.Mask) (*keystore.Key, error) {
 	if err := o.need(resource, action); err != nil {

@@ -27,7 +27,7 @@ func TestEveryChangeIsAuditedInItsTransactionAndWithoutSecrets(t *testing.T) {
 	require.NoError(t, err)
 	_, _, err = h.UpdateKey(h.ctx, a, made.ID, KeyPatch{Name: Some("k2")}, nil)
 	require.NoError(t, err)
-	_, err = h.Unlock(h.ctx, a, made.ID, nil)
+	_, err = h.Unlock(h.ctx, a, made.ID, "", nil)
 	require.NoError(t, err)
 	_, err = h.DeleteKey(h.ctx, a, made.ID, nil)
 	require.NoError(t, err)
@@ -122,7 +122,7 @@ func TestKeysOfAnExternalSourceAreChangedThereAndUnlockedHere(t *testing.T) {
 	}
 	_, err = h.DeleteKey(h.ctx, local, id, nil)
 	requireRefused(t, err, Conflict, CodeManaged, "")
-	_, err = h.Unlock(h.ctx, local, id, nil)
+	_, err = h.Unlock(h.ctx, local, id, "", nil)
 	require.NoError(t, err)
 	unchanged, err := h.GetKey(h.ctx, local, id)
 	require.NoError(t, err)

@@ -67,6 +67,8 @@ func (o *op) showLock(l *keystore.Lock) LockedKey {
 // KeyLock is where a key stands with the lockout policy.
 type KeyLock struct {
 	Lock
+	// RecentFailures are the latest wrong secrets that were counted, newest first.
+	RecentFailures []FailedTry `json:"recent_failures" nullable:"false" doc:"The latest wrong secrets that were counted, newest first: at most 10, of the last 24 hours and since the key was last unlocked."`
 	// Revision is the key's, which unlocking it may be conditioned on.
 	Revision keystore.Revision `json:"-"`
 }
@@ -89,11 +91,12 @@ func (s *Service) GetLock(ctx context.Context, a Actor, keyID string) (KeyLock, 
 // Unlock clears every count and lock of a key, one of an external source too.
 // Unlocking one that is not locked is no error. It gives the key nothing it did
 // not have before, so the subset rule does not apply.
-func (s *Service) Unlock(ctx context.Context, a Actor, keyID string, cond Condition) (Commit, error) {
-	return s.update(ctx, a, func(o *op) error { return o.unlock(keyID, cond) })
+// The audit event keeps the reason, "" for none given.
+func (s *Service) Unlock(ctx context.Context, a Actor, keyID, reason string, cond Condition) (Commit, error) {
+	return s.update(ctx, a, func(o *op) error { return o.unlock(keyID, reason, cond) })
 }
 
-func (o *op) unlock(keyID string, cond Condition) error {
+func (o *op) unlock(keyID, reason string, cond Condition) error {
 	k, err := o.keyAt(keyID, ResourceLocks, policy.Delete, cond)
 	if err != nil {
 		return err

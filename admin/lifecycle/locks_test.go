@@ -40,7 +40,7 @@ func TestInGuardModeALockedSourceIsNotALockedKey(t *testing.T) {
 	require.Equal(t, guard.Ceiling, lock.FailedAttempts)
 	require.Equal(t, h.clock.Now().Wall.Add(guard.Duration), *lock.LockedUntil)
 
-	_, err = h.Unlock(h.ctx, local, k.ID, nil)
+	_, err = h.Unlock(h.ctx, local, k.ID, "", nil)
 	require.NoError(t, err)
 	lock, err = h.GetLock(h.ctx, local, k.ID)
 	require.NoError(t, err)

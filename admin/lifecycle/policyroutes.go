@@ -95,6 +95,23 @@ func (s *Service) ListPolicyRoutes(ctx context.Context, a Actor, f PolicyRouteFi
 	return out, err
 }
 
+// PolicyGates names the gates of the configuration in force, in its order, for who
+// may read their rules.
+func (s *Service) PolicyGates(ctx context.Context, a Actor) ([]GateRef, error) {
+	var out []GateRef
+	err := s.view(ctx, a, func(o *op) error {
+		out = []GateRef{}
+		for _, g := range s.pickGates(nil, "") {
+			out = append(out, g.ref())
+		}
+		return NeedsAny(NeedsTo(policy.Read, ResourceKeys), NeedsTo(policy.Read, ResourceRoles))(o)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // placedRule is a rule with its place in the list of all.
 type placedRule struct {
 	gate  gateAt

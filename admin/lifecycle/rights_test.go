@@ -158,7 +158,7 @@ func TestAReadOnlyLocalActorReadsEverythingAndChangesNothing(t *testing.T) {
 	_, _, createErr := h.CreateKey(h.ctx, reader, NewKey{Name: "x", RoleID: keystore.RoleReadOnly, CustomerID: "acme"})
 	_, _, updateErr := h.UpdateKey(h.ctx, reader, k.ID, KeyPatch{}, nil)
 	_, deleteErr := h.DeleteKey(h.ctx, reader, k.ID, nil)
-	_, unlockErr := h.Unlock(h.ctx, reader, k.ID, nil)
+	_, unlockErr := h.Unlock(h.ctx, reader, k.ID, "", nil)
 	_, _, roleErr := h.CreateRole(h.ctx, reader, NewRole{Name: "r", Permissions: policy.Permissions{"*": policy.View}})
 	_, _, customerErr := h.CreateCustomer(h.ctx, reader, NewCustomer{Name: "c"})
 	_, _, microtenantErr := h.CreateMicrotenant(h.ctx, reader, NewMicrotenant{CustomerID: "acme", Name: "m"})

@@ -69,7 +69,7 @@ func TestAPushKeepsWhatIsDecidedHere(t *testing.T) {
 	require.Contains(t, err.Error(), "Identity team (idp)", "who to turn to")
 	_, err = h.DeleteKey(h.ctx, local, id, nil)
 	requireRefused(t, err, Conflict, CodeManaged, "")
-	_, err = h.Unlock(h.ctx, local, id, nil)
+	_, err = h.Unlock(h.ctx, local, id, "", nil)
 	require.NoError(t, err)
 }
 

@@ -110,6 +110,9 @@ func (v *visit) showFailure(f failure) {
 	}
 }
 
+// stopPolling is a status of htmx's own: what asked again and again no longer does.
+const stopPolling = 286
+
 // askToSignIn sends whoever is not, or no longer, signed in to the sign-in page,
 // and back afterwards.
 func (v *visit) askToSignIn(why string) {
@@ -120,7 +123,6 @@ func (v *visit) askToSignIn(why string) {
 	}
 	// Nobody asked for anything: what stands in the page may be needed still.
 	v.w.Header().Set("HX-Reswap", "none")
-	const stopPolling = 286 // htmx's own
 	_ = v.render(stopPolling, "parts", "ended", document{Here: to, Swap: true})
 }
 

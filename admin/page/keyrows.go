@@ -114,7 +114,7 @@ func liveMark(rows []keyRow) string {
 		if row.LastUsedAt != nil {
 			used = span(time.Since(*row.LastUsedAt)) // what is shown of it
 		}
-		_, _ = fmt.Fprintf(hash, "%q", []string{row.ID, row.State, row.Why, until, used, fmt.Sprint(row.Enabled, row.DisabledHere, len(row.Secrets))})
+		_, _ = fmt.Fprintf(hash, "%q", []string{row.ID, row.State, row.Why, until, used, fmt.Sprint(row.Enabled, row.DisabledHere, row.Lock.Locked, row.Lock.FailedAttempts, len(row.Secrets))})
 	}
 	return hex.EncodeToString(hash.Sum(nil)[:8])
 }

@@ -6,6 +6,7 @@ import (
 	"html/template"
 	"net/http"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/keyreeve/keyreeve/admin/lifecycle"
@@ -19,7 +20,7 @@ var templateFiles embed.FS
 var pages = parsePages()
 
 // shared are the files that every page may use.
-var shared = []string{"templates/layout.html", "templates/parts.html", "templates/form.html"}
+var shared = []string{"templates/layout.html", "templates/parts.html", "templates/form.html", "templates/keyactions.html", "templates/keyfields.html", "templates/auditparts.html"}
 
 func parsePages() map[string]*template.Template {
 	base := template.Must(template.New("").Funcs(functions).ParseFS(templateFiles, shared...))
@@ -30,8 +31,7 @@ func parsePages() map[string]*template.Template {
 	}
 	for _, f := range files {
 		name := strings.TrimSuffix(f.Name(), path.Ext(f.Name()))
-		switch name {
-		case "layout", "parts", "form":
+		if slices.Contains(shared, "templates/"+f.Name()) {
 			continue
 		}
 		all[name] = template.Must(template.Must(base.Clone()).ParseFS(templateFiles, "templates/"+f.Name()))

@@ -46,6 +46,7 @@ type batch struct {
 // entry is one count of the batch.
 type entry struct {
 	tally  keystore.Tally
+	tries  []keystore.Try // beside the whole client's count, once there is one to add
 	stored bool // it has a row
 	known  bool // its key is there
 	dirty  bool
@@ -123,6 +124,11 @@ func (b *batch) count(ctx context.Context, p keystore.Proof) (keystore.CountResu
 	var r keystore.CountResult
 	w, c, out, counted := p.Count(b.l, whole.tally.Tally, src.tally.Tally)
 	r.Outcome, r.OK = out, p.Success && counted
+	if counted && !p.Success {
+		if err := b.try(ctx, whole, p); err != nil {
+			return keystore.CountResult{}, err
+		}
+	}
 	b.set(whole, w)
 	b.set(src, c)
 	if r.Locked {
@@ -133,6 +139,18 @@ func (b *batch) count(ctx context.Context, p keystore.Proof) (keystore.CountResu
 	}
 	r.Whole, r.Source = whole.tally, src.tally
 	return r, err
+}
+
+// try keeps a failure that counts among the tries of the key. They are written with
+// the count, which the failure changes in any case.
+func (b *batch) try(ctx context.Context, whole *entry, p keystore.Proof) (err error) {
+	if whole.stored && whole.tries == nil {
+		if whole.tries, err = b.t.tries(ctx, whole.tally.KeyID); err != nil {
+			return err
+		}
+	}
+	whole.tries = keystore.AddTry(whole.tries, p.Try())
+	return nil
 }
 
 // locked records that a lock began: in the change log, so that caches hear of
@@ -169,7 +187,7 @@ func (b *batch) store(ctx context.Context) error {
 		if !e.dirty {
 			continue
 		}
-		if err := b.t.writeTally(ctx, e.tally); err != nil {
+		if err := b.t.writeTally(ctx, e.tally, e.tries); err != nil {
 			return err
 		}
 		if e.tally.Source != "" && !e.stored {

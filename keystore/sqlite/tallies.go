@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"slices"
 	"time"
 
@@ -45,20 +46,41 @@ func (r *reader) tally(ctx context.Context, keyID, source string) (keystore.Tall
 func (t *tx) putTally(ctx context.Context, c *keystore.Tally) error {
 	t.seq++
 	c.Seq = t.seq
-	return t.writeTally(ctx, *c)
+	return t.writeTally(ctx, *c, nil)
 }
 
-// writeTally stores a count under the seq it has.
-func (t *tx) writeTally(ctx context.Context, c keystore.Tally) error {
-	return t.exec(ctx, `INSERT INTO tallies (`+tallyColumns+`, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+// writeTally stores a count under the seq it has, and these tries beside it;
+// without any it keeps those that are there.
+func (t *tx) writeTally(ctx context.Context, c keystore.Tally, tries []keystore.Try) error {
+	var kept any // NULL
+	if len(tries) > 0 {
+		kept = keystore.EncodeTries(tries)
+	}
+	return t.exec(ctx, `INSERT INTO tallies (`+tallyColumns+`, at, tries) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (key_id, source) DO UPDATE SET failures = excluded.failures,
 			last_wall_ns = excluded.last_wall_ns, last_boot = excluded.last_boot, last_since_ns = excluded.last_since_ns,
 			lock_wall_ns = excluded.lock_wall_ns, lock_boot = excluded.lock_boot, lock_since_ns = excluded.lock_since_ns,
 			locked_for_ns = excluded.locked_for_ns, seen = excluded.seen, trusted_ns = excluded.trusted_ns,
-			seq = excluded.seq, at = excluded.at`,
+			seq = excluded.seq, at = excluded.at, tries = coalesce(excluded.tries, tallies.tries)`,
 		c.KeyID, c.Source, c.Failures, nanos(c.Last.Wall), c.Last.Boot, int64(c.Last.Since),
 		nanos(c.LockedAt.Wall), c.LockedAt.Boot, int64(c.LockedAt.Since), int64(c.LockedFor),
-		encodeSeen(c.Seen), nanos(c.TrustedAt), c.Seq, millis(t.now.Wall))
+		encodeSeen(c.Seen), nanos(c.TrustedAt), c.Seq, millis(t.now.Wall), kept)
+}
+
+// tries are those kept beside the count of a whole client, however old.
+func (r *reader) tries(ctx context.Context, keyID string) ([]keystore.Try, error) {
+	var data []byte
+	err := r.row(ctx, []any{&data}, "SELECT tries FROM tallies WHERE key_id = ? AND source = ''", keyID)
+	if errors.Is(err, keystore.ErrNotFound) {
+		return nil, nil
+	}
+	return keystore.DecodeTries(data), err
+}
+
+// Tries lists the latest tries that failed.
+func (r *reader) Tries(ctx context.Context, keyID string) ([]keystore.Try, error) {
+	tries, err := r.tries(ctx, keyID)
+	return keystore.RecentTries(tries, r.now.Wall), err
 }
 
 // settled is a count as listed: a lock that has ended takes its failures along.
@@ -112,7 +134,7 @@ func (s *Store) Tallies(ctx context.Context, after int64) (all []keystore.Tally,
 	return all, err
 }
 
-// Unlock clears every count and lock of a key. That a source had succeeded
+// Unlock clears every count and lock of a key and its tries. That a source had succeeded
 // before is neither and stays known.
 func (t *tx) Unlock(ctx context.Context, keyID string) error {
 	clientID, err := t.clientID(ctx, keyID)
@@ -132,6 +154,9 @@ func (t *tx) Unlock(ctx context.Context, keyID string) error {
 		if err := t.putTally(ctx, &c); err != nil {
 			return err
 		}
+	}
+	if err := t.exec(ctx, "UPDATE tallies SET tries = NULL WHERE key_id = ? AND tries IS NOT NULL", keyID); err != nil {
+		return err
 	}
 	t.log(keystore.Change{Kind: keystore.KindUnlock, ID: keyID, ClientID: clientID})
 	return nil

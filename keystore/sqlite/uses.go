@@ -7,9 +7,9 @@ import (
 )
 
 // Use records uses: of each key and secret the latest of the batch, unless the
-// store has heard of a later one.
-func (s *Store) Use(ctx context.Context, uses []keystore.Use) error {
-	if len(uses) == 0 {
+// store has heard of a later one; and adds calls.
+func (s *Store) Use(ctx context.Context, uses []keystore.Use, calls ...keystore.Calls) error {
+	if len(uses)+len(calls) == 0 {
 		return nil
 	}
 	keys, secrets, tried := latestUses(uses)
@@ -36,6 +36,9 @@ func (s *Store) Use(ctx context.Context, uses []keystore.Use) error {
 			if err != nil {
 				return err
 			}
+		}
+		if err := t.addCalls(inner, calls); err != nil {
+			return err
 		}
 		return ctx.Err()
 	})

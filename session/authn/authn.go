@@ -200,7 +200,7 @@ func (a *Authenticator) proveSecret(ctx context.Context, r *Result, clientID, se
 	default:
 		r.refuse(causeWrong)
 		r.Key = key
-		attempt := keystore.Attempt{KeyID: key.ID, Source: source, Address: from(), Fingerprint: a.keyring.Fingerprint(secret)}
+		attempt := keystore.Attempt{KeyID: key.ID, Source: source, Address: from(), Fingerprint: a.keyring.Fingerprint(key.ID, secret)}
 		if a.RequestID != nil {
 			attempt.RequestID = a.RequestID(ctx)
 		}

@@ -8,3 +8,7 @@ import "time"
 func (a *Authenticator) Used(r *Result, route string, from Address, since time.Duration) {
 	a.keys.Used(r.Key, r.SecretID, route, from, since)
 }
+
+// Called counts a request that was decided on for a proven caller: see
+// keystore.Cached.Called.
+func (a *Authenticator) Called(r *Result) { a.keys.Called(r.Key) }

@@ -2,6 +2,7 @@
 import './dialog.js';
 import './copy.js';
 import './countdown.js';
+import './menus.js';
 import './selection.js';
 import './shortcuts.js';
 import { say } from './say.js';

@@ -1,0 +1,231 @@
+package page
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"unicode"
+
+	"github.com/keyreeve/keyreeve/admin/lifecycle"
+	"github.com/keyreeve/keyreeve/keystore"
+)
+
+// deed is an action of the audit trail in words.
+type deed struct {
+	action string
+	// did stands between who and what: `operator [made the key] nightly`.
+	did string
+	// title is its name in the filter.
+	title, icon string
+}
+
+// deedGroups are all actions by what they are about. Each group can be asked for as
+// a whole, by its prefix.
+var deedGroups = []struct {
+	Title, prefix string
+	deeds         []deed
+}{
+	{"Keys", "key.", []deed{
+		{"key.create", "made the key", "Key made", "plus"},
+		{"key.update", "changed the key", "Key changed", "edit"},
+		{"key.delete", "deleted the key", "Key deleted", "trash"},
+		{"key.rotate", "made a new secret for the key", "New secret made", "refresh"},
+		{"key.lock", "locked the key", "Key locked", "lock"},
+		{"key.unlock", "unlocked the key", "Key unlocked", "unlock"},
+		{"key.end_sessions", "ended all sessions of the key", "All sessions of a key ended", "out"},
+	}},
+	{"Secrets", "secret.", []deed{{"secret.retire", "retired a secret of the key", "Secret retired", "minus"}}},
+	{"Sessions", "session.", []deed{{"session.end", "ended a session of the key", "Session ended", "out"}}},
+	{"Roles", "role.", []deed{
+		{"role.create", "made the role", "Role made", "plus"},
+		{"role.update", "changed the role", "Role changed", "edit"},
+		{"role.delete", "deleted the role", "Role deleted", "trash"},
+	}},
+	{"Sources", "source.", []deed{
+		{"source.create", "made the source", "Source made", "plus"},
+		{"source.update", "changed the source", "Source changed", "edit"},
+		{"source.delete", "deleted the source", "Source deleted", "trash"},
+		{"source.sync", "pushed the keys of the source", "Keys of a source pushed", "link"},
+	}},
+	{"Microtenants", "microtenant.", []deed{
+		{"microtenant.create", "made the microtenant", "Microtenant made", "plus"},
+		{"microtenant.update", "changed the microtenant", "Microtenant changed", "edit"},
+		{"microtenant.delete", "deleted the microtenant", "Microtenant deleted", "trash"},
+	}},
+	{"Customers", "customer.", []deed{
+		{"customer.create", "made the customer", "Customer made", "plus"},
+		{"customer.update", "changed the customer", "Customer changed", "edit"},
+		{"customer.delete", "deleted the customer", "Customer deleted", "trash"},
+	}},
+	{"Shared views", "view.", []deed{
+		{"view.create", "made the shared view", "Shared view made", "plus"},
+		{"view.update", "changed the shared view", "Shared view changed", "edit"},
+		{"view.delete", "deleted the shared view", "Shared view deleted", "trash"},
+	}},
+	{"Signing keys", "signing_key.", []deed{
+		{"signing_key.create", "made a signing key", "Signing key made", "plus"},
+		{"signing_key.rewrap", "sealed a signing key under the current master key", "Signing key sealed anew", "shield"},
+	}},
+}
+
+// deeds are those of deedGroups by their action.
+var deedsByAction = func() map[string]deed {
+	all := map[string]deed{}
+	for _, g := range deedGroups {
+		for _, d := range g.deeds {
+			all[d.action] = d
+		}
+	}
+	return all
+}()
+
+// actionTitle is an action, or all of a kind, in words; one that is not known as it is.
+func actionTitle(action string) string {
+	if d, known := deedsByAction[action]; known {
+		return d.title
+	}
+	for _, g := range deedGroups {
+		if g.prefix == action {
+			return g.Title + ": everything"
+		}
+	}
+	return visible(action)
+}
+
+// switched are the verbs of changes that do nothing but switch something.
+var switched = map[string][2]string{
+	"enabled":       {"disabled", "enabled"},
+	"disabled_here": {"lifted the disabling here of", "disabled here"},
+}
+
+// whatWasDone is the verb of an event; known is false for an action without words.
+func whatWasDone(e *lifecycle.AuditEvent) (did, icon string, known bool) {
+	d, known := deedsByAction[e.Action]
+	if !known {
+		return visible(e.Action), "info", false
+	}
+	if e.Action == "session.end" && e.Actor.Kind == keystore.ActorKey && member(e.After, "end_reason") == "sign_out" {
+		return "signed out of a session of the key", d.icon, true
+	}
+	if kind, _, _ := strings.Cut(e.Action, "."); strings.HasSuffix(e.Action, ".update") && len(e.Changes) == 1 {
+		if verbs, is := switched[e.Changes[0]]; is {
+			if member(e.After, e.Changes[0]) == true {
+				return verbs[1] + " the " + kind, d.icon, true
+			}
+			return verbs[0] + " the " + kind, d.icon, true
+		}
+	}
+	return d.did, d.icon, true
+}
+
+// outcomeOf is what came of it beyond that it was done. refused: nothing was done.
+func outcomeOf(e *lifecycle.AuditEvent) (text string, refused bool) {
+	record, _ := decode(e.After)
+	after, _ := record.(map[string]any)
+	switch e.Action {
+	case "key.lock":
+		text = fmt.Sprintf("after %v wrong secrets, until %s", after["failed_attempts"], stampText(after["locked_until"]))
+		if source, _ := after["source"].(string); source != "" {
+			text += ", for callers in " + visible(source) + " alone"
+		}
+	case "key.unlock":
+		if reason, _ := after["reason"].(string); reason != "" {
+			text = "Reason: " + visible(reason)
+		}
+	case "session.end":
+		if reason, _ := after["end_reason"].(string); reason != "" && reason != "sign_out" {
+			text = endReason(reason)
+		}
+	case "source.sync":
+		if code, _ := after["refused"].(string); code != "" {
+			text = "the list named client IDs that other keys have (" + visible(code) + ")"
+			if after["dry_run"] == true {
+				text += "; it was a dry run"
+			}
+			return text, true
+		}
+		var parts []string
+		for _, name := range []string{"created", "updated", "removed", "unchanged"} {
+			if n := after[name]; n != nil && fmt.Sprint(n) != "0" {
+				parts = append(parts, fmt.Sprint(n, " ", name))
+			}
+		}
+		text = visible(strings.Join(parts, ", "))
+	}
+	return text, false
+}
+
+// actorKinds is how an actor came in.
+var actorKinds = map[string]string{
+	keystore.ActorKey:     "API key",
+	keystore.ActorSession: "signed in here",
+	keystore.ActorLocal:   "at the machine",
+	keystore.ActorSystem:  "by itself",
+}
+
+var targetKinds = []struct{ kind, title string }{
+	{"key", "Key"}, {"session", "Session"}, {"role", "Role"}, {"source", "Source"}, {"microtenant", "Microtenant"},
+	{"customer", "Customer"}, {"view", "Shared view"}, {"signing_key", "Signing key"},
+}
+
+// endReasons are those of sessions.
+var endReasons = map[string]string{
+	"sign_out":              "signed out",
+	"admin":                 "ended by an administrator",
+	keystore.EndPushedOut:   "made room for newer sessions of the key",
+	"sessions_ended":        "ended with all others of the key or its tenant",
+	"secret_ended":          "ended with the secret it was opened with",
+	"revoked":               "revoked by its client",
+}
+
+func endReason(code string) string {
+	if text, known := endReasons[code]; known {
+		return text
+	}
+	return visible(code)
+}
+
+// memberTitles are members of records whose names do not speak for themselves.
+var memberTitles = map[string]string{
+	"client_id": "Client ID", "customer_id": "Customer", "microtenant_id": "Microtenant", "role_id": "Role", "max_role_id": "Highest role",
+	"enabled": "Enabled", "disabled_here": "Disabled here", "session_validity_seconds": "Session validity", "expires_at": "Expires",
+	"allowed_cidrs": "Allowed networks", "secret_ids": "Secrets", "session_generation": "Session generation", "key_id": "Key",
+	"secret_id": "Secret", "master_key_id": "Master key", "retired_at": "Retired", "locked_until": "Locked until", "rule": "Rule for its keys",
+}
+
+// memberTitle is a member's name in words. Names below the outermost are people's
+// own, such as those of labels, unless they are known.
+func memberTitle(name string, outermost bool) string {
+	if title, known := memberTitles[name]; known && (outermost || strings.HasSuffix(name, "_at")) {
+		return title
+	}
+	if !outermost || name == "" {
+		return visible(name)
+	}
+	words := strings.ReplaceAll(visible(name), "_", " ")
+	return strings.ToUpper(words[:1]) + words[1:]
+}
+
+// visible shows characters that would change how the text around them is read, or
+// not be seen, by their numbers.
+func visible(text string) string {
+	if !strings.ContainsFunc(text, hidden) {
+		return strings.ToValidUTF8(text, "\ufffd")
+	}
+	var out strings.Builder
+	for _, r := range strings.ToValidUTF8(text, "\ufffd") {
+		if hidden(r) {
+			fmt.Fprintf(&out, "[U+%04X]", r)
+		} else {
+			out.WriteRune(r)
+		}
+	}
+	return out.String()
+}
+
+// joiners are invisible and part of words and emoji.
+var joiners = []rune{'\u200c', '\u200d'}
+
+func hidden(r rune) bool {
+	return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) && !slices.Contains(joiners, r)
+}

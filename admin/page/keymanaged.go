@@ -1,0 +1,47 @@
+package page
+
+import (
+	"net/http"
+
+	"github.com/keyreeve/keyreeve/admin/lifecycle"
+	"github.com/keyreeve/keyreeve/policy"
+)
+
+// managed is the dialog in the place of what only the owner of a key can do.
+type managed struct {
+	Key lifecycle.Key
+	// Lead says what cannot be done, and why.
+	Title, Lead string
+	// Source is nil for an actor who may not look at it.
+	Source    *lifecycle.Source
+	SourceURL string
+	// Menu is what can be done here.
+	Menu []keyAction
+}
+
+// managedWords say what an external source keeps for itself.
+var managedWords = map[string]struct{ title, lead string }{
+	"edit":   {"cannot be edited here", "The name, role and all settings of this key come from its source, and would be put back by its next list."},
+	"delete": {"cannot be deleted here", "This key is there as long as its source lists it; the next list would bring it back. Take it out there, or refuse it here."},
+	"rotate": {"cannot be given a secret here", "The secret of this key was issued by its source, and is changed there."},
+}
+
+// showManaged explains why the key of an external source cannot be edited, deleted or
+// rotated (what: edit, delete, rotate), who can, and what is possible here.
+func (v *visit) showManaged(k lifecycle.Key, what string) error {
+	words := managedWords[what]
+	d := managed{Key: k, Title: k.Name + " " + words.title, Lead: words.lead, SourceURL: v.sourceURL(k)}
+	if v.may(lifecycle.ResourceSources, policy.Read) && (v.actor.MicrotenantID == "" || v.actor.AllCustomers) {
+		source, err := v.svc().GetSource(v.ctx(), v.actor, lifecycle.SourceRef{Name: *k.Source, CustomerID: k.CustomerID})
+		if err != nil {
+			return err
+		}
+		d.Source = &source
+	}
+	for _, a := range (document{visit: v}).KeyMenu(k).Actions {
+		if a.here && !a.Hidden {
+			d.Menu = append(d.Menu, a)
+		}
+	}
+	return v.show(view{Status: http.StatusOK, Page: "keymanaged", Block: "dialog", Dialog: true, Title: d.Title, Data: d})
+}

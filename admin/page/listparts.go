@@ -1,0 +1,157 @@
+package page
+
+import (
+	"errors"
+
+	"github.com/keyreeve/keyreeve/admin/lifecycle"
+	"github.com/keyreeve/keyreeve/policy"
+)
+
+// tidied reports a list that was asked for with more than its state, as forms
+// without script send it: it is to be asked for at q instead. With script the
+// address alone is put right.
+func (v *visit) tidied(q query) bool {
+	given := v.r.URL.Query()
+	if len(given) == 0 || q.String() == v.r.URL.Path+"?"+given.Encode() {
+		return false
+	}
+	if v.partial() {
+		v.w.Header().Set("HX-Push-Url", q.String())
+		return false
+	}
+	return true
+}
+
+// blockOf is the block that htmx is given: inner where the element with the id
+// target is swapped, and outer otherwise.
+func (v *visit) blockOf(target, inner, outer string) string {
+	switch {
+	case !v.partial():
+		return ""
+	case v.r.Header.Get("HX-Target") == target:
+		return inner
+	}
+	return outer
+}
+
+// pageAs is a page of lifecycle's with each item made into what a room shows.
+func pageAs[A, B any](p lifecycle.Page[A], err error, as func(A) (B, error)) (lifecycle.Page[B], error) {
+	out := lifecycle.Page[B]{NextCursor: p.NextCursor, Total: p.Total, Items: make([]B, 0, len(p.Items))}
+	for _, item := range p.Items {
+		if err != nil {
+			break
+		}
+		var shown B
+		shown, err = as(item)
+		out.Items = append(out.Items, shown)
+	}
+	return out, err
+}
+
+// unlessHidden is err, but nil where it says that the actor may not know.
+func unlessHidden(err error) error {
+	var refused *lifecycle.Error
+	if errors.As(err, &refused) && (refused.Kind == lifecycle.Forbidden || refused.Kind == lifecycle.NotFound) {
+		return nil
+	}
+	return err
+}
+
+// one is the paging of a list of which only the total matters.
+func one() lifecycle.Paging { return lifecycle.Paging{Size: lifecycle.Some(1)} }
+
+// countKeys is how many keys a filter selects; nil where the actor may see none.
+func (v *visit) countKeys(f lifecycle.KeyFilter) (*int, error) {
+	if !v.may(lifecycle.ResourceKeys, policy.Read) {
+		return nil, nil
+	}
+	f.Paging = one()
+	found, err := v.svc().ListKeys(v.ctx(), v.actor, f)
+	if err != nil {
+		return nil, unlessHidden(err)
+	}
+	return &found.Total, nil
+}
+
+// customerName is that of the customer with this id, or the id where the actor may
+// not know. known keeps what was found.
+func (v *visit) customerName(known map[string]string, id string) (string, error) {
+	if name, there := known[id]; there {
+		return name, nil
+	}
+	c, err := v.svc().GetCustomer(v.ctx(), v.actor, id)
+	if err := unlessHidden(err); err != nil {
+		return "", err
+	}
+	if known[id] = c.Name; err != nil {
+		known[id] = id
+	}
+	return known[id], nil
+}
+
+// customerPick is what the part `customer-field` offers.
+type customerPick struct {
+	// Choices are all customers; none for an actor who has but its own.
+	Choices []Choice
+	// Free asks for an id: there are too many to choose from.
+	Free bool
+}
+
+// Name is that of a customer that can be chosen, or its id.
+func (p customerPick) Name(id string) string {
+	for _, c := range p.Choices {
+		if c.Value == id {
+			return c.Label
+		}
+	}
+	return id
+}
+
+// customerPick lists the customers for an actor who can choose.
+func (v *visit) customerPick() (customerPick, error) {
+	if !v.actor.AllCustomers {
+		return customerPick{}, nil
+	}
+	f := lifecycle.CustomerFilter{Paging: lifecycle.Paging{Size: lifecycle.Some(lifecycle.MaxPageSize)}}
+	all, err := v.svc().ListCustomers(v.ctx(), v.actor, f)
+	if err != nil {
+		return customerPick{}, unlessHidden(err)
+	}
+	pick := customerPick{Free: all.Total > len(all.Items)}
+	for _, c := range all.Items {
+		pick.Choices = append(pick.Choices, Choice{Value: c.ID, Label: c.Name})
+	}
+	return pick, nil
+}
+
+// obstacle is a dialog for what cannot be done as things stand: why not, and what
+// to do instead.
+type obstacle struct {
+	Title, Lead string
+	Points      []string
+	Links       []obstacleLink
+	// Back is where Close leads without script.
+	Back     string
+	Commands *commands
+}
+
+type obstacleLink struct{ Label, URL string }
+
+// obstruct shows the dialog.
+func (v *visit) obstruct(status int, o obstacle) error {
+	return v.show(view{Status: status, Page: "obstacle", Block: "dialog", Dialog: true, Title: o.Title, Data: o})
+}
+
+// difference is a field that somebody else changed meanwhile.
+type difference struct{ Field, Now, Yours string }
+
+// differences are the fields, given as name, now and yours, that are not the same.
+func differences(triples ...string) []difference {
+	var all []difference
+	for i := 0; i+2 < len(triples); i += 3 {
+		if triples[i+1] != triples[i+2] {
+			all = append(all, difference{triples[i], triples[i+1], triples[i+2]})
+		}
+	}
+	return all
+}

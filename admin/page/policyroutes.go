@@ -1,0 +1,59 @@
+package page
+
+import (
+	"net/http"
+
+	"github.com/keyreeve/keyreeve/admin/lifecycle"
+)
+
+// routeList is the rules of the gates.
+type routeList struct {
+	*listed[ruleRow]
+	Gates []lifecycle.GateRef
+}
+
+// ruleRow is a rule, and the URL of those on the same resource.
+type ruleRow struct {
+	lifecycle.PolicyRoute
+	SameURL string
+}
+
+// For is the rule's methods.
+func (r ruleRow) For() string { return methodWords(r.Methods) }
+
+// listRoutes shows the rules of the gates.
+func (v *visit) listRoutes() error {
+	d := v.policyRoom("routes")
+	q := listQuery(routesPath, v.r.URL.Query(), "q", "resource", "gate")
+	f := NewForm(q.Values)
+	gates, err := v.svc().PolicyGates(v.ctx(), v.actor)
+	if err != nil {
+		return err
+	}
+	list, err := readList(v, f, q, "#policy-routes", func(at lifecycle.Paging) (lifecycle.Page[ruleRow], error) {
+		found, err := v.svc().ListPolicyRoutes(v.ctx(), v.actor,
+			lifecycle.PolicyRouteFilter{Gate: q.Get("gate"), Text: q.Get("q"), Resource: q.Get("resource"), Paging: at})
+		page := lifecycle.Page[ruleRow]{NextCursor: found.NextCursor, Total: found.Total}
+		for _, r := range found.Items {
+			row := ruleRow{PolicyRoute: r}
+			if r.Resource != nil {
+				row.SameURL = q.with("resource", *r.Resource).String()
+			}
+			page.Items = append(page.Items, row)
+		}
+		return page, err
+	})
+	if err != nil {
+		return err
+	}
+	status := http.StatusOK
+	if f.Failed() {
+		status = http.StatusBadRequest
+	}
+	d.Routes = &routeList{list, gates}
+	block := ""
+	if v.r.Header.Get("HX-Target") == "policy-routes" {
+		block = "routes"
+	}
+	return v.show(view{Status: status, Page: "policy", Block: block, Title: "Policy rules", Data: d})
+}

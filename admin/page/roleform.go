@@ -1,0 +1,480 @@
+package page
+
+import (
+	"cmp"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/keyreeve/keyreeve/admin/lifecycle"
+	"github.com/keyreeve/keyreeve/keystore"
+	"github.com/keyreeve/keyreeve/policy"
+)
+
+// Fields of the matrix: the level of a name, and where it is custom, its actions.
+const (
+	fieldLevel   = "permissions."
+	fieldActions = "actions."
+	// everyCustomer is the choice of a role for every customer.
+	everyCustomer = "*"
+)
+
+// roleForm is the data of the form, and of what it would change.
+type roleForm struct {
+	*Form
+	// Role is the one that is changed, nil for a new one.
+	Role *roleRow
+	// From is the one it is a copy of, nil for none; Dropped is what of it the actor
+	// cannot give, in words.
+	From    *roleRow
+	Dropped []string
+
+	Action, Back string
+	Sections     []grantSection
+	Customers    []lifecycle.Named
+	Once         string
+	Version      keystore.Revision
+	Commands     *commands
+
+	// Changes is what saving changes, to be looked at before.
+	Changes []roleChange
+	// Kept are the fields, to be sent again.
+	Kept []sentField
+	// Words are what the role will let keys do.
+	Words []string
+}
+
+type sentField struct{ Name, Value string }
+
+// permissions reads the matrix. Names that it grants nothing on are left out.
+func (f *Form) permissions() policy.Permissions {
+	p := policy.Permissions{}
+	for _, field := range slices.Sorted(maps.Keys(f.Values)) {
+		name, is := strings.CutPrefix(field, fieldLevel)
+		if !is {
+			continue
+		}
+		switch f.Get(field) {
+		case levelNone:
+		case levelView:
+			p[name] = policy.View
+		case levelFull:
+			p[name] = policy.Full
+		case levelCustom:
+			var mask policy.Mask
+			for _, word := range f.Values[fieldActions+name] {
+				action, _ := policy.ParseAction(word) // what it does not know is nothing
+				mask |= action
+			}
+			if mask == 0 {
+				f.Fail(field, "Tick what is allowed on "+name+", or choose None.")
+				continue
+			}
+			p[name] = mask
+		default:
+			f.Fail(field, "Choose what is allowed on "+name+".")
+		}
+	}
+	return p
+}
+
+// rows are the names that the matrix was sent with.
+func (f *Form) rows() []string {
+	var names []string
+	for field := range f.Values {
+		if name, is := strings.CutPrefix(field, fieldLevel); is {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// setPermissions fills the matrix.
+func (f *Form) setPermissions(p policy.Permissions) {
+	for name, mask := range p {
+		level := levelOf(mask)
+		f.Values.Set(fieldLevel+name, level)
+		if level == levelCustom {
+			f.Values[fieldActions+name] = mask.Names()
+		}
+	}
+}
+
+// kept lists the fields of what is typed, in order.
+func (f *Form) kept() []sentField {
+	var all []sentField
+	for _, field := range slices.Sorted(maps.Keys(f.Values)) {
+		level := strings.HasPrefix(field, fieldLevel)
+		if !level && !strings.HasPrefix(field, fieldActions) && !slices.Contains([]string{"name", "description"}, field) {
+			continue
+		}
+		for _, value := range f.Values[field] {
+			if !level || value != levelNone {
+				all = append(all, sentField{field, value})
+			}
+		}
+	}
+	return all
+}
+
+// formSections is the matrix as the form has it, with what the actor may give.
+func (v *visit) formSections(f *Form, names policyNames) []grantSection {
+	quiet := NewForm(f.Values) // what is wrong was said by then
+	all := names.sections(quiet.permissions(), f.rows())
+	var dress func(r *grantRow)
+	dress = func(r *grantRow) {
+		field := fieldLevel + r.Name
+		r.Most, _ = names.held(v.actor.Permissions, r.Name)
+		r.Unfinished = r.Own == 0 && f.Get(field) == levelCustom
+		r.Faults = f.Wrong[field]
+		for i := range r.Members {
+			dress(&r.Members[i])
+		}
+	}
+	for i := range all {
+		for j := range all[i].Rows {
+			dress(&all[i].Rows[j])
+		}
+	}
+	return all
+}
+
+// Chosen is the level that the form has for a row.
+func (r grantRow) Chosen() string {
+	if r.Unfinished {
+		return levelCustom
+	}
+	return levelOf(r.Own)
+}
+
+// Levels are the choices of a row.
+func (r grantRow) Levels() []Choice {
+	return []Choice{
+		{Value: levelNone, Label: "None"},
+		{Value: levelView, Label: "View", Disabled: !r.Most.Has(policy.View)},
+		{Value: levelFull, Label: "Full", Disabled: !r.Most.Has(policy.Full)},
+		{Value: levelCustom, Label: "Custom", Disabled: r.Most == 0},
+	}
+}
+
+// Ticks are the actions of a row that is custom.
+func (r grantRow) Ticks() []tick {
+	var all []tick
+	for _, word := range policy.Full.Names() {
+		action, _ := policy.ParseAction(word) // one of its own
+		all = append(all, tick{word, r.Own.Has(action) && levelOf(r.Own) == levelCustom, !r.Most.Has(action)})
+	}
+	return all
+}
+
+type tick struct {
+	Word              string
+	Checked, Disabled bool
+}
+
+// Limit says why not all can be given, "" where it can.
+func (r grantRow) Limit() string {
+	switch r.Most {
+	case policy.Full:
+		return ""
+	case 0:
+		return "Your own key holds nothing here, so you cannot give it."
+	}
+	return "Your own key holds " + enumerate(r.Most.Names(), 4) + " here, so you cannot give more."
+}
+
+// Given reports members that have an entry of their own, or something wrong.
+func (r grantRow) Given() int {
+	n := 0
+	for _, m := range r.Members {
+		if m.Own != 0 || m.Unfinished || len(m.Faults) > 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// FaultID is where the summary of faults leads.
+func (r grantRow) FaultID() string { return fieldID(fieldLevel + r.Name) }
+
+// Find is what the row is found by.
+func (r grantRow) Find() string { return strings.ToLower(r.Name + " " + r.Title) }
+
+// newRole shows the form, empty or filled from a role that is there.
+func (v *visit) newRole() error {
+	if s := v.noNewRoles(); s != nil {
+		return v.refuseWith(http.StatusForbidden, s)
+	}
+	f := NewForm(nil)
+	f.Values.Set("once", newOnce())
+	f.Values.Set("customer_id", v.actor.CustomerID)
+	id := v.r.URL.Query().Get("from")
+	if id == "" {
+		return v.newRolePage(http.StatusOK, f, nil, nil)
+	}
+	r, err := v.svc().GetRole(v.ctx(), v.actor, id)
+	if err != nil {
+		return err
+	}
+	names, err := v.policyNames()
+	if err != nil {
+		return err
+	}
+	f.Values.Set("name", cut("Copy of "+r.Name, lifecycle.MaxName))
+	f.Values.Set("description", r.Description)
+	f.Values.Set("from", r.ID)
+	given, more := r.Permissions.Clone(), beyond(r.Permissions, v.actor.Permissions, names)
+	for name, mask := range more {
+		if given[name] &^= mask; given[name] == 0 {
+			delete(given, name)
+		}
+	}
+	f.setPermissions(given)
+	return v.newRolePage(http.StatusOK, f, nil, more)
+}
+
+// cut is a text of at most n characters.
+func cut(text string, n int) string {
+	runes := []rune(text)
+	return strings.TrimSpace(string(runes[:min(n, len(runes))]))
+}
+
+// noNewRoles is why the actor makes no roles; nil where it may.
+func (v *visit) noNewRoles() *stop {
+	s := &stop{Title: "You cannot make roles", Back: rolesPath}
+	switch {
+	case !v.may(lifecycle.ResourceRoles, policy.Create):
+		s.Lead = "Your role does not hold " + lifecycle.ResourceRoles + ":create."
+	case v.actor.MicrotenantID != "":
+		s.Lead = "Roles belong to a whole customer, and your key to one microtenant. An administrator at customer level can make one for you."
+	default:
+		return nil
+	}
+	return s
+}
+
+func (v *visit) newRolePage(status int, f *Form, c *commands, dropped policy.Permissions) error {
+	names, err := v.policyNames()
+	if err != nil {
+		return err
+	}
+	d := roleForm{Form: f, Action: rolesPath + "/new", Back: rolesPath, Once: f.Get("once"), Commands: c, Sections: v.formSections(f, names)}
+	if v.actor.AllCustomers {
+		if d.Customers, err = v.customerNames(); err != nil {
+			return err
+		}
+	}
+	if id := f.Get("from"); id != "" {
+		r, err := v.svc().GetRole(v.ctx(), v.actor, id)
+		if err != nil {
+			return err
+		}
+		row := rowOfRole(r, nil)
+		d.From, d.Back = &row, row.Path()
+	}
+	if len(dropped) > 0 {
+		d.Dropped = roleWords(dropped)
+	}
+	return v.show(view{Status: status, Page: "roleform", Block: "form", Title: "New role", Data: d})
+}
+
+func (v *visit) createRole() error {
+	f, err := v.form()
+	if err != nil {
+		return err
+	}
+	if s := v.noNewRoles(); s != nil {
+		return v.refuseWith(http.StatusForbidden, s)
+	}
+	if f.Get("do") == "add" {
+		f.addRow()
+		return v.newRolePage(statusOf(f), f, nil, nil)
+	}
+	in := lifecycle.NewRole{Name: f.Get("name"), Description: unixLines(f.Get("description")), Permissions: f.permissions()}
+	if v.actor.AllCustomers {
+		if id := f.Get("customer_id"); id == everyCustomer {
+			in.CustomerID = lifecycle.Null[string]()
+		} else if id != "" {
+			in.CustomerID = lifecycle.Some(id)
+		}
+	}
+	switch {
+	case f.Failed():
+		return v.newRolePage(http.StatusBadRequest, f, nil, nil)
+	case f.asksForCommands():
+		return v.newRolePage(http.StatusOK, f, v.createCommands(in), nil)
+	}
+	made, commit, err := v.svc().CreateRole(v.ctx(), v.once(f), in)
+	if err != nil {
+		status, err := f.refuse(err)
+		if err != nil {
+			return err
+		}
+		return v.newRolePage(status, f, nil, nil)
+	}
+	return v.wrote(commit, rolePath(made.ID), "Role “"+made.Name+"” made.")
+}
+
+// statusOf is the answer's where a form is only shown again.
+func statusOf(f *Form) int {
+	if f.Failed() {
+		return http.StatusBadRequest
+	}
+	return http.StatusOK
+}
+
+// addRow gives the matrix a row for a name that no policy has yet.
+func (f *Form) addRow() {
+	name := strings.TrimSpace(f.Get("other"))
+	if name == "" {
+		f.Fail("other", "Type the name of a resource or group.")
+		return
+	}
+	if field := fieldLevel + name; !f.Values.Has(field) {
+		f.Values.Set(field, levelView)
+	}
+	f.Values.Del("other")
+}
+
+func (v *visit) createCommands(in lifecycle.NewRole) *commands {
+	body := map[string]any{"name": in.Name, "permissions": in.Permissions}
+	cli := []string{"role", "create", in.Name}
+	if in.Description != "" {
+		body["description"] = in.Description
+		cli = append(cli, "--description", in.Description)
+	}
+	switch {
+	case in.CustomerID.Null:
+		body["customer_id"] = nil
+		cli = append(cli, "--every-customer")
+	case in.CustomerID.Set:
+		body["customer_id"] = in.CustomerID.Value
+		cli = append(cli, "--customer", in.CustomerID.Value)
+	}
+	for _, name := range slices.Sorted(maps.Keys(in.Permissions)) {
+		cli = append(cli, "--grant", grantFlag(name, in.Permissions[name]))
+	}
+	return v.commands(call{Method: http.MethodPost, Path: "/v1/roles", Body: body}, cli...)
+}
+
+// grantFlag is an entry as the command line takes it.
+func grantFlag(name string, mask policy.Mask) string {
+	level := levelOf(mask)
+	if level == levelCustom {
+		level = strings.Join(mask.Names(), ",")
+	}
+	return name + "=" + level
+}
+
+// changeable is the role of the path, or why it cannot be changed.
+func (v *visit) changeable() (lifecycle.Role, policyNames, *stop, error) {
+	r, err := v.svc().GetRole(v.ctx(), v.actor, v.id())
+	if err != nil {
+		return r, policyNames{}, nil, err
+	}
+	names, err := v.policyNames()
+	return r, names, v.unchangeable(r, names), err
+}
+
+func (v *visit) editRole() error {
+	r, names, s, err := v.changeable()
+	if err != nil {
+		return err
+	}
+	if s != nil {
+		return v.refuseWith(http.StatusConflict, s)
+	}
+	f := NewForm(url.Values{"name": {r.Name}, "description": {r.Description}})
+	f.setPermissions(r.Permissions)
+	return v.editRolePage(http.StatusOK, f, r, names, r.Revision)
+}
+
+// editRolePage shows the form. version is that of the role which the form was made
+// from.
+func (v *visit) editRolePage(status int, f *Form, r lifecycle.Role, names policyNames, version keystore.Revision) error {
+	customers, err := v.customerNames()
+	if err != nil {
+		return err
+	}
+	row := rowOfRole(r, customers)
+	d := roleForm{Form: f, Role: &row, Action: row.Path() + "/edit", Back: row.Path(), Version: version, Sections: v.formSections(f, names)}
+	return v.show(view{Status: status, Page: "roleform", Block: "form", Title: "Edit " + r.Name, Data: d})
+}
+
+// changeRole goes through the form's steps: it shows what would change, and then
+// changes it.
+func (v *visit) changeRole() error {
+	f, err := v.form()
+	if err != nil {
+		return err
+	}
+	r, names, s, err := v.changeable()
+	if err != nil {
+		return err
+	}
+	if s != nil {
+		return v.refuseWith(http.StatusConflict, s)
+	}
+	do := f.Get("do")
+	if do == "add" {
+		f.addRow()
+	}
+	next := f.permissions()
+	if do == "add" || do == "edit" || f.Failed() {
+		return v.editRolePage(statusOf(f), f, r, names, formVersion(f, r))
+	}
+	patch := rolePatch(f, r, next)
+	if is := f.unchanged(); is != nil && !is(r.Revision) {
+		f.Summary = "Somebody else changed the role since you opened it. Below is what saving would change in it as it is now."
+		return v.reviewRole(http.StatusPreconditionFailed, f, r, names, patch, next)
+	}
+	if do != "save" {
+		return v.reviewRole(http.StatusOK, f, r, names, patch, next)
+	}
+	_, commit, err := v.svc().UpdateRole(v.ctx(), v.actor, r.ID, patch, f.unchanged())
+	if err != nil {
+		status, err := f.refuse(err)
+		if err != nil {
+			return err
+		}
+		return v.editRolePage(status, f, r, names, r.Revision)
+	}
+	return v.wrote(commit, rolePath(r.ID), "Role “"+cmp.Or(patch.Name.Value, r.Name)+"” changed.")
+}
+
+// formVersion is the version that the form was made from.
+func formVersion(f *Form, r lifecycle.Role) keystore.Revision {
+	if version, err := strconv.ParseInt(f.Get("version"), 10, 64); err == nil {
+		return keystore.Revision(version)
+	}
+	return r.Revision
+}
+
+// rolePatch is what differs between the role and the form.
+func rolePatch(f *Form, r lifecycle.Role, next policy.Permissions) lifecycle.RolePatch {
+	var p lifecycle.RolePatch
+	if name := f.Get("name"); name != r.Name {
+		p.Name = lifecycle.Some(name)
+	}
+	if text := unixLines(f.Get("description")); text != r.Description {
+		p.Description = lifecycle.Some(text)
+	}
+	masks := map[string]*policy.Mask{}
+	for name := range r.Permissions {
+		if _, stays := next[name]; !stays {
+			masks[name] = nil
+		}
+	}
+	for name, mask := range next {
+		if r.Permissions[name] != mask {
+			masks[name] = &mask
+		}
+	}
+	if len(masks) > 0 {
+		p.Permissions = lifecycle.Some(masks)
+	}
+	return p
+}
