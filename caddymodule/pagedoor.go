@@ -152,6 +152,17 @@ func (d *pageDoor) Resume(r *http.Request, token string) (lifecycle.Actor, *api.
 	return actorAt(r, res.Identity), nil
 }
 
+// SessionID is the id of the session.
+func (d *pageDoor) SessionID(r *http.Request, token string) string {
+	slot := d.run.store.enter()
+	defer d.run.store.leave(slot)
+	claims, err := d.run.tokens.Verify(r.Context(), token, d.run.store.clock.Now())
+	if err != nil {
+		return ""
+	}
+	return claims.ID
+}
+
 // SignOut ends the session, whatever state its key is in.
 func (d *pageDoor) SignOut(r *http.Request, token string) error {
 	slot := d.run.store.enter()

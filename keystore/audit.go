@@ -101,7 +101,8 @@ type AuditQuery struct {
 	AllCustomers bool
 	// NoCustomer selects the events that belong to no customer.
 	NoCustomer bool
-	ActorID    string
+	// ActorID is an actor's id; ActorSystem stands for what Keyreeve itself did.
+	ActorID string
 	// Action is one, or a group of them such as `key.` with the dot at its end.
 	Action     string
 	TargetKind string

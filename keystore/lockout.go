@@ -39,7 +39,7 @@ type Attempt struct {
 	// Address is the caller's address, and RequestID that of its request, for the audit.
 	Address     netip.Addr
 	RequestID   string
-	Fingerprint uint64
+	Fingerprint uint64 // of the wrong secret, see Proof
 }
 
 func sourceName(p netip.Prefix) string {
@@ -47,6 +47,14 @@ func sourceName(p netip.Prefix) string {
 		return ""
 	}
 	return p.String()
+}
+
+// addressName is "" for a caller without an address.
+func addressName(a netip.Addr) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
 }
 
 // counter counts proofs. Each takes effect in the table at once, so that a guess
@@ -90,7 +98,7 @@ func (c *counter) locked(l policy.Lockout, keyID string, source netip.Prefix, no
 func (c *counter) fail(l policy.Lockout, a Attempt) policy.Outcome {
 	now := c.clock.Now()
 	p := &pendingProof{lockout: l, source: a.Source, stored: make(chan struct{}), Proof: Proof{
-		KeyID: a.KeyID, Source: sourceName(a.Source), Address: a.Address.String(), RequestID: a.RequestID, Fingerprint: a.Fingerprint, At: now,
+		KeyID: a.KeyID, Source: sourceName(a.Source), Address: addressName(a.Address), RequestID: a.RequestID, Fingerprint: a.Fingerprint, At: now,
 	}}
 	c.table.update(a.KeyID, func(old *tallies) *tallies {
 		next, out, _ := old.add(p, now)

@@ -128,10 +128,7 @@ func (u *uses) slot(secretID string, kind uint64, since time.Duration) (*atomic.
 // not, so that the next use is tried again.
 func (u *uses) note(slot *atomic.Uint64, mark uint64, use Use, from netip.Addr) {
 	// The key is the cache's, but a secret's id may be a piece of a token's claims.
-	use.SecretID, use.At = strings.Clone(use.SecretID), u.clock.Now().Wall
-	if from.IsValid() {
-		use.Address = from.String()
-	}
+	use.SecretID, use.At, use.Address = strings.Clone(use.SecretID), u.clock.Now().Wall, addressName(from)
 	if u.keep(use) {
 		slot.Store(mark)
 	} else {

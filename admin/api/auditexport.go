@@ -38,39 +38,81 @@ type auditWriter interface {
 // errGone is that the client of an export took no more of it: nobody's fault here.
 var errGone = errors.New("the client of the export is gone")
 
-// exportAudit answers with all that matches. What is wrong before the first byte
-// is a refusal like any other. Later the connection is broken off: a client must
-// not take half an export for a whole one. Rows of CSV have no end of their own to
-// tell, so they go only where HTTP tells that it was broken off.
-func (a *API) exportAudit(c *call, in *listAuditInput, form string) (*auditOutput, error) {
-	if form == typeCSV && !c.r.ProtoAtLeast(1, 1) {
+// AuditDownload is an export on its way to whoever asked for it over HTTP, at this
+// door or another.
+type AuditDownload struct {
+	export *lifecycle.AuditExport
+	first  []lifecycle.AuditEvent
+	form   string
+}
+
+// OpenAuditDownload opens an export of what the filter selects, in CSV or else in
+// NDJSON. What is wrong before the first byte is a refusal like any other. Rows of
+// CSV have no end of their own to tell, so they go only where HTTP tells that the
+// connection was broken off.
+func OpenAuditDownload(r *http.Request, svc *lifecycle.Service, a lifecycle.Actor, f lifecycle.AuditFilter, csv bool) (*AuditDownload, error) {
+	if csv && !r.ProtoAtLeast(1, 1) {
 		return nil, lifecycle.FieldErrors{{Field: "format", Code: lifecycle.FieldConflict,
 			Detail: "csv is not sent over HTTP/1.0, which cannot tell whether all of it arrived; use HTTP/1.1, or ndjson"}}.Err()
 	}
-	export, err := a.svc.ExportAudit(c.r.Context(), c.actor, in.filter())
+	export, err := svc.ExportAudit(r.Context(), a, f)
 	if err != nil {
 		return nil, err
 	}
-	first, err := export.Next(c.r.Context())
+	first, err := export.Next(r.Context())
 	if err != nil {
 		return nil, err
 	}
-	name, contentType := "audit.ndjson", form
-	if form == typeCSV {
-		name, contentType = "audit.csv", form+"; charset=utf-8; header=present"
+	d := &AuditDownload{export: export, first: first, form: typeNDJSON}
+	if csv {
+		d.form = typeCSV
 	}
-	c.w.Header().Set("Content-Disposition", `attachment; filename="`+name+`"`)
-	return &auditOutput{ContentType: contentType, Body: func(ctx huma.Context) {
+	return d, nil
+}
+
+// ContentType is that of the answer.
+func (d *AuditDownload) ContentType() string {
+	if d.form == typeCSV {
+		return d.form + "; charset=utf-8; header=present"
+	}
+	return d.form
+}
+
+// Ending is that of its file's name.
+func (d *AuditDownload) Ending() string {
+	if d.form == typeCSV {
+		return ".csv"
+	}
+	return ".ndjson"
+}
+
+// Send writes the export to body, which is w's. Where it cannot go on, report is told
+// (unless the client is to blame) and the connection is broken off: nobody must take
+// half an export for a whole one.
+func (d *AuditDownload) Send(w http.ResponseWriter, body io.Writer, r *http.Request, report func(*http.Request, error)) {
+	if r.Method == http.MethodHead {
+		return
+	}
+	err := d.send(http.NewResponseController(w), newAuditWriter(body, d.form), r)
+	if err == nil {
+		return
+	}
+	if !errors.Is(err, errGone) && r.Context().Err() == nil && report != nil {
+		report(r, err)
+	}
+	panic(http.ErrAbortHandler)
+}
+
+// exportAudit answers with all that matches.
+func (a *API) exportAudit(c *call, in *listAuditInput, form string) (*auditOutput, error) {
+	d, err := OpenAuditDownload(c.r, a.svc, c.actor, in.filter(), form == typeCSV)
+	if err != nil {
+		return nil, err
+	}
+	c.w.Header().Set("Content-Disposition", `attachment; filename="audit`+d.Ending()+`"`)
+	return &auditOutput{ContentType: d.ContentType(), Body: func(ctx huma.Context) {
 		ctx.SetStatus(http.StatusOK)
-		if c.r.Method == http.MethodHead {
-			return
-		}
-		if err := c.sendExport(export, first, newAuditWriter(ctx.BodyWriter(), form)); err != nil {
-			if !errors.Is(err, errGone) && c.r.Context().Err() == nil {
-				a.report(c.r, err)
-			}
-			panic(http.ErrAbortHandler)
-		}
+		d.Send(c.w, ctx.BodyWriter(), c.r, a.report)
 	}}, nil
 }
 
@@ -81,20 +123,19 @@ func newAuditWriter(w io.Writer, form string) auditWriter {
 	return ndjsonAudit{w}
 }
 
-func (c *call) sendExport(export *lifecycle.AuditExport, events []lifecycle.AuditEvent, w auditWriter) error {
-	rc := http.NewResponseController(c.w)
-	for len(events) > 0 {
+func (d *AuditDownload) send(rc *http.ResponseController, w auditWriter, r *http.Request) error {
+	for events := d.first; len(events) > 0; {
 		_ = rc.SetWriteDeadline(time.Now().Add(exportStall)) // where the connection has deadlines
 		if err := w.write(events); err != nil {
 			return fmt.Errorf("%w: %w", errGone, err)
 		}
 		_ = rc.Flush() // what cannot flush sends later
 		var err error
-		if events, err = export.Next(c.r.Context()); err != nil {
+		if events, err = d.export.Next(r.Context()); err != nil {
 			return err
 		}
 	}
-	end, err := export.Trailer()
+	end, err := d.export.Trailer()
 	if err != nil {
 		return err
 	}

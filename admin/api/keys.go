@@ -109,6 +109,10 @@ type keyOutput struct {
 	Body lifecycle.Key
 }
 
+type usageOutput struct {
+	Body lifecycle.KeyUsage
+}
+
 type createdKeyOutput struct {
 	Written
 	ETag     string `header:"ETag"`
@@ -140,6 +144,8 @@ func (a *API) addKeys(h huma.API) {
 	register(h, huma.Operation{OperationID: "create-key", Method: http.MethodPost, Path: "/v1/keys", Summary: "Create or import a key", Tags: tags,
 		DefaultStatus: http.StatusCreated}, &requestBody{reflect.TypeFor[createBody](), "NewKey", []string{typeJSON}, lifecycle.NeedsTo(policy.Create, lifecycle.ResourceKeys)}, a.createKey)
 	register(h, huma.Operation{OperationID: "get-key", Method: http.MethodGet, Path: "/v1/keys/{id}", Summary: "Show a key", Tags: tags}, nil, a.getKey)
+	register(h, huma.Operation{OperationID: "get-key-usage", Method: http.MethodGet, Path: "/v1/keys/{id}/usage",
+		Summary: "Show how often a key was called in each of the last 24 hours", Tags: tags}, nil, a.getKeyUsage)
 	register(h, huma.Operation{OperationID: "update-key", Method: http.MethodPatch, Path: "/v1/keys/{id}", Summary: "Change a key", Tags: tags},
 		&requestBody{reflect.TypeFor[patchBody](), "KeyPatch", []string{typeMergePatch, typeJSON}, lifecycle.NeedsTo(policy.Update, lifecycle.ResourceKeys)}, a.updateKey)
 	register(h, huma.Operation{OperationID: "delete-key", Method: http.MethodDelete, Path: "/v1/keys/{id}", Summary: "Delete a key", Tags: tags}, nil, a.deleteKey)
@@ -164,6 +170,11 @@ func (a *API) createKey(c *call, _ *struct{}) (*createdKeyOutput, error) {
 func (a *API) getKey(c *call, in *KeyID) (*keyOutput, error) {
 	key, err := a.svc.GetKey(c.r.Context(), c.actor, in.ID)
 	return &keyOutput{ETag: etag(key.Revision), Body: key}, err
+}
+
+func (a *API) getKeyUsage(c *call, in *KeyID) (*usageOutput, error) {
+	usage, err := a.svc.KeyUsage(c.r.Context(), c.actor, in.ID)
+	return &usageOutput{Body: usage}, err
 }
 
 func (a *API) updateKey(c *call, in *changeKeyInput) (*changedKeyOutput, error) {

@@ -10,7 +10,13 @@ import (
 
 type lockOutput struct {
 	ETag string `header:"ETag" doc:"Of the key."`
-	Body lifecycle.Lock
+	Body lifecycle.KeyLock
+}
+
+type unlockInput struct {
+	KeyID
+	IfMatch string `header:"If-Match" doc:"ETag that the key must still have."`
+	Reason  string `query:"reason" doc:"Why, for the audit trail: at most 200 characters."`
 }
 
 type listLocksInput struct {
@@ -33,10 +39,10 @@ func (a *API) listLocks(c *call, in *listLocksInput) (*listOutput[lifecycle.Lock
 
 func (a *API) getLock(c *call, in *KeyID) (*lockOutput, error) {
 	lock, err := a.svc.GetLock(c.r.Context(), c.actor, in.ID)
-	return &lockOutput{ETag: etag(lock.Revision), Body: lock.Lock}, err
+	return &lockOutput{ETag: etag(lock.Revision), Body: lock}, err
 }
 
-func (a *API) unlock(c *call, in *changeKeyInput) (*writtenOutput, error) {
-	commit, err := a.svc.Unlock(c.r.Context(), c.actor, in.ID, "", c.ifMatch())
+func (a *API) unlock(c *call, in *unlockInput) (*writtenOutput, error) {
+	commit, err := a.svc.Unlock(c.r.Context(), c.actor, in.ID, in.Reason, c.ifMatch())
 	return &writtenOutput{writtenAs(commit)}, err
 }

@@ -15,6 +15,7 @@ var keyGroup = Group{
 		s.addKeyCreate(cmd)
 		s.addKeyList(cmd)
 		s.addKeyGet(cmd)
+		s.addKeyUsage(cmd)
 		s.addKeyEdit(cmd)
 		s.addKeyEnabled(cmd, "enable", "Let a disabled key be used again", true)
 		s.addKeyEnabled(cmd, "disable", "Refuse a key until it is enabled again", false)

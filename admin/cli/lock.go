@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 
@@ -92,7 +93,9 @@ func (s *console) addLockGet(parent *cobra.Command) {
 		short: "Show where a key stands with the lockout policy",
 		long: `
 Show where a key stands with the lockout policy: whether it is locked and until
-when, and how many failed attempts count.`,
+when, how many failed attempts count, and the latest of them: when, from where,
+and by letters which of them showed the same wrong secret. One letter all along
+is mostly a deployment that was not given the new secret; many are a guesser.`,
 		example: `
   PROGRAM lock get ci-deploy
   PROGRAM lock get ci-deploy -o json | jq .locked_until`,
@@ -143,7 +146,10 @@ func (s *console) writeLock(k *key, body []byte) error {
 	case formYAML:
 		return writeYAML(s.env.Stdout, body)
 	}
-	if err := json.Unmarshal(body, &k.Lock); err != nil {
+	var tries struct {
+		Recent []failedTry `json:"recent_failures"`
+	}
+	if err := errors.Join(json.Unmarshal(body, &k.Lock), json.Unmarshal(body, &tries)); err != nil {
 		return fmt.Errorf("reading the lock: %w", err)
 	}
 	if s.out.form == formCSV {
@@ -156,35 +162,70 @@ func (s *console) writeLock(k *key, body []byte) error {
 	if k.Lock.Locked && k.Lock.Failed > 0 {
 		rows = append(rows, []string{"Failed attempts", strconv.FormatFloat(k.Lock.Failed, 'f', -1, 64)})
 	}
+	for i, t := range tries.Recent {
+		title := ""
+		if i == 0 {
+			title = "Wrong secrets"
+		}
+		rows = append(rows, []string{title, t.text()})
+	}
 	return writeTable(s.env.Stdout, nil, append(rows, []string{"ID", printable(k.ID)}))
+}
+
+// failedTry is one wrong secret that was shown for a key, as the admin API has it.
+type failedTry struct {
+	At      string `json:"at"`
+	Address string `json:"address"`
+	Secret  string `json:"secret"`
+}
+
+func (t *failedTry) text() string {
+	text := shortTime(t.At)
+	if t.Secret != "" {
+		text += " secret " + printable(t.Secret)
+	}
+	if t.Address != "" {
+		text += " from " + printable(t.Address)
+	}
+	return text
 }
 
 // addUnlock adds unlock to the group of that name: it is looked for in both.
 func (s *console) addUnlock(parent *cobra.Command, group string) {
 	var f batchFlags
+	reason := ""
 	cmd := s.add(parent, verb{
 		use:   "unlock KEY...",
 		short: "End a key's lock and clear its failed attempts",
 		long: `
 End a key's lock, and its locks by source network, and clear its count of
 failed attempts. A lock also ends by itself when its time is over. A key that
-is disabled or expired stays so.`,
+is disabled or expired stays so. The audit trail keeps the --reason, which goes
+with one key at a time.`,
 		example: strings.ReplaceAll(`
   PROGRAM lock list
   PROGRAM GROUP unlock ci-deploy
+  PROGRAM GROUP unlock ci-deploy --reason "new secret was not deployed"
   PROGRAM GROUP unlock ci-deploy nightly`, "GROUP", group),
 		args:   []string{"KEY"},
 		many:   true,
 		keyArg: true,
 		run: func(ctx context.Context, c *client, args []string) error {
 			if !f.one(args) {
+				if reason != "" {
+					return usagef("--reason goes with one key, and not with --dry-run")
+				}
 				return c.batchByName(ctx, "unlock", args, f)
 			}
 			k, err := c.findKeyID(ctx, args[0], f.narrow)
 			if err != nil {
 				return err
 			}
-			if _, err := c.do(ctx, call{method: http.MethodDelete, path: keyPath(k.ID) + "/lock"}); err != nil {
+			q := url.Values{}
+			if reason != "" {
+				q.Set("reason", reason)
+			}
+			if _, err := c.do(ctx, call{method: http.MethodDelete, path: keyPath(k.ID) + "/lock", query: q}); err != nil {
 				return err
 			}
 			was := "was not locked; its count is cleared"
@@ -195,5 +236,6 @@ is disabled or expired stays so.`,
 			return nil
 		},
 	})
+	cmd.Flags().StringVar(&reason, "reason", "", "why, for the audit trail: at most 200 characters")
 	f.register(cmd.Flags())
 }

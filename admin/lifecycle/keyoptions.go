@@ -94,7 +94,7 @@ func (o *op) tenantOptions(out *KeyOptions) error {
 			out.Customers = append(out.Customers, Named{ID: c.ID, Name: c.Name})
 		}
 	}
-	if o.actor.MicrotenantID != "" || out.CustomerID == "" {
+	if o.actor.MicrotenantID != "" && !o.actor.AllCustomers || out.CustomerID == "" {
 		return nil
 	}
 	microtenants, _, err := o.r.ListMicrotenants(o.ctx, keystore.TenantQuery{CustomerID: out.CustomerID, Limit: maxNames})

@@ -82,7 +82,11 @@ func (s *Service) GetLock(ctx context.Context, a Actor, keyID string) (KeyLock, 
 			return err
 		}
 		out.Revision = k.Revision
-		out.Lock, err = o.lock(k.ID)
+		if out.Lock, err = o.lock(k.ID); err != nil {
+			return err
+		}
+		tries, err := o.r.Tries(o.ctx, k.ID)
+		out.RecentFailures = showTries(tries)
 		return err
 	})
 	return out, err
@@ -101,6 +105,11 @@ func (o *op) unlock(keyID, reason string, cond Condition) error {
 	if err != nil {
 		return err
 	}
+	var bad FieldErrors
+	reason = cleanText(&bad, "reason", reason, 0, MaxReason, "\n\t")
+	if err := bad.Err(); err != nil {
+		return err
+	}
 	before, err := o.lock(k.ID)
 	if err != nil {
 		return err
@@ -108,5 +117,11 @@ func (o *op) unlock(keyID, reason string, cond Condition) error {
 	if err := o.tx.Unlock(o.ctx, k.ID); err != nil {
 		return refusal(err, "key")
 	}
-	return o.audit("key.unlock", keyTarget(k), before, Lock{})
+	return o.audit("key.unlock", keyTarget(k), before, unlockRecord{Reason: reason})
+}
+
+// unlockRecord is what the audit trail keeps of a key that was unlocked.
+type unlockRecord struct {
+	Lock
+	Reason string `json:"reason,omitempty"`
 }

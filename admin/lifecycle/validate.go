@@ -19,6 +19,8 @@ const (
 	MaxName = 50
 	// MaxDescription is the longest description, in characters.
 	MaxDescription = 1000
+	// MaxReason is the longest reason for what is done, in characters.
+	MaxReason = 200
 	// MaxCIDRs is how many networks a key may name.
 	MaxCIDRs = 64
 	// MaxLabels is how many labels a key may have.

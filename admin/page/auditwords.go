@@ -12,18 +12,18 @@ import (
 
 // deed is an action of the audit trail in words.
 type deed struct {
-	action string
-	// did stands between who and what: `operator [made the key] nightly`.
-	did string
-	// title is its name in the filter.
-	title, icon string
+	Action string
+	// Did stands between who and what: `operator [made the key] nightly`.
+	Did string
+	// Title is its name in the filter.
+	Title, Icon string
 }
 
 // deedGroups are all actions by what they are about. Each group can be asked for as
 // a whole, by its prefix.
 var deedGroups = []struct {
-	Title, prefix string
-	deeds         []deed
+	Title, Prefix string
+	Deeds         []deed
 }{
 	{"Keys", "key.", []deed{
 		{"key.create", "made the key", "Key made", "plus"},
@@ -68,12 +68,12 @@ var deedGroups = []struct {
 	}},
 }
 
-// deeds are those of deedGroups by their action.
+// deedsByAction are those of deedGroups by their action.
 var deedsByAction = func() map[string]deed {
 	all := map[string]deed{}
 	for _, g := range deedGroups {
-		for _, d := range g.deeds {
-			all[d.action] = d
+		for _, d := range g.Deeds {
+			all[d.Action] = d
 		}
 	}
 	return all
@@ -82,10 +82,10 @@ var deedsByAction = func() map[string]deed {
 // actionTitle is an action, or all of a kind, in words; one that is not known as it is.
 func actionTitle(action string) string {
 	if d, known := deedsByAction[action]; known {
-		return d.title
+		return d.Title
 	}
 	for _, g := range deedGroups {
-		if g.prefix == action {
+		if g.Prefix == action {
 			return g.Title + ": everything"
 		}
 	}
@@ -105,17 +105,17 @@ func whatWasDone(e *lifecycle.AuditEvent) (did, icon string, known bool) {
 		return visible(e.Action), "info", false
 	}
 	if e.Action == "session.end" && e.Actor.Kind == keystore.ActorKey && member(e.After, "end_reason") == "sign_out" {
-		return "signed out of a session of the key", d.icon, true
+		return "signed out of a session of the key", d.Icon, true
 	}
 	if kind, _, _ := strings.Cut(e.Action, "."); strings.HasSuffix(e.Action, ".update") && len(e.Changes) == 1 {
 		if verbs, is := switched[e.Changes[0]]; is {
 			if member(e.After, e.Changes[0]) == true {
-				return verbs[1] + " the " + kind, d.icon, true
+				return verbs[1] + " the " + kind, d.Icon, true
 			}
-			return verbs[0] + " the " + kind, d.icon, true
+			return verbs[0] + " the " + kind, d.Icon, true
 		}
 	}
-	return d.did, d.icon, true
+	return d.Did, d.Icon, true
 }
 
 // outcomeOf is what came of it beyond that it was done. refused: nothing was done.
@@ -170,12 +170,12 @@ var targetKinds = []struct{ kind, title string }{
 
 // endReasons are those of sessions.
 var endReasons = map[string]string{
-	"sign_out":              "signed out",
-	"admin":                 "ended by an administrator",
-	keystore.EndPushedOut:   "made room for newer sessions of the key",
-	"sessions_ended":        "ended with all others of the key or its tenant",
-	"secret_ended":          "ended with the secret it was opened with",
-	"revoked":               "revoked by its client",
+	"sign_out":            "signed out",
+	"admin":               "ended by an administrator",
+	keystore.EndPushedOut: "made room for newer sessions of the key",
+	"sessions_ended":      "ended with all others of the key or its tenant",
+	"secret_ended":        "ended with the secret it was opened with",
+	"revoked":             "revoked by its client",
 }
 
 func endReason(code string) string {

@@ -17,11 +17,14 @@ type call struct {
 	Method string
 	// Path begins with /v1/.
 	Path string
-	// Body is written as JSON; nil is none.
+	// Body is written as JSON, or read from where a fromFile says; nil is none.
 	Body any
 	// Version is that of the record that is changed; 0 is not to look at it.
 	Version keystore.Revision
 }
+
+// fromFile is a body that the caller has in a file of this name, as JSON.
+type fromFile string
 
 // commands are the lines for a call and for the CLI's arguments, each quoted for a
 // POSIX shell. Who signs in with them comes from the environment: nothing secret
@@ -34,7 +37,9 @@ func (v *visit) commands(c call, cli ...string) *commands {
 	if c.Version > 0 {
 		line = append(line, "-H", quoted("If-Match: "+api.ETag(c.Version)))
 	}
-	if c.Body != nil {
+	if name, is := c.Body.(fromFile); is {
+		line = append(line, "-H", quoted("Content-Type: application/json"), "--data-binary", quoted("@"+string(name)))
+	} else if c.Body != nil {
 		kind := "application/json"
 		if c.Method == "PATCH" {
 			kind = "application/merge-patch+json"

@@ -17,6 +17,9 @@ type Door interface {
 	SignIn(r *http.Request, clientID, secret string) (Session, *api.AuthProblem)
 	// Resume proves a session's token, as the key stands now.
 	Resume(r *http.Request, token string) (lifecycle.Actor, *api.AuthProblem)
+	// SessionID is the id of the session of a token that Resume took, "" if it is over
+	// by now.
+	SessionID(r *http.Request, token string) string
 	// SignOut ends the session of a token.
 	SignOut(r *http.Request, token string) error
 	// Redeem opens a session by a one-time link's code.

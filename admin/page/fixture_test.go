@@ -54,7 +54,7 @@ func newWorld(t *testing.T) *world {
 	w.store.SealAudit(w.ring)
 	w.svc = lifecycle.New(lifecycle.Config{Store: w.store, Keyring: w.ring})
 	now := func() time.Time { return w.clock.Now().Wall }
-	w.door = &door{w: w, sessions: map[string]string{}, links: NewLinks(now)}
+	w.door = &door{w: w, sessions: map[string]string{}, ids: map[string]string{}, links: NewLinks(now)}
 	w.page = New(Config{Service: w.svc, Door: w.door, Keyring: w.ring, Now: now,
 		Secure: func(r *http.Request) bool { return r.Header.Get("X-Test-TLS") != "" }})
 	server := httptest.NewServer(w.page)
@@ -98,6 +98,7 @@ func (w *world) key(in lifecycle.NewKey) lifecycle.CreatedKey {
 type door struct {
 	w        *world
 	sessions map[string]string // client ID by token
+	ids      map[string]string // of sessions that are in the store too, by token
 	links    *Links
 	asked    int // how often a session was resumed
 }
@@ -155,6 +156,8 @@ func (d *door) Resume(r *http.Request, token string) (lifecycle.Actor, *api.Auth
 	}
 	return d.actor(k, role), nil
 }
+
+func (d *door) SessionID(_ *http.Request, token string) string { return d.ids[token] }
 
 func (d *door) SignOut(_ *http.Request, token string) error {
 	delete(d.sessions, token)

@@ -30,7 +30,6 @@ var functions = template.FuncMap{
 	},
 	"copyable": func(text, label string) copyable { return copyable{text, label} },
 	"num64":    func(n *int64) string { return number(int(*n)) },
-	"numbig":   func(n int64) string { return number(int(n)) },
 	"options":  newOptions,
 	"list":     func(items ...any) []any { return items },
 	"heads":    func(columns []header, target string) heads { return heads{columns, target} },

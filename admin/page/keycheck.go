@@ -22,11 +22,12 @@ const maxPaths = 100
 // checkForm is a request to be judged, and what came of it.
 type checkForm struct {
 	*Form
-	// Action takes it, Target is what htmx swaps, without its `#`.
-	Action, Target string
-	Gates          []lifecycle.GateRef
-	Methods, Paths []string
-	Answer         *policyAnswer
+	// Page takes it without script, and Action with it, where Target is what is swapped,
+	// without its `#`.
+	Page, Action, Target string
+	Gates                []lifecycle.GateRef
+	Methods, Paths       []string
+	Answer               *policyAnswer
 	// Subject asks whose request it is, nil where that is given.
 	Subject *subjectFields
 
@@ -44,9 +45,14 @@ func (f *checkForm) More() bool {
 // URL asks again.
 func (f *checkForm) URL() string { return f.Action + "?" + f.Values.Encode() }
 
-// checkKey answers what a gate would decide on a request of the key: on the key's
-// page, or as the part of it.
-func (v *visit) checkKey() error { return v.showKey() }
+// checkKey answers what a gate would decide on a request of the key: as a part of the
+// key's page, or by going there.
+func (v *visit) checkKey() error {
+	if !v.partial() {
+		return v.redirect(keyURL(v.id()) + "?" + v.r.URL.RawQuery)
+	}
+	return v.showKey()
+}
 
 // keyCheck is the form of a key's page.
 func (v *visit) keyCheck(k lifecycle.Key) (*checkForm, error) {
@@ -54,7 +60,7 @@ func (v *visit) keyCheck(k lifecycle.Key) (*checkForm, error) {
 	if err != nil {
 		return nil, err
 	}
-	f.Action, f.Target, f.keyID = keyURL(k.ID, "check"), "key-check", k.ID
+	f.Page, f.Action, f.Target, f.keyID = keyURL(k.ID), keyURL(k.ID, "check"), "key-check", k.ID
 	return f, nil
 }
 
@@ -101,6 +107,19 @@ func (f *checkForm) suggest(rules []lifecycle.PolicyRoute, customerID string) {
 	}
 }
 
+// checkBlock is what htmx is given: the form with its answer, the answer alone, or
+// "" for what stands around them. A new answer makes page the browser's address.
+func (v *visit) checkBlock(f *checkForm, page string) string {
+	switch v.r.Header.Get("HX-Target") {
+	case f.Target:
+		v.w.Header().Set("HX-Push-Url", page)
+		return "check"
+	case "check-answer":
+		return "answer"
+	}
+	return ""
+}
+
 // answerCheck asks the policy, if the form asks anything. What is wrong with the
 // request goes into the form.
 func (v *visit) answerCheck(f *checkForm) (status int, err error) {
@@ -116,7 +135,7 @@ func (v *visit) answerCheck(f *checkForm) (status int, err error) {
 	if err != nil {
 		return f.refuse(err)
 	}
-	f.Answer = &policyAnswer{PolicyAnswer: answer, URL: f.URL(), Target: f.Target, Commands: v.checkCommands(in, answer)}
+	f.Answer = &policyAnswer{PolicyAnswer: answer, URL: f.URL(), Commands: v.checkCommands(in, answer)}
 	return http.StatusOK, nil
 }
 

@@ -12,22 +12,12 @@ import (
 type keyDeletion struct {
 	*Form
 	Key   lifecycle.Key
-	Usage lifecycle.KeyUsage
-	// Bars draw Usage, Busiest is the most calls of an hour.
-	Bars    []callBar
-	Busiest int64
+	Usage usageView
 	// Sessions are those that are open; -1 is not known.
 	Sessions int
 	// Own: the actor is signed in with it.
 	Own      bool
 	Commands *commands
-}
-
-// callBar is an hour of calls in a drawing that is 24 by 10.
-type callBar struct {
-	X      int
-	Y, H   float64
-	Silent bool
 }
 
 func (v *visit) showDelete() error {
@@ -53,31 +43,14 @@ func (v *visit) showDelete() error {
 
 func (v *visit) deletePage(status int, k lifecycle.Key, f *Form) (err error) {
 	d := keyDeletion{Form: f, Key: k, Own: v.own(k)}
-	if d.Usage, err = v.svc().KeyUsage(v.ctx(), v.actor, k.ID); err != nil {
+	if d.Usage.KeyUsage, err = v.svc().KeyUsage(v.ctx(), v.actor, k.ID); err != nil {
 		return err
 	}
-	d.Bars, d.Busiest = callBars(d.Usage.Hours)
 	if d.Sessions, err = v.liveSessions(k.ID); err != nil {
 		return err
 	}
 	d.Commands = v.commands(call{"DELETE", "/v1/keys/" + k.ID, nil, k.Revision}, "key", "delete", "id:"+k.ID, "--yes")
 	return v.show(view{Status: status, Page: "keydelete", Block: "dialog", Dialog: true, Title: "Delete " + k.Name, Data: d})
-}
-
-// callBars draws calls by the hour. An hour without any has a mark of its own, so that
-// little is told from nothing.
-func callBars(hours []lifecycle.HourCalls) (all []callBar, most int64) {
-	for _, h := range hours {
-		most = max(most, h.Calls)
-	}
-	for i, h := range hours {
-		height := 0.3
-		if h.Calls > 0 {
-			height = max(1, 10*float64(h.Calls)/float64(most))
-		}
-		all = append(all, callBar{i, 10 - height, height, h.Calls == 0})
-	}
-	return all, most
 }
 
 func (v *visit) deleteKey() error {

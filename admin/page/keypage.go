@@ -1,6 +1,7 @@
 package page
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -33,16 +34,37 @@ type keyPage struct {
 	Owner             *sourceFacts
 	Usage             usageView
 	Tries             *lifecycle.KeyLock
-	AllSecrets        lifecycle.KeySecrets
+	SecretsList       *secretsList
 	Sessions          *keySessions
-	Trail             *lifecycle.Page[lifecycle.AuditEvent]
+	Trail             *keyTrail
 	Check             *checkForm
 }
 
-// keySessions are the newest sessions of a key, and how many of all are active.
+// keySessions are the newest sessions of a key, and how many there are.
 type keySessions struct {
-	lifecycle.KeySessions
-	Active int
+	Rows          []keySession
+	Active, Total int
+}
+
+// keySession is a session of the key that the page is about.
+type keySession struct{ lifecycle.Session }
+
+// EndURL asks to end it.
+func (s keySession) EndURL() string { return root + "sessions/" + url.PathEscape(s.ID) + "/end" }
+
+// Why is what ended it early, "" where nothing did.
+func (s keySession) Why() string {
+	if s.EndReason == nil {
+		return ""
+	}
+	return endReason(*s.EndReason)
+}
+
+// keyTrail is the newest of what was done to a key.
+type keyTrail struct {
+	events []lifecycle.AuditEvent
+	Rows   []auditRow
+	Total  int
 }
 
 // sourceFacts are what is known of the source of a key; Source is nil where its name
@@ -77,11 +99,15 @@ func (d *keyPage) mark() string {
 
 // AuditURL and SessionsURL lead to all that the page shows some of.
 func (d *keyPage) AuditURL() string {
-	return root + "audit?" + url.Values{"target_kind": {string(keystore.KindKey)}, "target_id": {d.ID}}.Encode()
+	return auditURL("target_kind", string(keystore.KindKey), "target_id", d.ID)
 }
 func (d *keyPage) SessionsURL() string {
 	return root + "sessions?" + url.Values{"key_id": {d.ID}}.Encode()
 }
+
+// EndSessionsURL asks to end them all, and RoleURL is the role's page.
+func (d *keyPage) EndSessionsURL() string { return keyURL(d.ID, "sessions", "end") }
+func (d *keyPage) RoleURL() string        { return roleURL(d.RoleID) }
 
 // showKey shows one key. A query is a request that the policy is asked about.
 func (v *visit) showKey() error {
@@ -93,11 +119,8 @@ func (v *visit) showKey() error {
 	if err != nil {
 		return err
 	}
-	if v.partial() && v.r.Header.Get("HX-Target") == "key-check" {
-		v.w.Header().Set("HX-Push-Url", d.Place())
-		return v.show(view{Status: status, Page: "keypage", Block: "check", Data: d})
-	}
-	return v.show(view{Status: status, Page: "keypage", Block: "key", Title: d.Name, Data: d})
+	block := cmp.Or(v.checkBlock(d.Check, d.Place()), "key")
+	return v.show(view{Status: status, Page: "keypage", Block: block, Title: d.Name, Data: d})
 }
 
 func (v *visit) readKeyPage() (*keyPage, error) {
@@ -105,7 +128,7 @@ func (v *visit) readKeyPage() (*keyPage, error) {
 	if err != nil {
 		return nil, err
 	}
-	if d.AllSecrets, err = v.svc().ListSecrets(v.ctx(), v.actor, d.ID); err != nil {
+	if d.SecretsList, err = v.secretsList(d.Key); err != nil {
 		return nil, err
 	}
 	if d.Check, err = v.keyCheck(d.Key); err != nil {
@@ -148,26 +171,35 @@ func (v *visit) readRelated(d *keyPage) error {
 		d.Tries = &lock
 	}
 	if v.may(lifecycle.ResourceSessions, policy.Read) {
-		size := func(n int) lifecycle.Paging { return lifecycle.Paging{Size: lifecycle.Some(n)} }
-		all, err := v.svc().ListKeySessions(v.ctx(), v.actor, d.ID, lifecycle.SessionFilter{Paging: size(shownSessions)})
+		newest := lifecycle.Paging{Size: lifecycle.Some(shownSessions)}
+		all, err := v.svc().ListKeySessions(v.ctx(), v.actor, d.ID, lifecycle.SessionFilter{Paging: newest})
 		if err != nil {
 			return err
 		}
-		active, err := v.svc().ListKeySessions(v.ctx(), v.actor, d.ID, lifecycle.SessionFilter{State: keystore.SessionActive, Paging: size(1)})
+		active, err := v.svc().ListKeySessions(v.ctx(), v.actor, d.ID, lifecycle.SessionFilter{State: keystore.SessionActive, Paging: one()})
 		if err != nil {
 			return err
 		}
-		d.Sessions = &keySessions{all, active.Total}
+		d.Sessions = &keySessions{Active: active.Total, Total: all.Total}
+		for _, s := range all.Items {
+			d.Sessions.Rows = append(d.Sessions.Rows, keySession{s})
+		}
 	}
 	if v.may(lifecycle.ResourceAudit, policy.Read) {
-		trail, err := v.svc().ListAudit(v.ctx(), v.actor, lifecycle.AuditFilter{TargetKind: string(keystore.KindKey), TargetID: d.ID}, "",
-			lifecycle.Paging{Size: lifecycle.Some(shownEvents)})
-		if err != nil {
-			return err
-		}
-		d.Trail = &trail
+		return v.readTrail(d)
 	}
 	return nil
+}
+
+func (v *visit) readTrail(d *keyPage) error {
+	found, err := v.svc().ListAudit(v.ctx(), v.actor, lifecycle.AuditFilter{TargetKind: string(keystore.KindKey), TargetID: d.ID}, "",
+		lifecycle.Paging{Size: lifecycle.Some(shownEvents)})
+	if err != nil {
+		return err
+	}
+	d.Trail = &keyTrail{events: found.Items, Total: found.Total}
+	d.Trail.Rows, err = v.auditRows(found.Items)
+	return err
 }
 
 // sourceOf is the source of a key, nil for one of Keyreeve itself.
@@ -196,7 +228,7 @@ func (v *visit) sourceOf(k lifecycle.Key) (*sourceFacts, error) {
 
 // whoDid names who did something, as far as the actor may know: by the key that it
 // was, or by what the audit trail has kept of one that is gone.
-func (v *visit) whoDid(id string, trail *lifecycle.Page[lifecycle.AuditEvent]) (who, error) {
+func (v *visit) whoDid(id string, trail *keyTrail) (who, error) {
 	switch id {
 	case "":
 		return who{Name: "nobody known"}, nil
@@ -213,7 +245,7 @@ func (v *visit) whoDid(id string, trail *lifecycle.Page[lifecycle.AuditEvent]) (
 		return who{}, err
 	}
 	if trail != nil {
-		for _, e := range trail.Items {
+		for _, e := range trail.events {
 			if e.Actor.ID == id && e.Actor.Name != "" {
 				return who{Name: e.Actor.Name}, nil
 			}
@@ -248,4 +280,12 @@ func (v *visit) liveKey() error {
 		return nil
 	}
 	return v.show(view{Page: "keypage", Block: "live", Data: d})
+}
+
+// LiveMain and LiveMore are what may change by itself of Main and More.
+func (m keyMenu) LiveMain() []keyAction {
+	return m.only(func(a keyAction) bool { return a.live && a.main })
+}
+func (m keyMenu) LiveMore() []keyAction {
+	return m.only(func(a keyAction) bool { return a.live && !a.main })
 }

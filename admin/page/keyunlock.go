@@ -3,6 +3,7 @@ package page
 import (
 	"errors"
 	"net/http"
+	"net/url"
 
 	"github.com/keyreeve/keyreeve/admin/lifecycle"
 	"github.com/keyreeve/keyreeve/policy"
@@ -50,9 +51,12 @@ func (v *visit) unlockPage(status int, f *Form) error {
 		return err
 	}
 	if f.asksForCommands() {
-		var body any
-		cli := []string{"lock", "unlock", "id:" + d.ID}
-		d.Commands = v.commands(call{"DELETE", "/v1/keys/" + d.ID + "/lock", body, 0}, cli...)
+		at, cli := "/v1/keys/"+d.ID+"/lock", []string{"lock", "unlock", "id:" + d.ID}
+		if reason := f.Get("reason"); reason != "" {
+			at += "?" + url.Values{"reason": {reason}}.Encode()
+			cli = append(cli, "--reason", reason)
+		}
+		d.Commands = v.commands(call{Method: http.MethodDelete, Path: at}, cli...)
 	}
 	title := "Unlock " + d.Name
 	if d.Name == "" {

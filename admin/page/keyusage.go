@@ -49,9 +49,9 @@ func (u usageView) Chart() template.HTML {
 	var out strings.Builder
 	_, _ = fmt.Fprintf(&out, `<svg class="bars" viewBox="0 0 %d %d" preserveAspectRatio="none" aria-hidden="true" focusable="false">`, barStep*len(u.Hours), barHeight)
 	for i, h := range u.Hours {
-		height, class := max(3, int(h.Calls*barHeight/most)), "bar"
+		height, class := max(3, int(h.Calls*barHeight/most)), "some"
 		if h.Calls == 0 {
-			height, class = 1, "bar none"
+			height, class = 1, "none"
 		}
 		_, _ = fmt.Fprintf(&out, `<rect class="%s" x="%d" y="%d" width="%d" height="%d"><title>%s</title></rect>`,
 			class, i*barStep, barHeight-height, barWidth, height, template.HTMLEscapeString(hourWords(h)))

@@ -123,35 +123,3 @@ func (v *visit) customerPick() (customerPick, error) {
 	}
 	return pick, nil
 }
-
-// obstacle is a dialog for what cannot be done as things stand: why not, and what
-// to do instead.
-type obstacle struct {
-	Title, Lead string
-	Points      []string
-	Links       []obstacleLink
-	// Back is where Close leads without script.
-	Back     string
-	Commands *commands
-}
-
-type obstacleLink struct{ Label, URL string }
-
-// obstruct shows the dialog.
-func (v *visit) obstruct(status int, o obstacle) error {
-	return v.show(view{Status: status, Page: "obstacle", Block: "dialog", Dialog: true, Title: o.Title, Data: o})
-}
-
-// difference is a field that somebody else changed meanwhile.
-type difference struct{ Field, Now, Yours string }
-
-// differences are the fields, given as name, now and yours, that are not the same.
-func differences(triples ...string) []difference {
-	var all []difference
-	for i := 0; i+2 < len(triples); i += 3 {
-		if triples[i+1] != triples[i+2] {
-			all = append(all, difference{triples[i], triples[i+1], triples[i+2]})
-		}
-	}
-	return all
-}

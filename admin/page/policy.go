@@ -59,7 +59,7 @@ func (v *visit) checkPolicy() error {
 		return err
 	}
 	d.Check = f
-	f.Action, f.Target = policyPath, "policy-check"
+	f.Page, f.Action, f.Target = policyPath, policyPath, "policy-check"
 	f.Subject = &subjectFields{MayKeys: d.Keys, MayRoles: d.Roles}
 	if err := v.readSubject(f); err != nil {
 		return err
@@ -68,11 +68,7 @@ func (v *visit) checkPolicy() error {
 	if err != nil {
 		return err
 	}
-	block := ""
-	if v.r.Header.Get("HX-Target") == f.Target {
-		block = "check"
-	}
-	return v.show(view{Status: status, Page: "policy", Block: block, Title: "Policy check", Data: d})
+	return v.show(view{Status: status, Page: "policy", Block: v.checkBlock(f, f.URL()), Title: "Policy check", Data: d})
 }
 
 // readSubject finds who the form names, and whom to suggest.
@@ -199,7 +195,7 @@ func (v *visit) suggestKeys() error {
 	if err != nil {
 		return err
 	}
-	return v.show(view{Page: "policy", Block: "suggestions", Data: keys})
+	return v.show(view{Page: "policy", Block: "suggested", Data: keys})
 }
 
 // explainForm asks about a refusal that was recorded.
@@ -227,13 +223,9 @@ func (v *visit) explainRequest() error {
 		case err != nil:
 			return err
 		default:
-			d.Explain.Answer = &policyAnswer{PolicyAnswer: answer, URL: explainPath + "?" + d.Explain.Values.Encode(), Target: "policy-explain",
+			d.Explain.Answer = &policyAnswer{PolicyAnswer: answer, Lead: "Now",
 				Commands: v.commands(call{Method: http.MethodPost, Path: "/v1/policy/check", Body: map[string]string{"request_id": id}}, "policy", "explain", id)}
 		}
 	}
-	block := ""
-	if v.r.Header.Get("HX-Target") == "policy-explain" {
-		block = "explain"
-	}
-	return v.show(view{Status: status, Page: "policy", Block: block, Title: "Explain a refusal", Data: d})
+	return v.show(view{Status: status, Page: "policy", Block: v.blockOf("policy-explain", "explain", "main"), Title: "Explain a refusal", Data: d})
 }

@@ -13,9 +13,9 @@ import (
 // policyAnswer is what gates would decide, as the part `policy-answer` shows it.
 type policyAnswer struct {
 	lifecycle.PolicyAnswer
-	// URL asks again, and Target is what htmx swaps then, without its `#`.
-	URL, Target string
-	Commands    *commands
+	// Lead is a word before each decision. URL asks for the answer again, "" for never.
+	Lead, URL string
+	Commands  *commands
 }
 
 // Gates are the decisions, in the order of the gates.
@@ -36,6 +36,19 @@ func (a policyAnswer) Then() *verdict {
 		return nil
 	}
 	return &verdict{a.Recorded.Decision, a.Recorded.Shadow}
+}
+
+// Since compares the two.
+func (a policyAnswer) Since() string {
+	switch {
+	case len(a.Results) == 0:
+		return "What would be decided now cannot be told: the gate is gone, or the path was too long to be kept."
+	case a.Changed == nil:
+		return "The credential is not kept, so the decision now supposes a right one."
+	case *a.Changed:
+		return "The same request would be decided differently now."
+	}
+	return "The same request would be decided alike now."
 }
 
 // Summary is the answer in a sentence, to be told.

@@ -10,6 +10,8 @@ import (
 type routeList struct {
 	*listed[ruleRow]
 	Gates []lifecycle.GateRef
+	// Filtered: something narrows the list.
+	Filtered bool
 }
 
 // ruleRow is a rule, and the URL of those on the same resource.
@@ -25,6 +27,9 @@ func (r ruleRow) For() string { return methodWords(r.Methods) }
 func (v *visit) listRoutes() error {
 	d := v.policyRoom("routes")
 	q := listQuery(routesPath, v.r.URL.Query(), "q", "resource", "gate")
+	if v.tidied(q) {
+		return v.redirect(q.String())
+	}
 	f := NewForm(q.Values)
 	gates, err := v.svc().PolicyGates(v.ctx(), v.actor)
 	if err != nil {
@@ -33,15 +38,13 @@ func (v *visit) listRoutes() error {
 	list, err := readList(v, f, q, "#policy-routes", func(at lifecycle.Paging) (lifecycle.Page[ruleRow], error) {
 		found, err := v.svc().ListPolicyRoutes(v.ctx(), v.actor,
 			lifecycle.PolicyRouteFilter{Gate: q.Get("gate"), Text: q.Get("q"), Resource: q.Get("resource"), Paging: at})
-		page := lifecycle.Page[ruleRow]{NextCursor: found.NextCursor, Total: found.Total}
-		for _, r := range found.Items {
+		return pageAs(found, err, func(r lifecycle.PolicyRoute) (ruleRow, error) {
 			row := ruleRow{PolicyRoute: r}
 			if r.Resource != nil {
 				row.SameURL = q.with("resource", *r.Resource).String()
 			}
-			page.Items = append(page.Items, row)
-		}
-		return page, err
+			return row, nil
+		})
 	})
 	if err != nil {
 		return err
@@ -50,10 +53,6 @@ func (v *visit) listRoutes() error {
 	if f.Failed() {
 		status = http.StatusBadRequest
 	}
-	d.Routes = &routeList{list, gates}
-	block := ""
-	if v.r.Header.Get("HX-Target") == "policy-routes" {
-		block = "routes"
-	}
-	return v.show(view{Status: status, Page: "policy", Block: block, Title: "Policy rules", Data: d})
+	d.Routes = &routeList{list, gates, q.filtered()}
+	return v.show(view{Status: status, Page: "policy", Block: v.blockOf("policy-routes", "routes", "main"), Title: "Policy rules", Data: d})
 }

@@ -20,7 +20,7 @@ var templateFiles embed.FS
 var pages = parsePages()
 
 // shared are the files that every page may use.
-var shared = []string{"templates/layout.html", "templates/parts.html", "templates/form.html", "templates/keyactions.html", "templates/keyfields.html", "templates/auditparts.html"}
+var shared = []string{"templates/layout.html", "templates/parts.html", "templates/form.html", "templates/keyactions.html", "templates/keyfields.html", "templates/secretslist.html", "templates/auditparts.html", "templates/policyparts.html"}
 
 func parsePages() map[string]*template.Template {
 	base := template.Must(template.New("").Funcs(functions).ParseFS(templateFiles, shared...))

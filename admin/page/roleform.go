@@ -305,7 +305,7 @@ func (v *visit) createRole() error {
 	case f.Failed():
 		return v.newRolePage(http.StatusBadRequest, f, nil, nil)
 	case f.asksForCommands():
-		return v.newRolePage(http.StatusOK, f, v.createCommands(in), nil)
+		return v.newRolePage(http.StatusOK, f, v.newRoleCommands(in), nil)
 	}
 	made, commit, err := v.svc().CreateRole(v.ctx(), v.once(f), in)
 	if err != nil {
@@ -339,7 +339,7 @@ func (f *Form) addRow() {
 	f.Values.Del("other")
 }
 
-func (v *visit) createCommands(in lifecycle.NewRole) *commands {
+func (v *visit) newRoleCommands(in lifecycle.NewRole) *commands {
 	body := map[string]any{"name": in.Name, "permissions": in.Permissions}
 	cli := []string{"role", "create", in.Name}
 	if in.Description != "" {

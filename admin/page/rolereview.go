@@ -28,7 +28,7 @@ func (v *visit) reviewRole(status int, f *Form, r lifecycle.Role, names policyNa
 	}
 	row := rowOfRole(r, customers)
 	d := roleForm{Form: f, Role: &row, Action: row.Path() + "/edit", Back: row.Path(), Version: r.Revision, Kept: f.kept(),
-		Changes: changesOf(r, patch, next, names), Words: roleWords(next), Commands: v.editCommands(r, patch)}
+		Changes: changesOf(r, patch, next, names), Words: roleWords(next), Commands: v.editRoleCommands(r, patch)}
 	return v.show(view{Status: status, Page: "rolereview", Block: "form", Title: "Save changes to " + r.Name + "?", Data: d})
 }
 
@@ -101,8 +101,8 @@ func (d roleForm) Losses() int {
 	return len(slices.DeleteFunc(slices.Clone(d.Changes), func(c roleChange) bool { return !c.Loss }))
 }
 
-// editCommands are the lines for a patch.
-func (v *visit) editCommands(r lifecycle.Role, patch lifecycle.RolePatch) *commands {
+// editRoleCommands are the lines for a patch.
+func (v *visit) editRoleCommands(r lifecycle.Role, patch lifecycle.RolePatch) *commands {
 	body := map[string]any{}
 	cli := []string{"role", "edit", "id:" + r.ID}
 	if patch.Name.Set {

@@ -35,8 +35,10 @@ type roleRow struct {
 }
 
 // Path is the role's own page, and KeysURL the table of the keys that have it.
-func (r roleRow) Path() string    { return rolePath(r.ID) }
-func (r roleRow) KeysURL() string { return newQuery(nil).with("role_id", r.ID, paramView, noView).String() }
+func (r roleRow) Path() string { return rolePath(r.ID) }
+func (r roleRow) KeysURL() string {
+	return newQuery(nil).with("role_id", r.ID, paramView, noView).String()
+}
 
 // Keys is how many keys that the actor sees have the role; -1 where it sees none.
 func (r roleRow) Keys() int {

@@ -14,7 +14,9 @@ type room struct {
 	resource string
 	// operators see it alone.
 	operators bool
-	Current   bool
+	// whole: it is of a whole customer, so nobody inside a microtenant sees it.
+	whole   bool
+	Current bool
 }
 
 // allRooms is the navigation in its order.
@@ -24,7 +26,7 @@ var allRooms = []room{
 	{Title: "Locks", Path: root + "locks", Icon: "lock", resource: lifecycle.ResourceLocks},
 	{Title: "Sessions", Path: root + "sessions", Icon: "clock", resource: lifecycle.ResourceSessions},
 	{Title: "Audit", Path: root + "audit", Icon: "list", resource: lifecycle.ResourceAudit},
-	{Title: "Sources", Path: root + "sources", Icon: "link", resource: lifecycle.ResourceSources},
+	{Title: "Sources", Path: root + "sources", Icon: "link", resource: lifecycle.ResourceSources, whole: true},
 	{Title: "Microtenants", Path: root + "microtenants", Icon: "layers", resource: lifecycle.ResourceTenants},
 	{Title: "Customers", Path: root + "customers", Icon: "building", resource: lifecycle.ResourceTenants, operators: true},
 	{Title: "Nodes", Path: root + "nodes", Icon: "server", resource: lifecycle.ResourceNodes},
@@ -39,7 +41,8 @@ func (v *visit) rooms() []room {
 		if !v.page.served["GET "+at.Path] {
 			continue
 		}
-		if at.resource != "" && !v.may(at.resource, policy.Read) || at.operators && !v.actor.AllCustomers {
+		if at.resource != "" && !v.may(at.resource, policy.Read) || at.operators && !v.actor.AllCustomers ||
+			at.whole && v.actor.MicrotenantID != "" && !v.actor.AllCustomers {
 			continue
 		}
 		at.Current = v.r.URL.Path == at.Path || strings.HasPrefix(v.r.URL.Path, at.Path+"/")

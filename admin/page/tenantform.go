@@ -1,12 +1,12 @@
 package page
 
 import (
-	"errors"
 	"net/http"
 	"net/url"
 
 	"github.com/keyreeve/keyreeve/admin/lifecycle"
 	"github.com/keyreeve/keyreeve/keystore"
+	"github.com/keyreeve/keyreeve/policy"
 )
 
 // tenantForm is the data of the dialogs that make and rename a tenant.
@@ -40,6 +40,9 @@ func (v *visit) showTenantForm(status int, d *tenantForm) error {
 }
 
 func (v *visit) newTenant() error {
+	if err := v.svc().May(v.ctx(), v.actor, lifecycle.NeedsTo(policy.Create, lifecycle.ResourceTenants)); err != nil {
+		return err
+	}
 	f := NewForm(url.Values{"enabled": {"true"}, "customer_id": {v.r.URL.Query().Get("customer_id")}})
 	if f.Get("customer_id") == "" {
 		f.Values.Set("customer_id", v.actor.CustomerID)
@@ -84,6 +87,7 @@ func (v *visit) createTenant() error {
 		if err != nil {
 			return err
 		}
+		f.keepTo("name", "id", "customer_id")
 		return v.newTenantForm(status, f, newOnce(), nil)
 	}
 	return v.wrote(commit, kind.Path, sentenceOf(kind.Name, made, "made."))
@@ -122,8 +126,12 @@ func (v *visit) commandsFor(t tenant, c call, verb string, flags ...string) *com
 	return v.commands(c, cli...)
 }
 
-// tenant is the one that the path names.
-func (v *visit) tenant() (tenant, error) {
+// tenantFor is the tenant that the path names, for an actor whose role holds an
+// action on tenants. That this one is beyond it, the operation finds.
+func (v *visit) tenantFor(action policy.Mask) (tenant, error) {
+	if err := v.svc().May(v.ctx(), v.actor, lifecycle.NeedsTo(action, lifecycle.ResourceTenants)); err != nil {
+		return tenant{}, err
+	}
 	if v.tenantKind() == customerKind {
 		c, err := v.svc().GetCustomer(v.ctx(), v.actor, v.id())
 		return ofCustomer(c), err
@@ -145,7 +153,7 @@ func (v *visit) changeTenant(p lifecycle.TenantPatch, cond lifecycle.Condition) 
 }
 
 func (v *visit) editTenant() error {
-	t, err := v.tenant()
+	t, err := v.tenantFor(policy.Update)
 	if err != nil {
 		return err
 	}
@@ -157,7 +165,7 @@ func (v *visit) renameTenant() error {
 	if err != nil {
 		return err
 	}
-	t, err := v.tenant()
+	t, err := v.tenantFor(policy.Update)
 	if err != nil {
 		return err
 	}
@@ -173,6 +181,7 @@ func (v *visit) renameTenant() error {
 		if err != nil {
 			return err
 		}
+		f.keepTo("name")
 		if status == http.StatusPreconditionFailed {
 			d.Version, d.Differences = t.Revision, differences("Name", t.Name, f.Get("name"))
 			f.overtaken(t.Kind.Name)
@@ -180,170 +189,4 @@ func (v *visit) renameTenant() error {
 		return v.showTenantForm(status, d)
 	}
 	return v.wrote(commit, t.Kind.Path, sentenceOf(t.Kind.Name, f.Get("name"), "saved."))
-}
-
-// askTenantStatus asks before a tenant is disabled, or enabled again.
-func (v *visit) askTenantStatus() error {
-	t, err := v.tenant()
-	if err != nil {
-		return err
-	}
-	return v.tenantStatusDialog(http.StatusOK, NewForm(nil), t, !t.Enabled)
-}
-
-func (v *visit) tenantStatusDialog(status int, f *Form, t tenant, enable bool) error {
-	t, err := v.counted(t)
-	if err != nil {
-		return err
-	}
-	c := confirmation{Form: f, Title: "Disable " + t.Kind.Name, Lead: "“" + t.Name + "” stays, with all that is in it, but none of its keys gets in any more.",
-		Label: "Disable", Danger: true, Action: t.At("status"), Back: t.Kind.Path, Version: t.Revision, Hidden: map[string]string{"enabled": "false"}}
-	c.Points = []string{inside(t, "is refused", "are refused") + " from then on, at every gate and on this page.",
-		"All their sessions end at once, and for good: also once it is enabled again.",
-		"Nothing is deleted. Enabling it lets the keys sign in anew."}
-	verb := "disable"
-	if enable {
-		verb = "enable"
-		c.Title, c.Lead, c.Label, c.Danger = "Enable "+t.Kind.Name, "The keys of “"+t.Name+"” can be used again.", "Enable", false
-		c.Points = []string{inside(t, "gets in", "get in") + " as far as each is enabled itself, unlocked and unexpired.",
-			"Sessions from before do not come back; whoever calls signs in anew."}
-		c.Hidden["enabled"] = "true"
-	} else if t.Kind == customerKind {
-		c.Type = t.Name
-	}
-	c.Commands = v.commandsFor(t, call{Method: http.MethodPatch, Body: map[string]any{"enabled": enable}, Version: t.Revision}, verb)
-	return v.confirm(status, c)
-}
-
-// inside begins a sentence about the keys of a tenant.
-func inside(t tenant, one, many string) string {
-	switch {
-	case t.Keys == nil:
-		return "Every key in it " + one
-	case *t.Keys == 0:
-		return "There is no key in it now; one made later " + one
-	case *t.Keys == 1:
-		return "The 1 key in it " + one
-	}
-	return "The " + number(*t.Keys) + " keys in it " + many
-}
-
-func (v *visit) setTenantStatus() error {
-	f, err := v.form()
-	if err != nil {
-		return err
-	}
-	t, err := v.tenant()
-	if err != nil {
-		return err
-	}
-	enable := f.Get("enabled") == "true"
-	if !enable && t.Kind == customerKind && !f.typed(t.Name) {
-		return v.tenantStatusDialog(http.StatusBadRequest, f, t, enable)
-	}
-	commit, err := v.changeTenant(lifecycle.TenantPatch{Enabled: lifecycle.Some(enable)}, f.unchanged())
-	if err != nil {
-		status, err := f.refuse(err)
-		if err != nil {
-			return err
-		}
-		return v.tenantStatusDialog(status, f, t, enable)
-	}
-	did := "disabled; its sessions are over."
-	if enable {
-		did = "enabled."
-	}
-	return v.wrote(commit, t.Kind.Path, sentenceOf(t.Kind.Name, t.Name, did))
-}
-
-func (v *visit) askTenantDelete() error {
-	t, err := v.tenant()
-	if err != nil {
-		return err
-	}
-	return v.tenantDeleteDialog(http.StatusOK, NewForm(nil), t)
-}
-
-// tenantDeleteDialog asks, or says what must go first.
-func (v *visit) tenantDeleteDialog(status int, f *Form, t tenant) error {
-	t, err := v.counted(t)
-	if err != nil {
-		return err
-	}
-	title := "Delete " + t.Kind.Name
-	links, err := v.contents(t)
-	if err != nil {
-		return err
-	}
-	if len(links) > 0 {
-		return v.obstruct(status, obstacle{Title: title, Back: t.Kind.Path, Links: links,
-			Lead:   "“" + t.Name + "” cannot be deleted while there is something in it.",
-			Points: []string{"Delete what is listed here first. A key does not move to another tenant.", "To refuse its keys and keep everything, disable the " + t.Kind.Name + " instead."}})
-	}
-	c := confirmation{Form: f, Title: title, Lead: "“" + t.Name + "” is gone for good. There is no way back.",
-		Points: []string{"Views that are shared in it go with it.", "The audit trail keeps what was done in it, and that it was deleted."},
-		Label:  "Delete " + t.Kind.Name, Danger: true, Action: t.At("delete"), Back: t.Kind.Path, Type: t.Name, Version: t.Revision}
-	if t.Keys == nil {
-		c.Points = append(c.Points, "If there are keys in it, it is not deleted.")
-	}
-	c.Commands = v.commandsFor(t, call{Method: http.MethodDelete, Version: t.Revision}, "delete", "--yes")
-	return v.confirm(status, c)
-}
-
-// contents is what is in a tenant, as far as the actor may know: with it, the tenant
-// cannot be deleted.
-func (v *visit) contents(t tenant) ([]obstacleLink, error) {
-	var links []obstacleLink
-	add := func(n *int, what, to string) {
-		if n != nil && *n > 0 {
-			links = append(links, obstacleLink{"Show the " + count(int64(*n), what), to})
-		}
-	}
-	add(t.Keys, "key", t.KeysURL())
-	if t.Kind == microtenantKind {
-		return links, nil
-	}
-	add(t.Microtenants, "microtenant", t.MicrotenantsURL())
-	sources, err := v.svc().ListSources(v.ctx(), v.actor, lifecycle.SourceFilter{CustomerID: t.ID, Paging: one()})
-	if err == nil {
-		add(&sources.Total, "source", t.SourcesURL())
-	}
-	return links, unlessHidden(err)
-}
-
-func (v *visit) deleteTenant() error {
-	f, err := v.form()
-	if err != nil {
-		return err
-	}
-	t, err := v.tenant()
-	if err != nil {
-		return err
-	}
-	if !f.typed(t.Name) {
-		return v.tenantDeleteDialog(http.StatusBadRequest, f, t)
-	}
-	var commit lifecycle.Commit
-	if t.Kind == customerKind {
-		commit, err = v.svc().DeleteCustomer(v.ctx(), v.actor, t.ID, f.unchanged())
-	} else {
-		commit, err = v.svc().DeleteMicrotenant(v.ctx(), v.actor, lifecycle.MicrotenantRef{ID: t.ID, CustomerID: t.CustomerID}, f.unchanged())
-	}
-	if err != nil {
-		return v.refusedDelete(f, err, func(status int) error { return v.tenantDeleteDialog(status, f, t) })
-	}
-	return v.wrote(commit, t.Kind.Path, sentenceOf(t.Kind.Name, t.Name, "deleted."))
-}
-
-// refusedDelete shows the dialog again with what was refused.
-func (*visit) refusedDelete(f *Form, err error, again func(status int) error) error {
-	var refused *lifecycle.Error
-	if errors.As(err, &refused) && refused.Kind == lifecycle.Forbidden && len(refused.Fields) == 0 {
-		return err
-	}
-	status, err := f.refuse(err)
-	if err != nil {
-		return err
-	}
-	return again(status)
 }

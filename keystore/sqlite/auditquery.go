@@ -40,7 +40,11 @@ func (r *reader) AuditEvents(ctx context.Context, q keystore.AuditQuery) ([]*key
 	}
 	c.equal("a.customer_id", q.CustomerID)
 	c.equal("a.microtenant_id", q.MicrotenantID)
-	c.equal("a.actor_id", q.ActorID)
+	if q.ActorID == keystore.ActorSystem { // which has no id of its own
+		c.add("a.actor_id = '' AND a.actor_kind = ?", keystore.ActorSystem)
+	} else {
+		c.equal("a.actor_id", q.ActorID)
+	}
 	c.equal("a.target_kind", q.TargetKind)
 	c.equal("a.target_id", q.TargetID)
 	if q.RequestID != "" {

@@ -47,8 +47,8 @@ type batch struct {
 type entry struct {
 	tally  keystore.Tally
 	tries  []keystore.Try // beside the whole client's count, once there is one to add
-	stored bool // it has a row
-	known  bool // its key is there
+	stored bool           // it has a row
+	known  bool           // its key is there
 	dirty  bool
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"net/netip"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -16,23 +17,34 @@ import (
 
 	"github.com/keyreeve/keyreeve/keystore"
 	"github.com/keyreeve/keyreeve/keystore/storetest"
+	"github.com/keyreeve/keyreeve/policy"
 )
+
+// schema brings a database to these migrations and no further.
+func schema(t *testing.T, path string, names ...string) {
+	t.Helper()
+	files := fstest.MapFS{}
+	for _, name := range names {
+		text, err := migrations.ReadFile("migrations/" + name)
+		require.NoError(t, err)
+		files[name] = &fstest.MapFile{Data: text}
+	}
+	db, err := sql.Open("sqlite", dsn(path, ""))
+	require.NoError(t, err)
+	provider, err := goose.NewProvider(goose.DialectSQLite3, db, files,
+		goose.WithDisableGlobalRegistry(true), goose.WithLogger(goose.NopLogger()))
+	require.NoError(t, err)
+	_, err = provider.Up(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, db.Close())
+}
 
 // firstSchema is the path of a database of the first migration, with rows of that time in it.
 func firstSchema(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "keyreeve.db")
 	require.NoError(t, createFile(t.Context(), path))
-	text, err := migrations.ReadFile("migrations/00001_init.sql")
-	require.NoError(t, err)
-	db, err := sql.Open("sqlite", dsn(path, ""))
-	require.NoError(t, err)
-	provider, err := goose.NewProvider(goose.DialectSQLite3, db, fstest.MapFS{"00001_init.sql": {Data: text}},
-		goose.WithDisableGlobalRegistry(true), goose.WithLogger(goose.NopLogger()))
-	require.NoError(t, err)
-	_, err = provider.Up(t.Context())
-	require.NoError(t, err)
-	require.NoError(t, db.Close())
+	schema(t, path, "00001_init.sql")
 	verifier := "x'" + strings.Repeat("ab", 32) + "'"
 	raw(t, path, "PRAGMA journal_mode = WAL",
 		"UPDATE state SET head = 7",
@@ -107,6 +119,37 @@ func TestADatabaseOfTheFirstSchemaIsMigratedWithAllItHolds(t *testing.T) {
 		return err
 	}))
 	require.Empty(t, verifyChain(t, s, "acme"))
+}
+
+func TestADatabaseOfTheSecondSchemaCountsCallsAndKeepsTriesFromNowOn(t *testing.T) {
+	path := firstSchema(t)
+	schema(t, path, "00001_init.sql", "00002_lifecycle.sql")
+	clock := storetest.NewClock()
+	now := clock.Now()
+	raw(t, path, fmt.Sprintf("INSERT INTO tallies VALUES ('key_1', '', 2, %[1]d, '%[2]s', %[3]d, 0, '', 0, 0, NULL, 0, 5, 1)",
+		now.Wall.UnixNano(), now.Boot, int64(now.Since)), "UPDATE state SET tally_seq = 5")
+	s := open(t, path, clock)
+	ctx := t.Context()
+	at := func() (tries []keystore.Try, calls []keystore.Calls) {
+		require.NoError(t, s.View(ctx, func(r keystore.Reader) (err error) {
+			if tries, err = r.Tries(ctx, "key_1"); err == nil {
+				calls, err = r.Calls(ctx, "key_1", time.Time{})
+			}
+			return err
+		}))
+		return tries, calls
+	}
+	tries, calls := at()
+	require.Empty(t, tries)
+	require.Empty(t, calls)
+	results, err := s.Count(ctx, policy.DefaultLockout(), []keystore.Proof{{KeyID: "key_1", Address: "192.0.2.1", Fingerprint: 7}})
+	require.NoError(t, err)
+	require.True(t, results[0].Locked, "the count of before goes on")
+	hour := now.Wall.Truncate(time.Hour)
+	require.NoError(t, s.Use(ctx, nil, keystore.Calls{KeyID: "key_1", Hour: hour, Calls: 3}))
+	tries, calls = at()
+	require.Equal(t, []keystore.Try{{At: now.Wall, Address: netip.MustParseAddr("192.0.2.1"), Fingerprint: 7}}, tries)
+	require.Equal(t, []keystore.Calls{{KeyID: "key_1", Hour: hour, Calls: 3}}, calls)
 }
 
 // addEvents adds events of the clock's time to a customer's chain.

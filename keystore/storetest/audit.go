@@ -259,6 +259,7 @@ func auditFilters(t *testing.T, f *fixture) {
 	all[1].MicrotenantID, all[1].Action, all[1].ActorID = lab, "key.create", "key_9"
 	all[4].Action, all[4].TargetKind, all[4].RequestID = "keyring.make", "keyring", "req-4"
 	all[5].Action, all[5].TargetID = "key%.odd", "key_1"
+	all[3].ActorKind, all[3].ActorID, all[3].ActorName = keystore.ActorSystem, "", ""
 	for i, e := range all {
 		e.At = now.Add(time.Duration(i) * time.Millisecond)
 	}
@@ -273,6 +274,7 @@ func auditFilters(t *testing.T, f *fixture) {
 		"no customer":       {keystore.AuditQuery{NoCustomer: true}, []int{3}},
 		"a microtenant":     {keystore.AuditQuery{CustomerID: acme, MicrotenantID: lab}, []int{1}},
 		"an actor":          {keystore.AuditQuery{AllCustomers: true, ActorID: "key_9"}, []int{1}},
+		"Keyreeve itself":   {keystore.AuditQuery{AllCustomers: true, ActorID: keystore.ActorSystem}, []int{3}},
 		"an action":         {keystore.AuditQuery{AllCustomers: true, Action: "key.update"}, []int{3, 2, 0}},
 		"a group of them":   {keystore.AuditQuery{CustomerID: acme, Action: "key."}, []int{1, 0}},
 		"another group":     {keystore.AuditQuery{CustomerID: acme, Action: "key%."}, []int{5}},

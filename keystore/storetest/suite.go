@@ -40,6 +40,7 @@ func Run(t *testing.T, newDatabase func(t testing.TB) Database) {
 		{"filters", filterCases},
 		{"sources", sourceCases},
 		{"uses", useCases},
+		{"calls", callCases},
 		{"idempotency", idempotencyCases},
 		{"audit", auditCases},
 		{"records", recordCases},
@@ -48,6 +49,7 @@ func Run(t *testing.T, newDatabase func(t testing.TB) Database) {
 		{"sessions and locks", sessionCases},
 		{"lockout", lockoutCases},
 		{"guard", guardCases},
+		{"tries", tryCases},
 		{"trim", trimCases},
 		{"parallel", parallelCases},
 	}

@@ -232,7 +232,7 @@ func (w *world) hidden(a *doorActor, method, target string, body any) {
 // unseen tries every path of a key that an actor must not see.
 func (w *world) unseen(a *doorActor, k *doorKey) {
 	w.Helper()
-	for _, part := range []string{"", "/secrets", "/lock", "/sessions"} {
+	for _, part := range []string{"", "/secrets", "/lock", "/sessions", "/usage"} {
 		w.hidden(a, "GET", "/v1/keys/"+k.id+part, nil)
 	}
 	for _, t := range k.tokens {

@@ -132,7 +132,7 @@ func (s *scene) succeed() {
 	s.record("/v1/roles/{id}", "/v1/roles/"+role, `{"description":"d"}`)
 	key := s.do(201, "POST", "/v1/keys", `{"name":"described","role_id":"`+role+`",`+customer+`}`)
 	path := s.keep("/v1/keys/{id}", "/v1/keys/"+key.text("id"))
-	for _, part := range []string{"lock", "secrets", "sessions"} {
+	for _, part := range []string{"lock", "secrets", "sessions", "usage"} {
 		s.do(200, "GET", s.keep("/v1/keys/{id}/"+part, path+"/"+part), "")
 	}
 	s.record("/v1/keys/{id}", path, `{"labels":{"env":"test"},"allowed_cidrs":null,"expires_at":null}`)

@@ -2,21 +2,29 @@
 import './dialog.js';
 import './copy.js';
 import './countdown.js';
+import './help.js';
 import './menus.js';
 import './selection.js';
+import './roles.js';
 import './shortcuts.js';
+import './theme.js';
 import { say } from './say.js';
 
 // A summary of faults takes the focus, so that it is read first.
 const focusFaults = (within) => within.querySelector('[data-focus]')?.focus();
 focusFaults(document);
 
+// Whether the focus is in what is about to be swapped: what loads itself anew must not
+// take it from elsewhere.
+let within = false;
+document.addEventListener('htmx:beforeSwap', ({ detail }) => { within = detail.target.contains(document.activeElement); });
+
 document.addEventListener('htmx:afterSettle', ({ target }) => {
   focusFaults(target);
   const said = target.matches('[data-say]') ? target : target.querySelector('[data-say]');
   if (said) say(said.textContent.trim());
   // What had the focus is gone: go on where the new content begins.
-  if (document.activeElement === document.body) target.querySelector('[data-land]')?.focus();
+  if (within && document.activeElement === document.body) target.querySelector('[data-land]')?.focus();
 });
 
 document.addEventListener('click', (event) => {

@@ -9,7 +9,7 @@ function show() {
   if (!form) return;
   const all = [...boxes()];
   const ticked = all.filter((box) => box.checked).length;
-  form.hidden = ticked === 0;
+  form.toggleAttribute('data-some', ticked > 0);
   const count = form.querySelector('[data-selected]');
   if (count) count.textContent = ticked === 1 ? '1 selected' : ticked + ' selected';
   const every = document.querySelector('input[data-select-all]');
