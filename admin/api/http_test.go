@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/stretchr/testify/require"
@@ -203,19 +204,24 @@ func TestLocksAreShownAndUndone(t *testing.T) {
 	lockout := policy.DefaultLockout()
 	path := "/v1/keys/" + w.viewer.ID
 	fail := func() {
-		_, err := w.store.Count(t.Context(), lockout, []keystore.Proof{{KeyID: w.viewer.ID, Address: "192.0.2.9"}})
+		_, err := w.store.Count(t.Context(), lockout, []keystore.Proof{{KeyID: w.viewer.ID, Address: "192.0.2.9", Fingerprint: 7}})
 		require.NoError(t, err)
 	}
 	fail()
 	lock := w.do(w.admin, "GET", path+"/lock", "")
-	require.Equal(t, map[string]any{"locked": false, "failed_attempts": 1.0, "locked_until": nil}, lock.body)
+	require.Equal(t, map[string]any{"locked": false, "failed_attempts": 1.0, "locked_until": nil,
+		"recent_failures": []any{map[string]any{"at": "2026-01-02T03:04:05Z", "address": "192.0.2.9", "secret": "A"}}}, lock.body)
 	fail()
 	fail()
 	shown := w.do(w.admin, "GET", path, "")
 	require.Equal(t, "locked", shown.body["state"])
 	require.Equal(t, map[string]any{"locked": true, "failed_attempts": 3.0, "locked_until": "2026-01-02T03:34:05Z"}, shown.body["lock"])
 	require.Equal(t, []string{"viewer"}, w.do(w.admin, "GET", "/v1/keys?state=locked", "").names())
-	require.Equal(t, 204, w.do(w.admin, "DELETE", path+"/lock", "").status)
+	refused := w.do(w.admin, "DELETE", path+"/lock?reason="+strings.Repeat("x", 201), "")
+	require.Equal(t, []any{400, "reason"}, []any{refused.status, refused.body["errors"].([]any)[0].(map[string]any)["field"]})
+	require.Equal(t, 204, w.do(w.admin, "DELETE", path+"/lock?reason=not%20deployed%20yet", "").status)
+	event := w.do(w.operator, "GET", "/v1/audit-events?action=key.unlock", "").body["items"].([]any)[0].(map[string]any)
+	require.Equal(t, "not deployed yet", event["after"].(map[string]any)["reason"])
 	shown = w.do(w.admin, "GET", path, "")
 	require.Equal(t, "active", shown.body["state"])
 	require.Equal(t, map[string]any{"locked": false, "failed_attempts": 0.0, "locked_until": nil}, shown.body["lock"])
@@ -223,6 +229,21 @@ func TestLocksAreShownAndUndone(t *testing.T) {
 	fail()
 	w.clock.Advance(lockout.ResetAfter)
 	require.EqualValues(t, 0, w.do(w.admin, "GET", path+"/lock", "").body["failed_attempts"], "an outdated failure does not count")
+}
+
+func TestUsageOfAKeyIsShownByTheHour(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	path := "/v1/keys/" + w.viewer.ID + "/usage"
+	require.NoError(t, w.store.Use(t.Context(), nil, keystore.Calls{KeyID: w.viewer.ID, Hour: w.clock.Now().Wall.Truncate(time.Hour), Calls: 12}))
+	usage := w.do(w.admin, "GET", path, "")
+	require.Equal(t, 200, usage.status, usage.raw)
+	hours := usage.body["hours"].([]any)
+	require.Len(t, hours, 24)
+	require.Equal(t, map[string]any{"from": "2026-01-02T03:00:00Z", "calls": 12.0}, hours[23])
+	require.Equal(t, map[string]any{"from": "2026-01-01T04:00:00Z", "calls": 0.0}, hours[0])
+	require.EqualValues(t, 12, usage.body["calls_24h"])
+	require.Equal(t, 404, w.do(w.admin, "GET", "/v1/keys/key_none/usage", "").status)
 }
 
 func TestAStoreThatIsAwayIs503(t *testing.T) {

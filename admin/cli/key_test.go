@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.yaml.in/yaml/v3"
@@ -129,7 +130,7 @@ func (h *house) create(t *testing.T, args ...string) key {
 func (h *house) lock(t *testing.T, k key) {
 	t.Helper()
 	for n := range 3 {
-		_, err := h.store.Count(t.Context(), policy.DefaultLockout(), []keystore.Proof{{KeyID: k.ID, Fingerprint: uint64(n)}})
+		_, err := h.store.Count(t.Context(), policy.DefaultLockout(), []keystore.Proof{{KeyID: k.ID, Address: "192.0.2.9", Fingerprint: uint64(n)}})
 		require.NoError(t, err)
 	}
 }
@@ -263,6 +264,22 @@ func TestUnlockEndsALock(t *testing.T) {
 	require.Empty(t, got.out)
 	require.NotContains(t, h.mustKey(t, "list", "--state", "locked").out, k.ClientID)
 	require.Contains(t, h.mustKey(t, "get", "ci", "-o", "json").out, `"locked":false`)
+}
+
+func TestUsageIsShownByTheHour(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	k := h.create(t, "ci", "--role", "role_api_read_only", "--customer", "acme")
+	hour := h.clock.Now().Wall.Truncate(time.Hour)
+	require.NoError(t, h.store.Use(t.Context(), nil, keystore.Calls{KeyID: k.ID, Hour: hour, Calls: 40}, keystore.Calls{KeyID: k.ID, Hour: hour.Add(-time.Hour), Calls: 10}))
+	got := h.mustKey(t, "usage", "ci")
+	require.Contains(t, got.errOut, "50 calls in 24 hours")
+	lines := strings.Split(strings.TrimSpace(got.out), "\n")
+	require.Len(t, lines, 25)
+	require.Regexp(t, `^2026-01-02 02:00:00Z +10 +#{10}$`, lines[23])
+	require.Regexp(t, `^2026-01-02 03:00:00Z +40 +#{40}$`, lines[24])
+	require.Contains(t, h.mustKey(t, "usage", "ci", "-o", "csv").out, "\n"+k.ID+",2026-01-02T03:00:00Z,40\n")
+	require.Contains(t, h.mustKey(t, "usage", "ci", "-o", "json").out, `"calls_24h":50`)
 }
 
 func TestEditChangesWhatFlagsNameAndNothingElse(t *testing.T) {

@@ -57,6 +57,11 @@ func (d *auditList) OtherAction() string {
 	return action
 }
 
+// MoreOn reports a filter that is on among those that are folded away otherwise.
+func (d *auditList) MoreOn() bool {
+	return d.Failed() || len(only(d.Query.Values, []string{"since", "until", "request_id", "customer_id", "microtenant_id"})) > 0
+}
+
 // Moment is a filter's value for an input of type datetime-local.
 func (d *auditList) Moment(name string) string {
 	if at := moment(NewForm(nil), d.Query, name); at.Has() {
@@ -236,11 +241,11 @@ func partiesOf(events []lifecycle.AuditEvent) (actors, targets []Choice) {
 	seen := map[string]bool{lifecycle.ActorLocal: true}
 	for i := range events {
 		e := &events[i]
-		if id := e.Actor.ID; id != "" && !seen["by "+id] && !seen[id] {
+		if id := e.Actor.ID; id != "" && visible(id) == id && !seen["by "+id] && !seen[id] {
 			seen["by "+id] = true
 			actors = append(actors, Choice{Value: id, Label: visible(e.Actor.Name)})
 		}
-		if id := e.Target.ID; id != "" && !seen["to "+id] {
+		if id := e.Target.ID; id != "" && visible(id) == id && !seen["to "+id] {
 			seen["to "+id] = true
 			targets = append(targets, Choice{Value: id, Label: e.Target.Kind + " " + visible(e.Target.Name)})
 		}

@@ -45,12 +45,31 @@ type diffLine struct {
 // diff is what the part `audit-diff` is given.
 type diff struct {
 	Members []memberDiff
+	// Made: there was no record before. Gone: there is none after.
+	Made, Gone bool
 	// More is how many are left out.
 	More int
 }
 
-// Count is how many members differ, in words.
-func (d diff) Count() string { return count(int64(len(d.Members)+d.More), "change") }
+// Summary says what differs, or that there was one record alone.
+func (d diff) Summary() string {
+	switch {
+	case d.Made:
+		return "Details"
+	case d.Gone:
+		return "What it was"
+	}
+	var names []string
+	for _, m := range d.Members {
+		if name := m.Path[0]; !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	for i := range names[1:] { // the first begins the sentence
+		names[i+1] = strings.ToLower(names[i+1][:1]) + names[i+1][1:]
+	}
+	return enumerate(names, 4) + " changed"
+}
 
 // diffOf compares the records of an event. Where there is only one, all of it came
 // or went.
@@ -66,7 +85,7 @@ func diffOf(before, after json.RawMessage, names lifecycle.AuditNames) diff {
 	case had:
 		w.only(nil, was, false)
 	}
-	d := diff{Members: w.found}
+	d := diff{Members: w.found, Made: has && !had, Gone: had && !has}
 	if d.More = len(w.found) - maxDifferences; d.More > 0 {
 		d.Members = w.found[:maxDifferences]
 	} else {

@@ -1,6 +1,7 @@
 package page
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -63,8 +64,8 @@ var deedGroups = []struct {
 		{"view.delete", "deleted the shared view", "Shared view deleted", "trash"},
 	}},
 	{"Signing keys", "signing_key.", []deed{
-		{"signing_key.create", "made a signing key", "Signing key made", "plus"},
-		{"signing_key.rewrap", "sealed a signing key under the current master key", "Signing key sealed anew", "shield"},
+		{"signing_key.create", "made the signing key", "Signing key made", "plus"},
+		{"signing_key.rewrap", "sealed anew, under the current master key, the signing key", "Signing key sealed anew", "shield"},
 	}},
 }
 
@@ -124,7 +125,10 @@ func outcomeOf(e *lifecycle.AuditEvent) (text string, refused bool) {
 	after, _ := record.(map[string]any)
 	switch e.Action {
 	case "key.lock":
-		text = fmt.Sprintf("after %v wrong secrets, until %s", after["failed_attempts"], stampText(after["locked_until"]))
+		text = "after some wrong secrets"
+		if n, ok := after["failed_attempts"].(json.Number); ok {
+			text = "after " + n.String() + " wrong secrets, until " + stampText(after["locked_until"])
+		}
 		if source, _ := after["source"].(string); source != "" {
 			text += ", for callers in " + visible(source) + " alone"
 		}

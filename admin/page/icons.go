@@ -29,7 +29,7 @@ var icons = map[string]string{
 	"filter":    `<path d="M4 5h16l-6 8v5l-4 2v-7z"/>`,
 	"columns":   `<rect x="3" y="4" width="18" height="16" rx="2"/><path d="M9 4v16M15 4v16"/>`,
 	"search":    `<circle cx="11" cy="11" r="7"/><path d="m20 20-4-4"/>`,
-	"more":      `<path d="M5 12h.01M12 12h.01M19 12h.01"/>`,
+	"more":      `<circle cx="5" cy="12" r="1"/><circle cx="12" cy="12" r="1"/><circle cx="19" cy="12" r="1"/>`,
 	"alert":     `<path d="M12 3 2 20h20zM12 10v4M12 17h.01"/>`,
 	"info":      `<circle cx="12" cy="12" r="9"/><path d="M12 11v5M12 8h.01"/>`,
 	"off":       `<circle cx="12" cy="12" r="9"/><path d="m6 6 12 12"/>`,
@@ -38,6 +38,7 @@ var icons = map[string]string{
 	"help":      `<circle cx="12" cy="12" r="9"/><path d="M9.500 9.500a2.500 2.500 0 1 1 3.500 2.300c-.7.300-1 .8-1 1.700M12 17h.01"/>`,
 	"trash":     `<path d="M4 7h16M9 7V4h6v3M6 7l1 13h10l1-13M10 11v6M14 11v6"/>`,
 	"edit":      `<path d="M4 20h4L19 9l-4-4L4 16zM13 7l4 4"/>`,
+	"download":  `<path d="M12 4v11M7 11l5 5 5-5M4 20h16"/>`,
 	"minus":     `<path d="M5 12h14"/>`,
 }
 

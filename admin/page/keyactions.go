@@ -30,6 +30,10 @@ func (m keyMenu) Main() []keyAction { return m.only(func(a keyAction) bool { ret
 // More is all that is not Main.
 func (m keyMenu) More() []keyAction { return m.only(func(a keyAction) bool { return !a.main }) }
 
+// Safe and Risky are the two parts of a row's menu.
+func (m keyMenu) Safe() []keyAction  { return m.only(func(a keyAction) bool { return !a.Danger }) }
+func (m keyMenu) Risky() []keyAction { return m.only(func(a keyAction) bool { return a.Danger }) }
+
 // Live is what may change by itself.
 func (m keyMenu) Live() []keyAction { return m.only(func(a keyAction) bool { return a.live }) }
 

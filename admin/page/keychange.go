@@ -129,7 +129,7 @@ func (v *visit) statusPage(status int, k lifecycle.Key, f *Form) error {
 	if err != nil {
 		return err
 	}
-	c := confirmation{Form: f, Title: statusLabel(k) + ": " + k.Name, Action: keyURL(k.ID, "status"), Back: keyURL(k.ID),
+	c := confirmation{Form: f, Title: statusTitle(k), Action: keyURL(k.ID, "status"), Back: keyURL(k.ID),
 		Label: statusLabel(k), Danger: !on, Version: k.Revision, Hidden: map[string]string{"to": statusWord(on)}}
 	c.Lead, c.Points = statusWords(k, on, open)
 	if !on && v.own(k) {
@@ -147,6 +147,15 @@ func (v *visit) statusPage(status int, k lifecycle.Key, f *Form) error {
 	}
 	c.Commands = v.commands(call{"PATCH", "/v1/keys/" + k.ID, map[string]bool{field: value}, k.Revision}, cli...)
 	return v.confirm(status, c)
+}
+
+// statusTitle names what is asked: `Disable NAME`, `Disable NAME here`.
+func statusTitle(k lifecycle.Key) string {
+	verb, here := strings.CutSuffix(statusLabel(k), " here")
+	if here {
+		return verb + " " + k.Name + " here"
+	}
+	return verb + " " + k.Name
 }
 
 // batchOf is the batch that turns a key on or off, and the member of the key that it

@@ -43,7 +43,12 @@ func (f *checkForm) More() bool {
 }
 
 // URL asks again.
-func (f *checkForm) URL() string { return f.Action + "?" + f.Values.Encode() }
+func (f *checkForm) URL() string {
+	if !f.Asked() {
+		return f.Action
+	}
+	return f.Action + "?" + f.Values.Encode()
+}
 
 // checkKey answers what a gate would decide on a request of the key: as a part of the
 // key's page, or by going there.
@@ -112,12 +117,28 @@ func (f *checkForm) suggest(rules []lifecycle.PolicyRoute, customerID string) {
 func (v *visit) checkBlock(f *checkForm, page string) string {
 	switch v.r.Header.Get("HX-Target") {
 	case f.Target:
-		v.w.Header().Set("HX-Push-Url", page)
+		if f.Answer != nil {
+			v.w.Header().Set("HX-Push-Url", page)
+		}
 		return "check"
 	case "check-answer":
 		return "answer"
 	}
 	return ""
+}
+
+// untidy reports a request of a form without script, which sends what is empty too:
+// it is to be made without.
+func (v *visit) untidy() bool {
+	if v.partial() {
+		return false
+	}
+	for _, values := range v.r.URL.Query() {
+		if slices.Contains(values, "") {
+			return true
+		}
+	}
+	return false
 }
 
 // answerCheck asks the policy, if the form asks anything. What is wrong with the

@@ -28,8 +28,6 @@ type keyConflict struct {
 	// Hidden is the form, sent along.
 	Hidden  []hiddenField
 	Version keystore.Revision
-	// Choice: there is something of the actor's to choose.
-	Choice bool
 }
 
 // conflictRow is a field that either of the two changed.
@@ -124,6 +122,22 @@ func (v *visit) conflictRows(k lifecycle.Key, f *Form, in keyInput) ([]conflictR
 	return rows, nil
 }
 
+// askConflict answers where somebody else changed k, in what the form shows, since the
+// form was made: with both changes, or with theirs alone where there is nothing of the
+// actor's to save. Otherwise asked is false.
+func (v *visit) askConflict(k lifecycle.Key, f *Form, in keyInput) (asked bool, err error) {
+	rows, err := v.conflictRows(k, f, in)
+	switch {
+	case err != nil:
+		return false, err
+	case !slices.ContainsFunc(rows, func(r conflictRow) bool { return r.There }):
+		return false, nil
+	case !slices.ContainsFunc(rows, func(r conflictRow) bool { return r.Here && !r.Same() }):
+		return true, v.done(v.after(k.ID), k.Name+" stays as it is now: there was nothing of yours to save.")
+	}
+	return true, v.conflictPage(k, f, rows)
+}
+
 // conflictPage shows both changes. What the actor did not touch is as it is now from
 // here on, so that nothing of theirs is put back by chance.
 func (v *visit) conflictPage(k lifecycle.Key, f *Form, rows []conflictRow) (err error) {
@@ -133,7 +147,6 @@ func (v *visit) conflictPage(k lifecycle.Key, f *Form, rows []conflictRow) (err 
 		if !row.Here {
 			f.take(row.Name, stored)
 		}
-		d.Choice = d.Choice || row.Here && !row.Same()
 	}
 	f.keepWas(k)
 	for _, field := range conflictFields {

@@ -3,7 +3,6 @@ package page
 import (
 	"errors"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -125,17 +124,13 @@ func (v *visit) edit() error {
 // form was made, in what the form shows, the two are shown side by side instead.
 func (v *visit) saveKey(k lifecycle.Key, f *Form, in keyInput) error {
 	if f.version() != k.Revision {
-		rows, err := v.conflictRows(k, f, in)
-		if err != nil {
+		if asked, err := v.askConflict(k, f, in); asked || err != nil {
 			return err
-		}
-		if slices.ContainsFunc(rows, func(r conflictRow) bool { return r.There }) {
-			return v.conflictPage(k, f, rows)
 		}
 	}
 	saved, commit, err := v.svc().UpdateKey(v.ctx(), v.actor, k.ID, in.patch(k), func(r keystore.Revision) bool { return r == k.Revision })
 	if err == nil {
-		said := k.Name + " is saved."
+		said := saved.Name + " is saved."
 		if saved.Revision == k.Revision {
 			said = k.Name + " is as it was: nothing was changed."
 		}
@@ -146,11 +141,7 @@ func (v *visit) saveKey(k lifecycle.Key, f *Form, in keyInput) error {
 		if k, err = v.svc().GetKey(v.ctx(), v.actor, k.ID); err != nil {
 			return err
 		}
-		rows, err := v.conflictRows(k, f, in)
-		if err != nil {
-			return err
-		}
-		return v.conflictPage(k, f, rows)
+		return v.saveKey(k, f, in)
 	}
 	status, err := in.refuse(f, err)
 	if err != nil {

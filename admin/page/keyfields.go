@@ -83,7 +83,7 @@ func rank(last bool) int {
 func roleNote(r lifecycle.RoleOption) string {
 	switch own := r.Permissions[policy.OwnPrefix+"*"]; {
 	case r.ID == keystore.RoleOperator:
-		return "Everything, administration of every customer included"
+		return "Everything, for every customer, administration included"
 	case own == policy.Full && r.Permissions["*"] == policy.Full:
 		return "Everything, administration of Keyreeve included"
 	}
@@ -177,7 +177,7 @@ func readKeyFields(f *Form, now time.Time) keyInput {
 		}
 	}
 	if f.Failed() {
-		f.Summary = "Please mend what is marked below."
+		f.Summary = "Nothing was done yet: please mend what is marked below."
 	}
 	return in
 }
@@ -292,6 +292,9 @@ func (in keyInput) refuse(f *Form, err error) (status int, other error) {
 	}
 	placed := *refused
 	placed.Fields = nil
+	if refused.Code == lifecycle.CodeValidation {
+		placed.Detail = "Nothing was done yet: please mend what is marked below."
+	}
 	for _, one := range refused.Fields {
 		var i int
 		if _, scan := fmt.Sscanf(one.Field, "allowed_cidrs[%d]", &i); scan == nil && i >= 0 && i < len(in.lines) {

@@ -115,6 +115,9 @@ func (v *visit) showKey() error {
 	if err != nil {
 		return err
 	}
+	if v.untidy() {
+		return v.redirect(d.Place())
+	}
 	status, err := v.answerCheck(d.Check)
 	if err != nil {
 		return err

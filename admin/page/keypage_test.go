@@ -192,7 +192,7 @@ func TestAKeyOfASourceSaysWhoOwnsIt(t *testing.T) {
 	k := w.stored("kr_from_okta").ID
 	a := w.as(w.operator).get("/keyreeve/keys/" + k)
 	require.Equal(t, http.StatusOK, a.StatusCode, a.body)
-	require.Contains(t, a.text(), "okta owns this key; ask Identity team about it .")
+	require.Contains(t, a.text(), "okta owns this key; ask Identity team about it.")
 	require.Contains(t, a.body, `id="key-source" href="/keyreeve/sources/okta?customer_id=acme"`)
 	few := w.as(w.viewer).get("/keyreeve/keys/" + k)
 	require.Contains(t, few.text(), "More of the source your role does not show.")

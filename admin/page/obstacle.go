@@ -20,7 +20,11 @@ type obstacle struct {
 	Commands *commands
 }
 
-type obstacleLink struct{ Label, URL string }
+// obstacleLink leads on, to another dialog where Dialog is set.
+type obstacleLink struct {
+	Label, URL string
+	Dialog     bool
+}
 
 // obstruct shows the dialog.
 func (v *visit) obstruct(status int, o obstacle) error {

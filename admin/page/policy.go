@@ -60,6 +60,9 @@ func (v *visit) checkPolicy() error {
 	}
 	d.Check = f
 	f.Page, f.Action, f.Target = policyPath, policyPath, "policy-check"
+	if v.untidy() {
+		return v.redirect(f.URL())
+	}
 	f.Subject = &subjectFields{MayKeys: d.Keys, MayRoles: d.Roles}
 	if err := v.readSubject(f); err != nil {
 		return err
@@ -92,8 +95,12 @@ func (v *visit) readSubject(f *checkForm) (err error) {
 		}
 		f.roleID = namedRole(f, roles.Items, f.Get("role_id"))
 	}
-	if f.Asked() && f.keyID == "" && f.roleID == "" && !f.Failed() {
+	switch {
+	case !f.Asked() || f.Failed():
+	case f.keyID == "" && f.roleID == "":
 		f.Fail(f.subjectField(), "Choose the key or the role that it is about.")
+	case f.keyID != "" && f.roleID != "":
+		f.Fail("role_id", "Give a key or a role, not both.")
 	}
 	return nil
 }

@@ -87,6 +87,9 @@ type roleTable struct {
 
 func (v *visit) listRoles() error {
 	q := listQuery(rolesPath, v.r.URL.Query(), "q", "customer_id")
+	if v.tidied(q) {
+		return v.redirect(q.String())
+	}
 	list, err := readList(v, NewForm(q.Values), q, "#roles", func(at lifecycle.Paging) (lifecycle.Page[lifecycle.Role], error) {
 		return v.svc().ListRoles(v.ctx(), v.actor, lifecycle.RoleFilter{Text: q.Get("q"), CustomerID: q.Get("customer_id"), Sort: q.Get(paramSort), Paging: at})
 	})
@@ -101,14 +104,7 @@ func (v *visit) listRoles() error {
 	for _, r := range list.Items {
 		d.Rows = append(d.Rows, rowOfRole(r, d.Customers))
 	}
-	status, block := http.StatusOK, "roles"
-	if d.Failed() {
-		status = http.StatusBadRequest
-	}
-	if v.r.Header.Get("HX-Target") == "role-list" {
-		block = "list"
-	}
-	return v.show(view{Status: status, Page: "roles", Block: block, Title: "Roles", Data: d})
+	return v.show(view{Status: statusOf(d.Form), Page: "roles", Block: v.blockOf("role-list", "list", "roles"), Title: "Roles", Data: d})
 }
 
 // rolePage is the data of a role's own page.

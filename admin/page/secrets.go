@@ -27,12 +27,15 @@ func (p *Page) addSecrets() {
 
 // overlaps are how long the secrets before may stay good, in seconds. untilRetired
 // is no end.
-const untilRetired = "null"
+const (
+	usualOverlap = "86400"
+	untilRetired = "null"
+)
 
 var overlaps = []Choice{
-	{Value: "86400", Label: "For 1 day", Hint: "Time to give the new one to whoever uses it."},
-	{Value: "0", Label: "Not at all", Hint: "It is retired at once: for a secret that leaked."},
+	{Value: "0", Label: "Not at all", Hint: "Retired at once: for a secret that leaked. Whoever uses it stops working."},
 	{Value: "3600", Label: "For 1 hour"},
+	{Value: usualOverlap, Label: "For 1 day", Hint: "Time to give the new one to whoever uses the old one."},
 	{Value: "604800", Label: "For 7 days"},
 	{Value: "2592000", Label: "For 30 days"},
 	{Value: untilRetired, Label: "Until it is retired", Hint: "Nothing breaks by itself, and nothing ends by itself."},
@@ -56,7 +59,7 @@ func (v *visit) showRotate() error {
 	if k.Source != nil {
 		return v.showManaged(k, "rotate")
 	}
-	f := NewForm(url.Values{"previous_expires_in": {overlaps[0].Value}})
+	f := NewForm(url.Values{"previous_expires_in": {usualOverlap}})
 	return v.rotatePage(http.StatusOK, k, f)
 }
 
@@ -77,7 +80,7 @@ func (v *visit) rotatePage(status int, k lifecycle.Key, f *Form) error {
 	}
 	if secrets.Full() {
 		f.Values.Set("previous_expires_in", "0")
-		d.Choices[1].Hint = "Both are retired at once."
+		d.Choices[0].Hint = "Both are retired at once: whoever uses one stops working."
 	}
 	if f.asksForCommands() && !f.Failed() {
 		d.Commands = v.rotateCommands(k, f.Get("previous_expires_in"))

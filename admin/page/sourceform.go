@@ -13,7 +13,7 @@ import (
 // ruleChoices are the rules of a source in words.
 var ruleChoices = []Choice{
 	{Value: keystore.SourceReadOnly, Label: "Read-only here", Hint: "They are changed at the source. Here they can be looked at, unlocked and switched off."},
-	{Value: keystore.SourceLocked, Label: "Locked", Hint: "They are for keeping: the buttons here say that they are to be changed neither here nor at the source."},
+	{Value: keystore.SourceLocked, Label: "Locked", Hint: "They are to be changed neither here nor at the source. Here too they can be looked at, unlocked and switched off."},
 }
 
 // sourceForm is the data of the dialogs that make and change a source.
@@ -227,10 +227,10 @@ func (v *visit) askSourceDelete() error {
 func (v *visit) sourceDeleteDialog(status int, f *Form, s sourceRow) error {
 	title := "Delete source " + s.Name
 	if n := s.KeyCount; n > 0 {
-		return v.obstruct(status, obstacle{Title: title, Back: s.At(), Links: []obstacleLink{{"Show the " + count(int64(n), "key"), s.KeysURL()}},
+		return v.obstruct(status, obstacle{Title: title, Back: s.At(), Links: []obstacleLink{{Label: "Show the " + count(int64(n), "key"), URL: s.KeysURL()}},
 			Lead: "It owns " + count(int64(n), "key") + ", so it cannot be deleted.",
 			Points: []string{"Its keys do not become Keyreeve’s own: they are its list, and go only with it.",
-				"Push an empty list first. That deletes all of its keys at once: whoever uses one is refused from then on.",
+				"Push an empty list first, as the commands below do. That deletes all of its keys at once: whoever uses one is refused from then on.",
 				"To keep callers working, give each a key of Keyreeve’s own before."},
 			Commands: v.emptyingCommands(s)})
 	}

@@ -51,9 +51,23 @@ func (v *visit) showSource() error {
 	if d.Pushes, d.Told, err = v.pushes(row); err != nil {
 		return err
 	}
-	d.Quiet = d.Told && row.LastSyncAt != nil && (len(d.Pushes) == 0 || d.Pushes[0].At.Before(*row.LastSyncAt) || d.Pushes[0].Refused)
+	d.Quiet = d.Told && row.LastSyncAt != nil && quiet(d.Pushes, *row.LastSyncAt)
 	d.Try, d.Push = v.pushCommands(row, true), v.pushCommands(row, false)
 	return v.show(view{Page: "source", Block: "source", Title: row.Name + " – sources", Data: d})
+}
+
+// quiet reports that the list of that time left no trace, as one that changes nothing
+// does: none of the latest traces is its, and they go back far enough to tell.
+func quiet(latest []pushed, last time.Time) bool {
+	for _, p := range latest {
+		switch {
+		case p.At.Before(last):
+			return true
+		case !p.Refused:
+			return false
+		}
+	}
+	return len(latest) < shownPushes
 }
 
 // example is the beginning of a list, as the CLI reads it.
@@ -62,7 +76,7 @@ func (s sourceRow) example() string {
   - client_id: ci-deploy   # stays the same from one list to the next
     name: deploys
     role_id: %s
-    secret_sha256: %s
+    secret_sha256: "%s"
 `, s.MaxRoleID, strings.Repeat("0", 64))
 }
 

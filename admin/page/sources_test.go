@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -195,6 +196,16 @@ func TestASourcesPageTellsWhatItsListsDid(t *testing.T) {
 	require.Contains(t, b.get("/keyreeve/sources/idp").body, "ask Identity team")
 }
 
+func TestARefusedListIsNotTakenForTheLastOne(t *testing.T) {
+	now := time.Now()
+	did := func(ago time.Duration, refused bool) pushed { return pushed{At: now.Add(-ago), Refused: refused} }
+	require.False(t, quiet([]pushed{did(0, true), did(time.Hour, false)}, now.Add(-time.Hour)))
+	require.True(t, quiet([]pushed{did(0, true), did(time.Hour, false)}, now.Add(-time.Minute)))
+	require.True(t, quiet(nil, now))
+	require.True(t, quiet([]pushed{did(0, true)}, now.Add(-time.Hour)))
+	require.False(t, quiet(slices.Repeat([]pushed{did(0, true)}, shownPushes), now.Add(-time.Hour)), "it cannot be told")
+}
+
 func TestASourceMayBeCalledAsThePlaceWhereOneIsMade(t *testing.T) {
 	w := newWorld(t)
 	w.source("acme", "new")
@@ -219,4 +230,28 @@ func TestASourcesDialogsShowTheirCommandsAndWriteNothing(t *testing.T) {
 	a = b.post("/keyreeve/sources/idp/edit?customer_id=acme", form)
 	require.Contains(t, html.UnescapeString(a.body), `-H 'If-Match: "`)
 	require.Contains(t, html.UnescapeString(a.body), `keyreeve source edit idp --owner`)
+}
+
+func TestASourcesPageShowsNoMoreThanTheRoleAllows(t *testing.T) {
+	w := newWorld(t)
+	w.source("acme", "idp")
+	w.push(lifecycle.SourceRef{Name: "idp", CustomerID: "acme"}, "one")
+	r, _, err := w.svc.CreateRole(t.Context(), atMachine, lifecycle.NewRole{Name: "Sources", CustomerID: lifecycle.Null[string](),
+		Permissions: policy.Permissions{"*": policy.View, "keyreeve/keys": policy.View, "keyreeve/sources": policy.Read | policy.Create}})
+	require.NoError(t, err)
+	b := w.as(w.key(lifecycle.NewKey{Name: "narrow", RoleID: r.ID, CustomerID: "acme"}))
+	page := b.get("/keyreeve/sources/idp").body
+	require.Contains(t, page, "API Read Only")
+	require.Contains(t, page, "which your role does not show")
+	for _, id := range []string{"source-audit", "source-edit", "source-delete"} {
+		require.NotContains(t, page, id)
+	}
+	require.NotContains(t, page, "1 new")
+	require.NotContains(t, page, `href="/keyreeve/roles/`)
+	require.Contains(t, b.get("/keyreeve/sources/new").body, `<option value="role_api_read_only">API Read Only</option>`, "keys are told apart by their roles")
+	form := url.Values{"owner": {"me"}, "rule": {"locked"}, "max_role_id": {keystore.RoleReadOnly}, "confirm": {"idp"}}
+	for _, what := range []string{"edit", "delete"} {
+		require.Equal(t, http.StatusForbidden, b.get("/keyreeve/sources/idp/"+what).StatusCode)
+		require.Equal(t, http.StatusForbidden, b.post("/keyreeve/sources/idp/"+what, form).StatusCode)
+	}
 }

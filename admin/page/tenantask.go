@@ -24,7 +24,7 @@ func (v *visit) tenantStatusDialog(status int, f *Form, t tenant, enable bool) e
 	c := confirmation{Form: f, Title: "Disable " + t.Kind.Name, Lead: "“" + t.Name + "” stays, with all that is in it, but none of its keys gets in any more.",
 		Label: "Disable", Danger: true, Action: t.At("status"), Back: t.Kind.Path, Version: t.Revision, Hidden: map[string]string{"enabled": "false"}}
 	c.Points = []string{inside(t, "is refused", "are refused") + " from then on, at every gate and on this page.",
-		"All their sessions end at once, and for good: also once it is enabled again.",
+		"Sessions of its keys end at once, and for good: also once it is enabled again.",
 		"Nothing is deleted. Enabling it lets the keys sign in anew."}
 	verb := "disable"
 	if enable {
@@ -101,9 +101,13 @@ func (v *visit) tenantDeleteDialog(status int, f *Form, t tenant) error {
 		return err
 	}
 	if len(links) > 0 {
-		return v.obstruct(status, obstacle{Title: title, Back: t.Kind.Path, Links: links,
-			Lead:   "“" + t.Name + "” cannot be deleted while there is something in it.",
-			Points: []string{"Delete what is listed here first. A key does not move to another tenant.", "To refuse its keys and keep everything, disable the " + t.Kind.Name + " instead."}})
+		o := obstacle{Title: title, Back: t.Kind.Path, Links: links, Lead: "“" + t.Name + "” cannot be deleted while there is something in it.",
+			Points: []string{"Delete what is in it first. A key does not move to another tenant."}}
+		if t.Enabled {
+			o.Points = append(o.Points, "To refuse its keys and keep everything, disable it instead.")
+			o.Links = append(o.Links, obstacleLink{Label: "Disable instead", URL: t.At("status"), Dialog: true})
+		}
+		return v.obstruct(status, o)
 	}
 	c := confirmation{Form: f, Title: title, Lead: "“" + t.Name + "” is gone for good. There is no way back.",
 		Points: []string{"Views that are shared in it go with it.", "The audit trail keeps what was done in it, and that it was deleted."},
@@ -121,7 +125,7 @@ func (v *visit) contents(t tenant) ([]obstacleLink, error) {
 	var links []obstacleLink
 	add := func(n *int, what, to string) {
 		if n != nil && *n > 0 {
-			links = append(links, obstacleLink{"Show the " + count(int64(*n), what), to})
+			links = append(links, obstacleLink{Label: "Show the " + count(int64(*n), what), URL: to})
 		}
 	}
 	add(t.Keys, "key", t.KeysURL())

@@ -39,6 +39,9 @@ var (
 			{ID: "status", Title: "Status"}, {ID: "keys", Title: "Keys"}, {ID: "created_at", Title: "Created", Sort: "created_at"}}}
 )
 
+// IDLabel is what their ids are called, as the table has it.
+func (k *tenantKind) IDLabel() string { return k.columns[1].Title }
+
 func (p *Page) addTenants() {
 	p.get(customersPath, (*visit).listTenants)
 	p.get(microtenantsPath, (*visit).listTenants)

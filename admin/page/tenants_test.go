@@ -109,7 +109,7 @@ func TestDisablingATenantSaysWhatComesOfIt(t *testing.T) {
 	const at = "/keyreeve/microtenants/acme/emea/status"
 	dialog := b.get(at)
 	require.Contains(t, dialog.body, "The 1 key in it is refused from then on")
-	require.Contains(t, dialog.body, "All their sessions end at once")
+	require.Contains(t, dialog.body, "Sessions of its keys end at once")
 	require.Contains(t, html.UnescapeString(dialog.body), "keyreeve microtenant disable id:emea --customer acme --url")
 	form := url.Values{"enabled": {dialog.hidden("enabled")}, "version": {dialog.hidden("version")}}
 	a := b.post(at, form)

@@ -101,6 +101,13 @@ func (r *reader) exists(ctx context.Context, text string, args ...any) (bool, er
 	return true, nil
 }
 
+// beginBy begins the transaction by this statement. ctx must not matter to it: the
+// driver answers a statement that was cancelled as such even if it took effect, and
+// the connection would go to the next caller inside a transaction that nobody ends.
+func (r *reader) beginBy(ctx context.Context, text string) error {
+	return r.exec(context.WithoutCancel(ctx), text)
+}
+
 // end rolls back unless the transaction ended before. A connection that cannot
 // say so is given up, since it might still be in the transaction.
 func (r *reader) end(text string) {

@@ -141,7 +141,7 @@ func (s *Store) view(ctx context.Context, from *pool, fn func(*reader) error) er
 	}
 	defer from.put(c)
 	r := &reader{conn: c, now: s.now()}
-	if err := r.exec(ctx, "BEGIN"); err != nil {
+	if err := r.beginBy(ctx, "BEGIN"); err != nil {
 		return err
 	}
 	defer r.end("ROLLBACK")
@@ -172,7 +172,7 @@ func (s *Store) update(ctx context.Context, fn func(*tx) error) (keystore.Revisi
 	}
 	defer s.writes.put(c)
 	t := &tx{reader: reader{conn: c, now: s.now(), writing: true}, sealer: s.auditSealer()}
-	if err := t.exec(ctx, "BEGIN IMMEDIATE"); err != nil {
+	if err := t.beginBy(ctx, "BEGIN IMMEDIATE"); err != nil {
 		return 0, err
 	}
 	// Also when fn panics or ends its goroutine; after a commit it does nothing.

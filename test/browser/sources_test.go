@@ -59,6 +59,8 @@ func TestASourceIsLookedAfterByClicksAndKeys(t *testing.T) {
 	b.reload()
 	b.until(`document.querySelector('.table-frame tbody tr td:last-child')?.textContent === '1 new, 1 removed, 2 as before'`)
 	b.looks("source")
+	b.until(`document.getElementById('push').scrollIntoView() ?? true`)
+	b.looks("source-push")
 	try := eval[string](b, `[...document.querySelectorAll('#source .command code')].map(e => e.textContent).find(t => t.includes('--dry-run'))`)
 	b.tries(d, try, eval[string](b, `document.querySelector('#source .command code').textContent`))
 

@@ -22,7 +22,9 @@ document.addEventListener('htmx:beforeSwap', ({ detail }) => { within = detail.t
 document.addEventListener('htmx:afterSettle', ({ target }) => {
   focusFaults(target);
   const said = target.matches('[data-say]') ? target : target.querySelector('[data-say]');
-  if (said) say(said.textContent.trim());
+  // What is loaded behind a dialog is not what one is at.
+  const dialog = document.querySelector('dialog[open]');
+  if (said && (!dialog || dialog.contains(target))) say(said.textContent.trim());
   // What had the focus is gone: go on where the new content begins.
   if (within && document.activeElement === document.body) target.querySelector('[data-land]')?.focus();
 });

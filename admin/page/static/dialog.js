@@ -22,12 +22,16 @@ const close = () => {
 };
 
 // Browsers close a dialog at the second Escape whatever is said to `cancel`.
-dialog.addEventListener('keydown', (event) => {
-  if (event.key !== 'Escape' || !held(dialog)) return;
+document.addEventListener('keydown', (event) => {
+  if (event.key !== 'Escape' || !dialog.open || !held(dialog)) return;
   event.preventDefault();
   close();
 });
-dialog.addEventListener('cancel', (event) => { if (held(dialog)) event.preventDefault(); });
+dialog.addEventListener('cancel', (event) => {
+  if (!held(dialog)) return;
+  event.preventDefault();
+  close();
+});
 dialog.addEventListener('click', (event) => {
   if (event.target === dialog || event.target.closest('[data-close]')) close();
 });

@@ -1,0 +1,103 @@
+package browser
+
+import (
+	"fmt"
+	"net/http"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// scrollTo brings an element to the top of what is in sight.
+func (b *tab) scrollTo(selector string) {
+	b.Helper()
+	b.until(fmt.Sprintf(`(() => { const e = document.querySelector(%q); e?.scrollIntoView({ block: 'start', behavior: 'instant' }); return !!e; })()`, selector))
+}
+
+// askOrders asks on the page of a key whether it may do method on the demo's applications.
+func (b *tab) askOrders(d *demo, method string) {
+	b.Helper()
+	b.choose("#f-method", method)
+	b.fill("#f-path", "/mgmtconfig/v1/admin/customers/"+d.CustomerID+"/application")
+	b.click("#check-go")
+}
+
+func TestAKeysPageIsKeptUpToDateAndSaysWhatTheKeyMayCall(t *testing.T) {
+	d := startDemo(t)
+	made := d.createKey(t, map[string]any{"name": "Billing export", "description": "Runs at the end of each month", "labels": map[string]string{"env": "prod", "team": "billing"},
+		"allowed_cidrs": []string{"127.0.0.0/8", "192.0.2.0/24"}, "session_validity_seconds": 900})
+	clientID, secret, at := made["client_id"].(string), made["client_secret"].(string), d.AdminURL+"/keyreeve/keys/"+made["id"].(string)
+	d.token(t, clientID, secret)
+	b := openTab(t)
+	b.signIn(d)
+	b.click("#key-" + made["id"].(string))
+	b.until(`document.querySelector('h1')?.textContent === 'Billing export'`)
+	require.Equal(t, at, b.location())
+	require.Contains(t, eval[string](b, `document.getElementById('key-state').textContent`), "Active")
+	b.looks("key")
+
+	// What changes by itself does, under a focus that stays and text half typed.
+	b.fill("#f-path", "/half")
+	b.until(`document.getElementById('key-page').dataset.same = 'yes'`)
+	require.Equal(t, http.StatusOK, d.call(t, clientID, secret))
+	b.until(`document.querySelector('#key-used').textContent.includes('/application')`)
+	d.lock(t, clientID)
+	b.until(`/Locked.*in \d\d:\d\d/s.test(document.getElementById('key-state').textContent)`)
+	b.until(`!document.querySelector('[id^=unlock-]').hidden`)
+	require.True(t, eval[bool](b, `document.activeElement.id === 'f-path' && document.activeElement.value === '/half' && document.getElementById('key-page').dataset.same === 'yes'`))
+	b.looks("key-locked")
+	d.api(t, http.MethodDelete, "/v1/keys/"+made["id"].(string)+"/lock", nil)
+	b.until(`document.getElementById('key-state').textContent.includes('Active')`)
+
+	// Asking the policy, first with a fault, then a right that the role has, and one that it has not.
+	b.fill("#f-path", "application")
+	b.click("#check-go")
+	b.until(`document.querySelector('#f-path-error') && document.activeElement.matches('.faults')`)
+	b.scrollTo("#key-check")
+	b.looks("key-check-fault")
+	b.askOrders(d, "GET")
+	b.until(`document.querySelector('.verdict.allowed')`)
+	b.until(`document.activeElement.id === 'check-go' && document.getElementById('said').textContent.includes('Allowed')`)
+	b.scrollTo("#key-check")
+	b.looks("key-check-allowed")
+	b.askOrders(d, "POST")
+	b.until(`document.querySelector('.verdict.refused')`)
+	require.Contains(t, b.location(), "?method=POST&path=", "the address is the state")
+	require.Contains(t, b.text(), "application-segments:create")
+	b.scrollTo("#key-check")
+	b.looks("key-check-refused")
+	b.scrollTo("#check-answer h4")
+	b.looks("key-check-trace")
+	b.reload()
+	b.until(`document.querySelector('.verdict.refused')`)
+	b.scrollTo("#sessions-title")
+	b.looks("key-sessions")
+
+	// Something is done to it: the page loads itself anew, and so does the answer.
+	b.askOrders(d, "GET")
+	b.until(`document.querySelector('.verdict.allowed')`)
+	b.click(`summary[id^=actions-]`)
+	b.click(`[id^=status-]`)
+	b.click(`#dialog button[type=submit]`)
+	b.until(`!document.getElementById('dialog').open && document.getElementById('key-state').textContent.includes('Disabled')`)
+	b.until(`document.querySelector('.verdict.refused') && document.getElementById('f-path').value.endsWith('/application')`)
+	b.until(`document.querySelector('.trace .failed')?.textContent.includes('disabled')`)
+
+	// And when it is gone, that is said, and nothing is asked for again.
+	d.api(t, http.MethodDelete, "/v1/keys/"+made["id"].(string), nil)
+	b.until(`document.querySelector('#notice .bad')?.textContent.includes('not there any more')`)
+}
+
+func TestAKeysPageAnswersWithoutScript(t *testing.T) {
+	d := startDemo(t)
+	made := d.createKey(t, map[string]any{"name": "Billing export"})
+	b := openTabNoScript(t)
+	b.signIn(d)
+	b.open(d.AdminURL + "/keyreeve/keys/" + made["id"].(string))
+	b.looks("key-noscript")
+	b.askOrders(d, "POST")
+	b.until(`document.querySelector('.verdict.refused')`)
+	require.Contains(t, b.location(), "/keyreeve/keys/"+made["id"].(string)+"?")
+	require.Contains(t, b.location(), "#key-check", "it begins where the answer is")
+	b.looks("key-noscript-answer")
+}
