@@ -148,9 +148,9 @@ const lookTries = 100
 // ErrNotFound if there is no such key; any other error means that it is not
 // known here and the store cannot be asked.
 func (c *Cached) Look(ctx context.Context, clientID string, now policy.Instant) (*Key, *Directory, error) {
-	for range lookTries {
+	for try := range lookTries {
 		turn := c.stillTurn()
-		key, err := c.keys.get(clientID, now.Wall)
+		key, err := c.keys.get(clientID, now.Wall, try > 0)
 		if err != nil {
 			return nil, nil, err
 		}

@@ -157,18 +157,19 @@ func raise(mark *atomic.Int64, tick int64) {
 
 // get is the key of a client ID: from the cache without lock, allocation or I/O
 // when it is there, else by one read of the store however many wait for it.
-// ErrNotFound if there is none; any other error means it cannot be known now.
-func (c *keyCache) get(clientID string, now time.Time) (*Key, error) {
+// ErrNotFound if there is none; any other error means it cannot be known now. A
+// look that starts over asks again: what it finds then is no other hit.
+func (c *keyCache) get(clientID string, now time.Time, again bool) (*Key, error) {
 	hash := c.hash(clientID)
 	slot := c.slot(hash)
 	// The full ID is compared: two IDs may share a slot, and ristretto's hashes.
 	if v := slot.Load(); v != nil && v.key.ClientID == clientID && c.current(hash, v.tick) {
-		c.counts.found.Add()
+		c.counts.hit(again)
 		return v.key, nil
 	}
 	if v, ok := c.known.Get(clientID); ok && v.key.ClientID == clientID && c.current(hash, v.tick) {
 		slot.Store(v)
-		c.counts.found.Add()
+		c.counts.hit(again)
 		return v.key, nil
 	}
 	if u, ok := c.unknown[hash%unknownShards].Get(clientID); ok && now.Before(u.expires) && c.current(hash, u.tick) {

@@ -134,6 +134,12 @@ func (c *Cached) Followed() (position Revision, at time.Time, lost bool) {
 // lookupCounts are how the lookups of keys ended. The found ones are the hot path's.
 type lookupCounts struct{ found, remembered, asked Striped }
 
+func (l *lookupCounts) hit(again bool) {
+	if !again {
+		l.found.Add()
+	}
+}
+
 func (l *lookupCounts) known() CacheCounts {
 	return CacheCounts{Hits: l.found.Load(), Misses: l.remembered.Load() + l.asked.Load()}
 }

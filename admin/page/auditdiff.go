@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/keyreeve/keyreeve/admin/lifecycle"
 )
@@ -65,8 +66,10 @@ func (d diff) Summary() string {
 			names = append(names, name)
 		}
 	}
-	for i := range names[1:] { // the first begins the sentence
-		names[i+1] = strings.ToLower(names[i+1][:1]) + names[i+1][1:]
+	for i, name := range names {
+		if i > 0 { // the first begins the sentence
+			names[i] = initial(name, unicode.ToLower)
+		}
 	}
 	return enumerate(names, 4) + " changed"
 }
@@ -242,6 +245,9 @@ func (w *diffWalk) word(came bool) string {
 
 func (w *diffWalk) add(path []string, lines ...diffLine) {
 	d := memberDiff{Lines: lines}
+	if len(path) == 0 { // what is no object at all
+		d.Path = []string{"Record"}
+	}
 	for i, name := range path {
 		d.Path = append(d.Path, memberTitle(name, i == 0))
 	}

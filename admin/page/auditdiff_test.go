@@ -47,6 +47,8 @@ func TestADiffShowsWhatDiffersAndNothingElse(t *testing.T) {
 		"order of members is no difference":   {`{"a":1,"b":2}`, `{"b":2,"a":1}`, nil},
 		"an empty text is none but empty":     {`{"description":"x"}`, `{"description":""}`, []string{"Description: was x", "Description: now empty"}},
 		"what is no record tells nothing":     {`null`, `null`, nil},
+		"a record that is none is shown":      {`1`, `{"\u00e4":2,"":3}`, []string{`Record: was 1`, `Record: now {"":3,"ä":2}`}},
+		"a name may be anything":              {`{}`, `{"äx":2,"":3}`, []string{`: added 3`, `Äx: added 2`}},
 		"hidden characters are shown":         {`{"name":"a"}`, `{"name":"a\u202eb\u0000"}`, []string{"Name: was a", "Name: now a[U+202E]b[U+0000]"}},
 	} {
 		require.Equal(t, c.want, told(diffOf(json.RawMessage(c.before), json.RawMessage(c.after), names)), rule)
@@ -105,7 +107,7 @@ func TestWhatCameOfAnEventIsToldInWords(t *testing.T) {
 		{lifecycle.AuditEvent{Action: "session.end", Actor: lifecycle.AuditActor{Kind: "key"}, After: json.RawMessage(`{"end_reason":"sign_out"}`)},
 			"signed out of a session of the key", "", false},
 		{lifecycle.AuditEvent{Action: "session.end", Actor: lifecycle.AuditActor{Kind: "session"}, After: json.RawMessage(`{"end_reason":"admin"}`)},
-			"ended a session of the key", "ended by an administrator", false},
+			"ended a session of the key", "by an administrator", false},
 		{lifecycle.AuditEvent{Action: "key.update", Changes: []string{"disabled_here"}, After: json.RawMessage(`{"disabled_here":true}`)}, "disabled here the key", "", false},
 		{lifecycle.AuditEvent{Action: "microtenant.update", Changes: []string{"enabled"}, After: json.RawMessage(`{"enabled":true}`)}, "enabled the microtenant", "", false},
 		{lifecycle.AuditEvent{Action: "key.unlock", After: json.RawMessage(`{"reason":"called back"}`)}, "unlocked the key", "Reason: called back", false},

@@ -66,6 +66,9 @@ func (v *visit) auditRow(e *lifecycle.AuditEvent, names lifecycle.AuditNames) au
 		RequestID: visible(e.RequestID), Kind: actorKinds[e.Actor.Kind], Diff: diffOf(e.Before, e.After, names)}
 	row.Did, row.Icon, row.Known = whatWasDone(e)
 	row.Outcome, row.Refused = outcomeOf(e)
+	if e.Action == "key.lock" {
+		row.Address = "" // not who did it: the outcome tells
+	}
 	if e.RequestID != "" {
 		row.Request = auditURL("request_id", e.RequestID)
 	}

@@ -2,10 +2,10 @@ package page
 
 import (
 	"cmp"
-	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/keyreeve/keyreeve/admin/lifecycle"
 	"github.com/keyreeve/keyreeve/keystore"
@@ -47,6 +47,9 @@ func (c chainRow) Span() string {
 	if c.FirstSeq == nil || c.Head == nil {
 		return ""
 	}
+	if *c.FirstSeq == c.Head.Seq {
+		return "number " + number(int(c.Head.Seq))
+	}
 	return "number " + number(int(*c.FirstSeq)) + " to " + number(int(c.Head.Seq))
 }
 
@@ -72,6 +75,14 @@ func (v *visit) askVerifyAudit() error {
 }
 
 func (v *visit) proof(status int, d *auditProof) error {
+	if d.asksForCommands() || d.Result != nil {
+		d.Commands = v.verifyCommands(d)
+	}
+	return v.show(view{Status: status, Page: "auditverify", Block: "dialog", Dialog: true, Title: "Verify the audit trail", Data: d})
+}
+
+// verifyCommands are the same by program, with the heads that were typed.
+func (v *visit) verifyCommands(d *auditProof) *commands {
 	args, path := []string{"audit", "verify"}, verifyCall
 	if heads := headsOf(d.Get("head")); len(heads) > 0 {
 		path += "?head=" + strings.Join(heads, ",")
@@ -79,8 +90,7 @@ func (v *visit) proof(status int, d *auditProof) error {
 			args = append(args, "--head", head)
 		}
 	}
-	d.Commands = v.commands(call{Method: http.MethodGet, Path: path}, args...)
-	return v.show(view{Status: status, Page: "auditverify", Block: "dialog", Dialog: true, Title: "Verify the audit trail", Data: d})
+	return v.commands(call{Method: http.MethodGet, Path: path}, args...)
 }
 
 // verifyCall is the same at the admin API.
@@ -123,7 +133,11 @@ func (v *visit) verifyAudit() error {
 		}
 		return v.proof(status, d)
 	}
-	d.Looked = fmt.Sprintf("%s looked at in %.1f seconds.", count(result.Events, "event"), v.page.cfg.Now().Sub(begun).Seconds())
+	took := "less than a second"
+	if d := v.page.cfg.Now().Sub(begun); d >= time.Second {
+		took = spell(d.Round(time.Second))
+	}
+	d.Looked = count(result.Events, "event") + " looked at in " + took + "."
 	if err := v.explain(d, result); err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/keyreeve/keyreeve/admin/lifecycle"
 	"github.com/keyreeve/keyreeve/keystore"
@@ -127,7 +128,7 @@ func outcomeOf(e *lifecycle.AuditEvent) (text string, refused bool) {
 	case "key.lock":
 		text = "after some wrong secrets"
 		if n, ok := after["failed_attempts"].(json.Number); ok {
-			text = "after " + n.String() + " wrong secrets, until " + stampText(after["locked_until"])
+			text = "after " + n.String() + " wrong secrets" + lastFrom(e) + ", until " + stampText(after["locked_until"])
 		}
 		if source, _ := after["source"].(string); source != "" {
 			text += ", for callers in " + visible(source) + " alone"
@@ -159,6 +160,14 @@ func outcomeOf(e *lifecycle.AuditEvent) (text string, refused bool) {
 	return text, false
 }
 
+// lastFrom is where the last of the wrong secrets came from.
+func lastFrom(e *lifecycle.AuditEvent) string {
+	if e.Actor.Address == "" {
+		return ""
+	}
+	return ", the last from " + visible(e.Actor.Address)
+}
+
 // actorKinds is how an actor came in.
 var actorKinds = map[string]string{
 	keystore.ActorKey:     "API key",
@@ -175,11 +184,11 @@ var targetKinds = []struct{ kind, title string }{
 // endReasons are those of sessions.
 var endReasons = map[string]string{
 	"sign_out":            "signed out",
-	"admin":               "ended by an administrator",
-	keystore.EndPushedOut: "made room for newer sessions of the key",
-	"sessions_ended":      "ended with all others of the key or its tenant",
-	"secret_ended":        "ended with the secret it was opened with",
-	"revoked":             "revoked by its client",
+	"admin":               "by an administrator",
+	keystore.EndPushedOut: "to make room for newer ones of the key",
+	"sessions_ended":      "with all others of the key or its tenant",
+	"secret_ended":        "with the secret that it was opened with",
+	"revoked":             "by its client",
 }
 
 func endReason(code string) string {
@@ -206,8 +215,16 @@ func memberTitle(name string, outermost bool) string {
 	if !outermost || name == "" {
 		return visible(name)
 	}
-	words := strings.ReplaceAll(visible(name), "_", " ")
-	return strings.ToUpper(words[:1]) + words[1:]
+	return initial(strings.ReplaceAll(visible(name), "_", " "), unicode.ToUpper)
+}
+
+// initial changes the first letter of a text.
+func initial(text string, change func(rune) rune) string {
+	first, size := utf8.DecodeRuneInString(text)
+	if size == 0 || first == utf8.RuneError {
+		return text
+	}
+	return string(change(first)) + text[size:]
 }
 
 // visible shows characters that would change how the text around them is read, or

@@ -10,7 +10,11 @@ import (
 )
 
 // commands tell how to do by program what a dialog does: lines to copy.
-type commands struct{ Curl, CLI string }
+type commands struct {
+	Curl, CLI string
+	// Open: they were asked for, so they are in sight.
+	Open bool
+}
 
 // call is a request of the admin API.
 type call struct {
@@ -57,7 +61,8 @@ func (v *visit) commands(c call, cli ...string) *commands {
 	for _, arg := range cli {
 		tool = append(tool, quoted(arg))
 	}
-	return &commands{Curl: strings.Join(append(line, quoted(origin+c.Path)), " "), CLI: strings.Join(append(tool, "--url", quoted(origin)), " ")}
+	return &commands{Curl: strings.Join(append(line, quoted(origin+c.Path)), " "), CLI: strings.Join(append(tool, "--url", quoted(origin)), " "),
+		Open: v.r.PostForm.Get("as") == "commands"}
 }
 
 // origin is where the browser found this page.

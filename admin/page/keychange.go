@@ -111,20 +111,29 @@ func (v *visit) showStatus() error {
 	if err != nil {
 		return err
 	}
-	return v.statusPage(http.StatusOK, k, NewForm(nil))
-}
-
-// statusPage asks before a key is disabled or enabled, or the key of a source is here.
-func (v *visit) statusPage(status int, k lifecycle.Key, f *Form) error {
-	on := !k.Enabled
-	if k.Source != nil {
-		on = k.DisabledHere
-	}
-	action, field := batchOf(k, on)
+	action, _ := batchOf(k, !isOn(k))
 	refused, err := v.refusalOf(action, k.ID)
 	if err != nil {
 		return err
 	}
+	if refused != nil {
+		return v.showBeyond(k, "cannot be enabled or disabled by you", refused)
+	}
+	return v.statusPage(http.StatusOK, k, NewForm(nil))
+}
+
+// isOn reports a key that is not disabled: of a source, not disabled here.
+func isOn(k lifecycle.Key) bool {
+	if k.Source != nil {
+		return !k.DisabledHere
+	}
+	return k.Enabled
+}
+
+// statusPage asks before a key is disabled or enabled, or the key of a source is here.
+func (v *visit) statusPage(status int, k lifecycle.Key, f *Form) error {
+	on := !isOn(k)
+	action, field := batchOf(k, on)
 	open, err := v.liveSessions(k.ID)
 	if err != nil {
 		return err
@@ -134,11 +143,6 @@ func (v *visit) statusPage(status int, k lifecycle.Key, f *Form) error {
 	c.Lead, c.Points = statusWords(k, on, open)
 	if !on && v.own(k) {
 		c.Points = append(c.Points, "You are signed in with this key: you will be signed out, and somebody else has to enable it again.")
-	}
-	if refused != nil && !f.Failed() {
-		if _, err := f.refuseWhole(refused); err != nil {
-			return err
-		}
 	}
 	value := on
 	cli := []string{"key", strings.TrimSuffix(action, "_here"), "id:" + k.ID}

@@ -148,7 +148,11 @@ func TestAKeyBeyondTheActorsRightsIsExplainedBeforeAnythingIsTyped(t *testing.T)
 	require.Equal(t, http.StatusForbidden, a.StatusCode)
 	require.Contains(t, a.body, "The role grants more than the acting key holds.")
 	require.NotContains(t, a.body, `name="role_id"`)
-	require.Contains(t, b.get(keyURL(w.bystander.ID, "delete")).body, "The role grants more than the acting key holds.")
+	for _, what := range []string{"delete", "status"} {
+		a := b.get(keyURL(w.bystander.ID, what))
+		require.Equal(t, http.StatusForbidden, a.StatusCode)
+		require.Contains(t, a.body, "The role grants more than the acting key holds.")
+	}
 	a = b.post(keyURL(w.bystander.ID, "delete"), url.Values{"confirm": {"bystander"}})
 	require.Equal(t, http.StatusForbidden, a.StatusCode)
 	require.Equal(t, http.StatusForbidden, b.post(keyURL(w.bystander.ID, "status"), url.Values{"to": {"off"}}).StatusCode)

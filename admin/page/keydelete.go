@@ -32,13 +32,10 @@ func (v *visit) showDelete() error {
 	if err != nil {
 		return err
 	}
-	f := NewForm(nil)
 	if refused != nil {
-		if _, err := f.refuseWhole(refused); err != nil {
-			return err
-		}
+		return v.showBeyond(k, "cannot be deleted by you", refused)
 	}
-	return v.deletePage(http.StatusOK, k, f)
+	return v.deletePage(http.StatusOK, k, NewForm(nil))
 }
 
 func (v *visit) deletePage(status int, k lifecycle.Key, f *Form) (err error) {

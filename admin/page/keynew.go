@@ -50,6 +50,7 @@ func (v *visit) newKeyPage(status int, f *Form, c *commands) error {
 		return err
 	}
 	d := newKey{Fields: fields, Once: f.Get("once"), Commands: c}
+	// What was refused is another request once it is mended, and needs another name.
 	if d.Once == "" || f.Failed() {
 		d.Once = newOnce()
 	}
@@ -66,7 +67,7 @@ func (v *visit) createKey() error {
 	if err != nil {
 		return err
 	}
-	if f.Get("as") == "customer" {
+	if f.Get("as") == "customer" { // not to be made yet
 		return v.newKeyPage(http.StatusOK, f, nil)
 	}
 	fields := readKeyFields(f, v.page.cfg.Now())
@@ -88,14 +89,15 @@ func (v *visit) createKey() error {
 		}
 		return v.newKeyPage(status, f, nil)
 	}
-	secretID := ""
+	secretID := "" // of a retry, whose key may have lost it since
 	if len(made.Secrets) > 0 {
 		secretID = made.Secrets[0].ID
 	}
 	return v.showSecret(shownSecret{Key: made.Key, Secret: made.ClientSecret, New: true, Told: propagation(commit)}, secretID)
 }
 
-// newKey is the fields with the place that the form names.
+// newKey is the fields with the place that the form names. Where it names none, the
+// key is made where its maker is.
 func (in keyInput) newKey(f *Form) lifecycle.NewKey {
 	k := lifecycle.NewKey{Name: in.Name, Description: in.Description, RoleID: in.RoleID, CustomerID: f.Get("customer_id"),
 		Enabled: lifecycle.Some(in.Enabled), SessionValiditySeconds: in.SessionValiditySeconds, ExpiresAt: in.ExpiresAt,
@@ -103,7 +105,7 @@ func (in keyInput) newKey(f *Form) lifecycle.NewKey {
 	switch id := f.Get("microtenant_id"); {
 	case id != "":
 		k.MicrotenantID = lifecycle.Some(id)
-	case f.Values.Has("microtenant_id"): // the customer level was chosen
+	case f.Values.Has("microtenant_id"): // the customer level was chosen, not just nothing
 		k.MicrotenantID = lifecycle.Null[string]()
 	}
 	return k

@@ -235,9 +235,9 @@ func TestWhatAKeyMayCallIsAnsweredOnItsPage(t *testing.T) {
 	for _, a := range []answer{whole, part, alone} {
 		require.Equal(t, http.StatusOK, a.StatusCode, a.body)
 		for _, want := range []string{"Gate 1 api.example.com Refused The role does not hold the permission that the rule asks for. orders:create is needed, Admin holds read, by *",
-			"The client sees 403 Forbidden permission_denied", "Permission needed orders:create A role holds it by naming orders, its group sales, *.",
+			"The client sees 403 Forbidden permission_denied", "Permission needed orders:create A role holds it by naming orders, its group sales or *.",
 			"The role holds read by *", "Permission Failed orders:create is needed", "Path Passed Every program reads it alike.",
-			"GET, POST /c/{customerId}/orders gate.yaml:5 Applies", "This gate only watches, so the client sees the answer of the upstream all the same"} {
+			"GET, POST /c/{customerId}/orders gate.yaml:5 Applies", "This gate only watches, so the client sees the answer of the upstream"} {
 			require.Contains(t, a.text(), want)
 		}
 		require.Contains(t, a.body, "--key "+w.admin.ClientID+" POST &#39;/c/acme/orders?page=2&#39;")

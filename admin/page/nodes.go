@@ -69,6 +69,8 @@ func (v *visit) listNodes() error {
 	return v.show(view{Page: "nodes", Block: "nodes", Title: "Nodes", Data: d})
 }
 
+// nodes reads the list. How far each is behind is told against the furthest of them:
+// the store's own head is not asked for.
 func (v *visit) nodes() (*nodeList, error) {
 	q := listQuery(nodesPath, v.r.URL.Query())
 	page, err := readList(v, NewForm(nil), q, "#nodes", func(at lifecycle.Paging) (lifecycle.Page[nodeRow], error) {

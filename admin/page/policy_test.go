@@ -119,7 +119,7 @@ func TestARefusalIsExplainedByItsRequest(t *testing.T) {
 	require.NotContains(t, part.body, "<html")
 	for _, a := range []answer{whole, part} {
 		require.Equal(t, http.StatusOK, a.StatusCode, a.body)
-		for _, want := range []string{"Then: Refused No rule of the policy permits this method on this path.", "The client sees 403 Forbidden no_route",
+		for _, want := range []string{"Then: Refused Whatever no rule permits is refused. No rule names it.", "The client saw 403 Forbidden no_route",
 			"Request GET /nowhere", "The same request would be decided alike now.", "Now: Refused", "Key admin"} {
 			require.Contains(t, a.text(), want)
 		}

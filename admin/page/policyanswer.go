@@ -35,7 +35,7 @@ func (a policyAnswer) Then() *verdict {
 	if a.Recorded == nil {
 		return nil
 	}
-	return &verdict{a.Recorded.Decision, a.Recorded.Shadow}
+	return &verdict{a.Recorded.Decision, a.Recorded.Shadow, true}
 }
 
 // Since compares the two.
@@ -67,7 +67,8 @@ func (a policyAnswer) Summary() string {
 // verdict is a decision in words.
 type verdict struct {
 	lifecycle.PolicyDecision
-	Shadow bool
+	// Shadow: the gate only watches. Past: it was decided some time ago.
+	Shadow, Past bool
 }
 
 // Word is the decision in one.
@@ -92,7 +93,7 @@ var reasonWords = map[policy.Reason]string{
 	policy.ClientLocked:        "The access token is good, but its key is locked.",
 	policy.SourceNotAllowed:    "It comes from outside the networks that the key may be used from.",
 	policy.StoreUnavailable:    "The key is not known on this node, and the store cannot be asked.",
-	policy.NoRoute:             "No rule of the policy permits this method on this path.",
+	policy.NoRoute:             "Whatever no rule permits is refused.",
 	policy.AmbiguousQuery:      "The query names a microtenant twice, or in an odd spelling.",
 	policy.MicrotenantRequired: "A key inside a microtenant has to name it in the query.",
 	policy.TenantMismatch:      "The customer or the microtenant that it names is not the key's.",
@@ -120,6 +121,7 @@ func (d verdict) Cause() string {
 // as it is.
 func clause(detail string) string {
 	first, _, _ := strings.Cut(detail, " ")
+	first = strings.TrimRight(first, ",;")
 	if strings.IndexFunc(first, func(c rune) bool { return c < 'a' || c > 'z' }) >= 0 {
 		return detail
 	}
@@ -141,7 +143,7 @@ func (d verdict) Seen() string {
 type gateAnswer struct{ lifecycle.GateCheck }
 
 // Verdict is the decision in words.
-func (g gateAnswer) Verdict() verdict { return verdict{g.Decision, g.Gate.Shadow} }
+func (g gateAnswer) Verdict() verdict { return verdict{g.Decision, g.Gate.Shadow, false} }
 
 // Need is the permission that the rule asks for, as the gate names it; "" for none.
 func (g gateAnswer) Need() string {
@@ -157,7 +159,7 @@ func (g gateAnswer) Names() string {
 	if g.Needed.Group != nil {
 		names = append(names, "its group "+*g.Needed.Group)
 	}
-	return strings.Join(append(names, "*"), ", ")
+	return strings.Join(names, ", ") + " or *"
 }
 
 // Steps are those of the examination.

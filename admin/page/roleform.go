@@ -33,11 +33,13 @@ type roleForm struct {
 	Dropped []string
 
 	Action, Back string
-	Sections     []grantSection
-	Customers    []lifecycle.Named
-	Once         string
-	Version      keystore.Revision
-	Commands     *commands
+	// Fresh is a form that nothing was typed into yet.
+	Fresh     bool
+	Sections  []grantSection
+	Customers []lifecycle.Named
+	Once      string
+	Version   keystore.Revision
+	Commands  *commands
 
 	// Changes is what saving changes, to be looked at before.
 	Changes []roleChange
@@ -130,6 +132,7 @@ func (v *visit) formSections(f *Form, names policyNames) []grantSection {
 		r.Most, _ = names.held(v.actor.Permissions, r.Name)
 		r.Unfinished = r.Own == 0 && f.Get(field) == levelCustom
 		r.Faults = f.Wrong[field]
+		r.Added = f.Get("added") == r.Name
 		for i := range r.Members {
 			dress(&r.Members[i])
 		}
@@ -261,7 +264,7 @@ func (v *visit) newRolePage(status int, f *Form, c *commands, dropped policy.Per
 	if err != nil {
 		return err
 	}
-	d := roleForm{Form: f, Action: rolesPath + "/new", Back: rolesPath, Once: f.Get("once"), Commands: c, Sections: v.formSections(f, names)}
+	d := roleForm{Form: f, Action: rolesPath + "/new", Back: rolesPath, Once: f.Get("once"), Commands: c, Fresh: v.r.Method == http.MethodGet, Sections: v.formSections(f, names)}
 	if v.actor.AllCustomers {
 		if d.Customers, err = v.customerNames(); err != nil {
 			return err
@@ -333,6 +336,7 @@ func (f *Form) addRow() {
 		f.Fail("other", "Type the name of a resource or group.")
 		return
 	}
+	f.Values.Set("added", name)
 	if field := fieldLevel + name; !f.Values.Has(field) {
 		f.Values.Set(field, levelView)
 	}

@@ -128,6 +128,8 @@ type grantRow struct {
 	Members []grantRow
 	// Most is what the actor may give.
 	Most policy.Mask
+	// Added: it was just asked for, and takes the focus.
+	Added bool
 	// Unfinished: it is custom, with nothing ticked.
 	Unfinished bool
 	Faults     []string

@@ -25,13 +25,15 @@ func (p *Page) addSecrets() {
 	p.add("GET "+secrets+"/{sid}/use", route{handle: (*visit).watchUse, passive: true})
 }
 
-// overlaps are how long the secrets before may stay good, in seconds. untilRetired
-// is no end.
+// Values of previous_expires_in: what a rotation does that says nothing, see
+// lifecycle.DefaultOverlap, and no end.
 const (
 	usualOverlap = "86400"
 	untilRetired = "null"
 )
 
+// overlaps are how long the secret before may stay good, in seconds, the shortest
+// first.
 var overlaps = []Choice{
 	{Value: "0", Label: "Not at all", Hint: "Retired at once: for a secret that leaked. Whoever uses it stops working."},
 	{Value: "3600", Label: "For 1 hour"},
@@ -68,19 +70,9 @@ func (v *visit) rotatePage(status int, k lifecycle.Key, f *Form) error {
 	if err != nil {
 		return err
 	}
-	d := rotation{Form: f, Secrets: secrets, Once: f.Get("once"), Version: k.Revision}
+	d := rotation{Form: f, Secrets: secrets, Once: f.Get("once"), Version: k.Revision, Choices: overlaps}
 	if d.Once == "" || f.Failed() {
 		d.Once = newOnce()
-	}
-	for _, one := range overlaps {
-		if secrets.Full() && one.Value != "0" {
-			one.Disabled, one.Hint = true, ""
-		}
-		d.Choices = append(d.Choices, one)
-	}
-	if secrets.Full() {
-		f.Values.Set("previous_expires_in", "0")
-		d.Choices[0].Hint = "Both are retired at once: whoever uses one stops working."
 	}
 	if f.asksForCommands() && !f.Failed() {
 		d.Commands = v.rotateCommands(k, f.Get("previous_expires_in"))
@@ -144,6 +136,7 @@ func (v *visit) rotate() error {
 	if refused.Code == lifecycle.CodeTooManySecrets {
 		f.Summary = "The key has two secrets already, as many as it can have. Retire one of them first, or let both end with the rotation."
 	}
+	// As it is now: what refused it may be what changed.
 	if k, err = v.changeableKey(policy.Update); err != nil {
 		return err
 	}
@@ -222,6 +215,7 @@ func (v *visit) retirePage(status int, k lifecycle.Key, f *Form, refused bool) e
 	d := retirement{Form: f, Secrets: all, Secret: one, Version: k.Revision, Only: len(all.Live) == 1,
 		Action: keyURL(k.ID, "secrets", url.PathEscape(one.ID), "retire")}
 	d.InUse = refused || one.LastUsedAt != nil && v.page.cfg.Now().Sub(*one.LastUsedAt) < lifecycle.InUseWithin
+	// The commands are those that will do it, so in use they force.
 	path, args := "/v1/keys/"+k.ID+"/secrets/"+one.ID, []string{"secret", "retire", "id:" + k.ID, one.ID}
 	if d.InUse {
 		path, args = path+"?force=true", append(args, "--force")

@@ -90,6 +90,7 @@ func (v *visit) roleChoices(customerID string, customers customerPick) ([]Choice
 	return choices, nil
 }
 
+// newSource begins with the rule that takes less away.
 func (v *visit) newSource() error {
 	if err := v.svc().May(v.ctx(), v.actor, lifecycle.NeedsSources(policy.Create)); err != nil {
 		return err
@@ -101,6 +102,8 @@ func (v *visit) newSource() error {
 	return v.showSourceForm(http.StatusOK, &sourceForm{Form: NewForm(url.Values{"rule": {keystore.SourceReadOnly}, "customer_id": {customerID}}), Once: newOnce()})
 }
 
+// createSource makes what the form says, and goes on to the source's own page: what
+// comes next, pushing its first list, is told there.
 func (v *visit) createSource() error {
 	f, err := v.form()
 	if err != nil {
@@ -126,6 +129,7 @@ func (v *visit) createSource() error {
 	return v.wrote(commit, row.At(), "Source “"+made.Name+"” made. It owns no keys until its first list is pushed.")
 }
 
+// createSourceCommands leave out what is empty, as the form does.
 func (v *visit) createSourceCommands(in lifecycle.NewSource) *commands {
 	body := map[string]any{"name": in.Name, "rule": in.Rule, "max_role_id": in.MaxRoleID}
 	cli := []string{"source", "create", in.Name, "--rule", in.Rule, "--max-role", in.MaxRoleID}
@@ -138,6 +142,7 @@ func (v *visit) createSourceCommands(in lifecycle.NewSource) *commands {
 	return v.commands(call{Method: http.MethodPost, Path: "/v1/sources", Body: body}, cli...)
 }
 
+// editSource shows what can be changed: its name is what keys know it by.
 func (v *visit) editSource() error {
 	s, err := v.source(policy.Update)
 	if err != nil {
@@ -147,6 +152,7 @@ func (v *visit) editSource() error {
 	return v.showSourceForm(http.StatusOK, &sourceForm{Form: f, Source: &s, Version: s.Revision})
 }
 
+// changeSource saves all three fields, of which lifecycle finds those that changed.
 func (v *visit) changeSource() error {
 	f, err := v.form()
 	if err != nil {
@@ -197,6 +203,7 @@ func (v *visit) overtakenSource(d *sourceForm) error {
 	return nil
 }
 
+// ruleName is a rule as the form has it; another version's stands for itself.
 func ruleName(rule string) string {
 	for _, c := range ruleChoices {
 		if c.Value == rule {
@@ -215,6 +222,7 @@ func (v *visit) backFrom(s sourceRow) string {
 	return s.At()
 }
 
+// askSourceDelete asks before a source is deleted.
 func (v *visit) askSourceDelete() error {
 	s, err := v.source(policy.Delete)
 	if err != nil {
@@ -249,6 +257,7 @@ func (v *visit) emptyingCommands(s sourceRow) *commands {
 	return c
 }
 
+// deleteSource deletes it, unless a list gave it keys again since the dialog was opened.
 func (v *visit) deleteSource() error {
 	f, err := v.form()
 	if err != nil {

@@ -39,6 +39,7 @@ type pushed struct {
 	Refused bool
 }
 
+// showSource shows all of a source: what it is, what its lists did, how to push one.
 func (v *visit) showSource() error {
 	row, err := v.source(policy.Read)
 	if err != nil {

@@ -103,6 +103,7 @@ type sourceList struct {
 	New, Change bool
 }
 
+// listSources shows the sources that the actor sees, by name.
 func (v *visit) listSources() error {
 	q := listQuery(sourcesPath, v.r.URL.Query(), "q", "customer_id")
 	if v.tidied(q) {
@@ -132,6 +133,7 @@ func (v *visit) listSources() error {
 // sourceNames are names that were found already, by id.
 type sourceNames struct{ customers, roles map[string]string }
 
+// sourceRow names what a source refers to. One without any list is overdue by its age.
 func (v *visit) sourceRow(s lifecycle.Source, known *sourceNames) (row sourceRow, err error) {
 	row = sourceRow{Source: s, named: v.actor.AllCustomers}
 	since := s.CreatedAt

@@ -16,6 +16,8 @@ func (v *visit) askTenantStatus() error {
 	return v.tenantStatusDialog(http.StatusOK, NewForm(nil), t, !t.Enabled)
 }
 
+// tenantStatusDialog says what comes of it. Only a customer's name must be typed: its
+// sessions are many and do not come back, while a microtenant is small.
 func (v *visit) tenantStatusDialog(status int, f *Form, t tenant, enable bool) error {
 	t, err := v.counted(t)
 	if err != nil {
@@ -53,6 +55,8 @@ func inside(t tenant, one, many string) string {
 	return "The " + number(*t.Keys) + " keys in it " + many
 }
 
+// setTenantStatus does what was confirmed, whatever the tenant is by now: the form says
+// which of the two, and not only that it is to change.
 func (v *visit) setTenantStatus() error {
 	f, err := v.form()
 	if err != nil {
@@ -81,6 +85,7 @@ func (v *visit) setTenantStatus() error {
 	return v.wrote(commit, t.Kind.Path, sentenceOf(t.Kind.Name, t.Name, did))
 }
 
+// askTenantDelete asks before a tenant is deleted.
 func (v *visit) askTenantDelete() error {
 	t, err := v.tenantFor(policy.Delete)
 	if err != nil {
@@ -140,6 +145,8 @@ func (v *visit) contents(t tenant) ([]obstacleLink, error) {
 	return links, unlessHidden(err)
 }
 
+// deleteTenant deletes it. What came into it since the dialog was opened, the dialog
+// then shows.
 func (v *visit) deleteTenant() error {
 	f, err := v.form()
 	if err != nil {

@@ -31,6 +31,7 @@ func (d *tenantForm) Action() string {
 	return d.Tenant.At("edit")
 }
 
+// showTenantForm is where every way through the dialogs ends that is not done yet.
 func (v *visit) showTenantForm(status int, d *tenantForm) error {
 	title := "New " + d.Kind.Name
 	if d.Tenant != nil {
@@ -39,6 +40,8 @@ func (v *visit) showTenantForm(status int, d *tenantForm) error {
 	return v.show(view{Status: status, Page: "tenantform", Block: "dialog", Dialog: true, Title: title, Data: d})
 }
 
+// newTenant begins with the customer that the list was filtered by, or else the
+// actor's own.
 func (v *visit) newTenant() error {
 	if err := v.svc().May(v.ctx(), v.actor, lifecycle.NeedsTo(policy.Create, lifecycle.ResourceTenants)); err != nil {
 		return err
@@ -50,6 +53,8 @@ func (v *visit) newTenant() error {
 	return v.newTenantForm(http.StatusOK, f, newOnce(), nil)
 }
 
+// newTenantForm shows what was typed. once stays the same until something was refused:
+// what is sent after that is another request.
 func (v *visit) newTenantForm(status int, f *Form, once string, c *commands) error {
 	d := &tenantForm{Form: f, Kind: v.tenantKind(), Once: once, Commands: c}
 	if d.Kind == microtenantKind {
@@ -61,6 +66,8 @@ func (v *visit) newTenantForm(status int, f *Form, once string, c *commands) err
 	return v.showTenantForm(status, d)
 }
 
+// createTenant makes what the form says. The list stays filtered as it was, so that
+// the notice alone may tell of it.
 func (v *visit) createTenant() error {
 	f, err := v.form()
 	if err != nil {
@@ -152,6 +159,8 @@ func (v *visit) changeTenant(p lifecycle.TenantPatch, cond lifecycle.Condition) 
 	return commit, err
 }
 
+// editTenant shows the name; whether a tenant is enabled is asked for apart, since more
+// comes of it.
 func (v *visit) editTenant() error {
 	t, err := v.tenantFor(policy.Update)
 	if err != nil {
@@ -160,6 +169,7 @@ func (v *visit) editTenant() error {
 	return v.showTenantForm(http.StatusOK, &tenantForm{Form: NewForm(url.Values{"name": {t.Name}}), Kind: t.Kind, Tenant: &t, Version: t.Revision})
 }
 
+// renameTenant saves the name, unless somebody else was faster.
 func (v *visit) renameTenant() error {
 	f, err := v.form()
 	if err != nil {

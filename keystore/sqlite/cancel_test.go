@@ -18,7 +18,9 @@ import (
 func TestACallerThatHangsUpAnyTimeLeavesNothingToTheNext(t *testing.T) {
 	s := open(t, filepath.Join(t.TempDir(), "keys.db"), storetest.NewClock())
 	touch := func(ctx context.Context) func(keystore.Tx) error {
-		return func(tx keystore.Tx) error { return tx.PutPreference(ctx, keystore.Preference{Owner: "a", Name: "b", Value: []byte("1")}) }
+		return func(tx keystore.Tx) error {
+			return tx.PutPreference(ctx, keystore.Preference{Owner: "a", Name: "b", Value: []byte("1")})
+		}
 	}
 	_, err := s.Update(t.Context(), touch(t.Context()))
 	require.NoError(t, err)

@@ -98,7 +98,7 @@ func TestTheAuditTrailIsSearchedExportedAndVerified(t *testing.T) {
 	b.until(`document.querySelector('#dialog[open] #verify')`)
 	b.looks("audit-verify")
 	b.click("#verify")
-	b.until(`document.querySelector('#dialog .verdict.good strong')?.textContent.startsWith('Proved: ')`)
+	b.until(`document.querySelector('#dialog .proof.good strong')?.textContent.startsWith('Proved: ')`)
 	b.looks("audit-verified")
 	heads := eval[string](b, `document.querySelector('#dialog .command code').textContent`)
 	require.Regexp(t, `:\d+:[0-9a-f]{64}`, heads)
@@ -106,7 +106,7 @@ func TestTheAuditTrailIsSearchedExportedAndVerified(t *testing.T) {
 	// A head that the chain does not have shows.
 	b.fill("#f-head", strings.Replace(heads, heads[len(heads)-4:], "0000", 1))
 	b.click("#verify")
-	b.until(`document.querySelector('#dialog .verdict.bad')`)
+	b.until(`document.querySelector('#dialog .proof.bad')`)
 	b.looks("audit-broken")
 }
 
@@ -124,7 +124,7 @@ func TestTheAuditTrailNeedsNoScript(t *testing.T) {
 	b.click("#audit-verify")
 	b.until(`location.pathname === '/keyreeve/audit/verify'`)
 	b.click("#verify")
-	b.until(`document.querySelector('.verdict.good')`)
+	b.until(`document.querySelector('.proof.good')`)
 	b.axe()
 	b.open(d.AdminURL + "/keyreeve/audit")
 	b.click("#audit-export")

@@ -56,6 +56,11 @@ func TestAKeyIsMadeAndItsSecretHandedOverOnce(t *testing.T) {
 	b.until(dialogOpen + ` && document.activeElement.id === 'f-name'`)
 	b.looks("newkey")
 
+	// A click beside the dialog does not lose what was typed.
+	b.fill("#f-name", "Nightly")
+	b.do(chromedp.MouseClickXY(5, 5))
+	b.until(dialogOpen)
+
 	// What a role may do shows with the choice, and a fault keeps all that was typed.
 	b.fill("#f-name", "Nightly export")
 	b.click("#role-role_operator")
@@ -135,15 +140,20 @@ func TestASecretIsRotatedAndTheOldOneRetired(t *testing.T) {
 	require.Less(t, d.call(t, clientID, first), 500) // not the new one: the light stays as it is
 	require.Less(t, d.call(t, clientID, second), 500)
 	b.until(`document.querySelector('#first-use.on')`)
-	b.click("#stored")
-	b.do(chromedp.KeyEvent(kb.Escape))
-	b.until(dialogClosed)
+	b.click("#stored") // and going away without closing it
+	b.open(d.AdminURL + "/keyreeve/keys/" + id)
+	b.nowhere(second)
+	b.until(inSight("#secrets"))
+	b.looks("secrets")
+	b.back()
+	b.until(`location.pathname === '/keyreeve/keys' && ` + dialogClosed)
 	b.nowhere(second)
 
 	// A third is refused with the way out, which leads on in the dialog.
 	open("secrets/new")
 	b.until(inSight("dialog .secrets-now a"))
 	b.looks("rotate-full")
+	require.Equal(t, "End both and make a new one", eval[string](b, `document.getElementById('rotate').textContent`))
 	old := `dialog .secrets-now li:last-child a`
 	b.click(old)
 	b.until(inSight("#f-force"))

@@ -32,8 +32,16 @@ dialog.addEventListener('cancel', (event) => {
   event.preventDefault();
   close();
 });
+// A click beside the dialog closes it, unless what was typed would be lost.
+const beside = ({ target, clientX: x, clientY: y }) => {
+  const { left, right, top, bottom } = dialog.getBoundingClientRect();
+  return target === dialog && (x < left || x > right || y < top || y > bottom);
+};
+const typed = () => dialog.querySelector('.faults') || [...dialog.querySelectorAll('input:not([type=hidden]), textarea')]
+  .some((field) => /checkbox|radio/.test(field.type) ? field.checked !== field.defaultChecked : field.value !== field.defaultValue);
 dialog.addEventListener('click', (event) => {
-  if (event.target === dialog || event.target.closest('[data-close]')) close();
+  if (event.target.closest('a[data-close]')) event.preventDefault(); // it leads on without script only
+  if (event.target.closest('[data-close]') || (beside(event) && (held(dialog) || !typed()))) close();
 });
 // Nothing of it stays in the document.
 function leave() {
