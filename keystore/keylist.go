@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -33,37 +32,44 @@ func (k *Key) State(locked bool, now time.Time) string {
 }
 
 // The fields keys are sorted by, for KeyQuery.Sort. What is null in the API sorts
-// as the least: a key never used before one that was.
+// as the least: a key never used before one that was. Text is compared byte for
+// byte.
 const (
-	SortName        = "name"
-	SortClientID    = "client_id"
-	SortCreated     = "created_at"
-	SortModified    = "modified_at"
-	SortLastUsed    = "last_used_at"
-	SortExpires     = "expires_at"
-	SortEnabled     = "enabled"
-	SortValidity    = "session_validity_seconds"
-	SortRole        = "role_id"
-	SortSource      = "source"
-	SortMicrotenant = "microtenant_id"
+	SortName     = "name"
+	SortClientID = "client_id"
+	SortCreated  = "created_at"
+	SortModified = "modified_at"
+	SortLastUsed = "last_used_at"
+	SortExpires  = "expires_at"
+	SortEnabled  = "enabled"
+	// SortState is by the word: active, disabled, expired, locked.
+	SortState    = "state"
+	SortValidity = "session_validity_seconds"
+	// SortSecrets is by how many secrets are live.
+	SortSecrets = "secrets"
+	// SortLabels is by the labels as JSON, which has their names in order: by its
+	// first LabelOrder characters, so that a cursor stays short.
+	SortLabels = "labels"
+	// SortRole, SortCustomer and SortMicrotenant are by name; the others by id.
+	SortRole          = "role"
+	SortCustomer      = "customer"
+	SortMicrotenant   = "microtenant"
+	SortRoleID        = "role_id"
+	SortMicrotenantID = "microtenant_id"
+	SortSource        = "source"
 )
 
 // MaxSortFields bounds an order; more fields than that decide nothing.
 const MaxSortFields = 4
 
-// keySorts gives a key's value for each field, in a text that the store takes back.
-var keySorts = map[string]func(*Key) string{
-	SortName:        func(k *Key) string { return k.Name },
-	SortClientID:    func(k *Key) string { return k.ClientID },
-	SortCreated:     func(k *Key) string { return cursorTime(k.Created) },
-	SortModified:    func(k *Key) string { return cursorTime(k.Modified) },
-	SortLastUsed:    func(k *Key) string { return cursorTime(k.LastUsed) },
-	SortExpires:     func(k *Key) string { return cursorTime(k.ExpiresAt) },
-	SortEnabled:     func(k *Key) string { return cursorBool(k.Active()) },
-	SortValidity:    func(k *Key) string { return strconv.FormatInt(int64(k.SessionValidity), 10) },
-	SortRole:        func(k *Key) string { return k.RoleID },
-	SortSource:      func(k *Key) string { return k.Source },
-	SortMicrotenant: func(k *Key) string { return k.MicrotenantID },
+// LabelOrder is how many characters of the labels decide their order.
+const LabelOrder = 100
+
+// keySorts are the fields, and whether a key's value depends on the clock.
+var keySorts = map[string]bool{
+	SortName: false, SortClientID: false, SortCreated: false, SortModified: false, SortLastUsed: false, SortExpires: false,
+	SortEnabled: false, SortState: true, SortValidity: false, SortSecrets: true, SortLabels: false, SortRole: false, SortCustomer: false,
+	SortMicrotenant: false, SortRoleID: false, SortMicrotenantID: false, SortSource: false,
 }
 
 // KeySortFields lists what keys can be sorted by.
@@ -79,7 +85,7 @@ func (q KeyQuery) Order() ([]SortField, error) {
 		return nil, fmt.Errorf("%d sort fields, at most %d are allowed", len(q.Sort), MaxSortFields)
 	}
 	for i, f := range q.Sort {
-		if keySorts[f.Field] == nil {
+		if _, known := keySorts[f.Field]; !known {
 			return nil, fmt.Errorf("unknown sort field %q, expected %s", f.Field, strings.Join(KeySortFields(), ", "))
 		}
 		if slices.ContainsFunc(q.Sort[:i], func(s SortField) bool { return s.Field == f.Field }) {
@@ -89,31 +95,20 @@ func (q KeyQuery) Order() ([]SortField, error) {
 	return q.Sort, nil
 }
 
-// Cursor is the place of a key in the list in the query's order. Times are given
-// in Unix milliseconds, the precision they are stored in.
-func (q KeyQuery) Cursor(k *Key) (Cursor, error) {
-	order, err := q.Order()
-	if err != nil {
-		return Cursor{}, err
+// AsOf is the time that the order of the query is of, zero where it depends on none.
+// All pages behind a cursor have that of the first, so that no key changes its place
+// because time passes while somebody walks along: what was active stays among the
+// active though it expires meanwhile, or its lock ends. A key that is written to
+// moves, as one does that is renamed in a list by name.
+func (q KeyQuery) AsOf(now time.Time) time.Time {
+	for _, f := range q.Sort {
+		switch {
+		case !keySorts[f.Field]:
+		case q.After != nil && !q.After.AsOf.IsZero():
+			return q.After.AsOf
+		default:
+			return now
+		}
 	}
-	c := Cursor{ID: k.ID}
-	for _, f := range order {
-		c.Values = append(c.Values, keySorts[f.Field](k))
-	}
-	return c, nil
-}
-
-// cursorTime is 0 for the zero time, as stored.
-func cursorTime(t time.Time) string {
-	if t.IsZero() {
-		return "0"
-	}
-	return strconv.FormatInt(t.UnixMilli(), 10)
-}
-
-func cursorBool(b bool) string {
-	if b {
-		return "1"
-	}
-	return "0"
+	return time.Time{}
 }

@@ -191,6 +191,8 @@ type SortField struct {
 type Cursor struct {
 	Values []string
 	ID     string
+	// AsOf is KeyQuery.AsOf, in lists of keys alone.
+	AsOf time.Time
 }
 
 // TenantQuery selects customers or microtenants. Zero fields do not filter.
@@ -221,6 +223,9 @@ type Reader interface {
 	KeyByClientID(ctx context.Context, clientID string) (*Key, error)
 	// Keys lists matching keys, and how many match in all.
 	Keys(ctx context.Context, q KeyQuery) (keys []*Key, total int, err error)
+	// KeyCursor is the place of a key in the list in the query's order. Its values are
+	// text that Keys takes back; times are in Unix milliseconds.
+	KeyCursor(ctx context.Context, q KeyQuery, id string) (Cursor, error)
 	// Tallies lists the failure counts of these keys by key, the whole client's of
 	// each first.
 	Tallies(ctx context.Context, keyIDs ...string) ([]Tally, error)

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/keyreeve/keyreeve/keystore"
 )
@@ -13,9 +14,9 @@ import (
 // cursorInfo names the key that cursors are signed with, one per master key.
 const cursorInfo = "keyreeve cursor v1"
 
-// maxCursor bounds a cursor from outside, in bytes; a name of 50 characters and
-// an id take a third of it.
-const maxCursor = 2048
+// maxCursor bounds a cursor from outside, in bytes; four names of 50 characters of
+// four bytes each and an id take half of it.
+const maxCursor = 3072
 
 // Kinds of list that a cursor belongs to.
 const (
@@ -37,6 +38,8 @@ type sealed struct {
 	MasterKeyID string   `json:"k"`
 	Values      []string `json:"v"`
 	ID          string   `json:"i"`
+	// AsOf is in Unix milliseconds, 0 for none.
+	AsOf int64 `json:"t,omitempty"`
 }
 
 // scope is what a cursor is bound to: the list, its filters and order, and how
@@ -53,6 +56,9 @@ func (o *op) scope(list string, filters []string) string {
 
 func (o *op) sealCursor(scope string, c keystore.Cursor) string {
 	s := sealed{MasterKeyID: o.cfg.Keyring.CurrentID(), Values: c.Values, ID: c.ID}
+	if !c.AsOf.IsZero() {
+		s.AsOf = c.AsOf.UnixMilli()
+	}
 	payload, err := json.Marshal(s)
 	if err != nil {
 		panic(fmt.Sprintf("strings not written as JSON: %v", err))
@@ -78,7 +84,11 @@ func (o *op) openCursor(scope, cursor string) (*keystore.Cursor, error) {
 	if !ok || !hmac.Equal(mac, want) {
 		return nil, invalid
 	}
-	return &keystore.Cursor{Values: s.Values, ID: s.ID}, nil
+	c := &keystore.Cursor{Values: s.Values, ID: s.ID}
+	if s.AsOf != 0 {
+		c.AsOf = time.UnixMilli(s.AsOf).UTC()
+	}
+	return c, nil
 }
 
 // cursorMAC is false for a master key that is not held.

@@ -76,7 +76,8 @@ func (s *Service) ListKeys(ctx context.Context, a Actor, f KeyFilter) (Page[Key]
 		if err != nil {
 			return err
 		}
-		out, err = pageOf(o, at, keys, total, q.Cursor, show)
+		place := func(k *keystore.Key) (keystore.Cursor, error) { return o.r.KeyCursor(o.ctx, q, k.ID) }
+		out, err = pageOf(o, at, keys, total, place, show)
 		return err
 	})
 	return out, err

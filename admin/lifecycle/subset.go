@@ -86,7 +86,7 @@ func (o *op) eachKey(q keystore.KeyQuery, fn func(*keystore.Key) error) error {
 		if len(keys) < q.Limit {
 			return nil
 		}
-		after, err := q.Cursor(keys[len(keys)-1])
+		after, err := o.r.KeyCursor(o.ctx, q, keys[len(keys)-1].ID)
 		if err != nil {
 			return err
 		}

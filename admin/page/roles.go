@@ -129,7 +129,7 @@ func (v *visit) showRole() error {
 	if err != nil {
 		return err
 	}
-	d := rolePage{roleRow: rowOfRole(r, customers), Words: roleWords(r.Permissions), Sections: names.shown(r.Permissions), Stop: v.unchangeable(r, names)}
+	d := rolePage{roleRow: rowOfRole(r, customers), Words: roleWordsAll(r.Permissions), Sections: names.shown(r.Permissions), Stop: v.unchangeable(r, names)}
 	return v.show(view{Page: "role", Title: r.Name, Data: d})
 }
 

@@ -30,6 +30,9 @@ var ownNames = []struct{ resource, name string }{
 // is left out. It is never empty.
 func roleWords(p policy.Permissions) []string { return wordsOf(p, maxNames) }
 
+// roleWordsAll is roleWords with every name, where there is room for them.
+func roleWordsAll(p policy.Permissions) []string { return wordsOf(p, len(p)) }
+
 // roleBrief is roleWords for a row of a table.
 func roleBrief(p policy.Permissions) string {
 	words := wordsOf(p, 2)

@@ -11,6 +11,9 @@ import (
 // other writers are not kept waiting for all: more than it adds.
 const forgetCalls = 2000
 
+const forgetOldCalls = `DELETE FROM key_calls WHERE (key_id, hour) IN
+	(SELECT key_id, hour FROM key_calls WHERE hour < ?1 ORDER BY hour LIMIT ?2)`
+
 // addCalls adds calls to what is there. Those of keys that are gone are passed over.
 func (t *tx) addCalls(ctx context.Context, calls []keystore.Calls) error {
 	if len(calls) == 0 {
@@ -23,8 +26,7 @@ func (t *tx) addCalls(ctx context.Context, calls []keystore.Calls) error {
 			return err
 		}
 	}
-	return t.exec(ctx, `DELETE FROM key_calls WHERE (key_id, hour) IN (SELECT key_id, hour FROM key_calls WHERE hour < ?1 ORDER BY hour LIMIT ?2)`,
-		millis(t.now.Wall.Add(-keystore.CallMemory)), forgetCalls)
+	return t.exec(ctx, forgetOldCalls, millis(t.now.Wall.Add(-keystore.CallMemory)), forgetCalls)
 }
 
 // Calls lists the hours in which a key was called.

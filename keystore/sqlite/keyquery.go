@@ -7,25 +7,11 @@ import (
 	"fmt"
 
 	"github.com/keyreeve/keyreeve/keystore"
+	"github.com/keyreeve/keyreeve/policy"
 )
 
 // activeKey is keystore.Key.Active in SQL.
 const activeKey = "(k.enabled AND NOT k.disabled_here)"
-
-// sortColumns are the columns that keys are listed by.
-var sortColumns = map[string]orderColumn{
-	keystore.SortName:        {column: "k.name"},
-	keystore.SortClientID:    {column: "k.client_id"},
-	keystore.SortCreated:     {column: "k.created", number: true},
-	keystore.SortModified:    {column: "k.modified", number: true},
-	keystore.SortLastUsed:    {column: "k.last_used", number: true},
-	keystore.SortExpires:     {column: "k.expires_at", number: true},
-	keystore.SortEnabled:     {column: activeKey, number: true},
-	keystore.SortValidity:    {column: "k.session_validity_ns", number: true},
-	keystore.SortRole:        {column: "k.role_id"},
-	keystore.SortSource:      {column: "k.source"},
-	keystore.SortMicrotenant: {column: "k.microtenant_id"},
-}
 
 // Keys lists one page of the matching keys and counts them all.
 func (r *reader) Keys(ctx context.Context, q keystore.KeyQuery) ([]*keystore.Key, int, error) {
@@ -46,26 +32,11 @@ func (r *reader) keyList(ctx context.Context, q keystore.KeyQuery) (listing, err
 		return listing{}, err
 	}
 	match, err := r.keyConditions(ctx, q)
-	return listing{columns: keyColumns, from: "keys k", row: "k.rowid", match: match, rare: q.Text != "" || len(q.Labels) > 0, order: order}, err
-}
-
-// keyOrder is the order of a query. The id goes the way of the field before it,
-// so that one index serves both.
-func keyOrder(q keystore.KeyQuery) ([]orderColumn, error) {
-	fields, err := q.Order()
 	if err != nil {
-		return nil, err
+		return listing{}, err
 	}
-	var order []orderColumn
-	for _, f := range fields {
-		column, ok := sortColumns[f.Field]
-		if !ok {
-			return nil, fmt.Errorf("keys cannot be sorted by %s", f.Field)
-		}
-		column.desc = f.Desc
-		order = append(order, column)
-	}
-	return append(order, orderColumn{column: "k.id", desc: fields[len(fields)-1].Desc}), nil
+	given, err := r.asOf(ctx, q)
+	return listing{given: given, columns: keyColumns, from: "keys k", row: "k.rowid", match: match, rare: q.Text != "" || len(q.Labels) > 0, order: order}, err
 }
 
 func (r *reader) keyConditions(ctx context.Context, q keystore.KeyQuery) (conditions, error) {
@@ -164,7 +135,7 @@ func (r *reader) keyState(ctx context.Context, q keystore.KeyQuery, c *condition
 	if locked == nil {
 		return nil
 	}
-	ids, err := r.lockedKeys(ctx)
+	ids, err := r.lockedKeys(ctx, r.now)
 	if err != nil {
 		return err
 	}
@@ -176,16 +147,16 @@ func (r *reader) keyState(ctx context.Context, q keystore.KeyQuery, c *condition
 	return nil
 }
 
-// lockedKeys is a JSON list of the keys whose whole client is locked now. How
-// long a lock lasts over boots is for package policy to say, not for SQL.
-func (r *reader) lockedKeys(ctx context.Context) (string, error) {
+// lockedKeys is a JSON list of the keys whose whole client is locked at an instant.
+// How long a lock lasts over boots is for package policy to say, not for SQL.
+func (r *reader) lockedKeys(ctx context.Context, at policy.Instant) (string, error) {
 	locks, err := list(ctx, r, scanTally, "SELECT "+tallyColumns+" FROM tallies WHERE locked_for_ns > 0 AND source = ''")
 	if err != nil {
 		return "", err
 	}
 	ids := []string{}
 	for _, t := range locks {
-		if t.Remaining(r.now) > 0 {
+		if t.Remaining(at) > 0 {
 			ids = append(ids, t.KeyID)
 		}
 	}

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -37,6 +38,8 @@ func (c *conditions) where() string {
 // listing is a list that is given page by page: what is read, from where, which
 // records, and in which order.
 type listing struct {
+	// given is for the page; what matches does not need it.
+	given         given
 	columns, from string
 	// row names a record of the one table that is read; where it is set, the page is
 	// found first and only its records are read whole.
@@ -91,7 +94,8 @@ func page[T any](ctx context.Context, r *reader, l listing, at place, read func(
 	if at.after != nil {
 		offset = 0
 	}
-	rows, err := r.conn.c.QueryContext(ctx, l.text(l.rare && total <= fewRecords), append(l.match.args, at.limit, offset)...)
+	args := slices.Concat(l.given.args, l.match.args, []any{at.limit, offset})
+	rows, err := r.conn.c.QueryContext(ctx, l.text(l.rare && total <= fewRecords), args...)
 	if err != nil {
 		return nil, 0, r.failed(ctx, err)
 	}
@@ -103,13 +107,13 @@ func page[T any](ctx context.Context, r *reader, l listing, at place, read func(
 // to what finds the records, whatever index there is in the order.
 func (l *listing) text(sort bool) string {
 	if l.row == "" {
-		return "SELECT " + l.columns + " FROM " + l.from + l.match.where() + orderBy(l.order, "") + " LIMIT ? OFFSET ?"
+		return l.given.text + "SELECT " + l.columns + " FROM " + l.from + l.match.where() + orderBy(l.order, "") + " LIMIT ? OFFSET ?"
 	}
 	prefix := ""
 	if sort {
 		prefix = "+" // the same value, but no index's
 	}
-	return "SELECT " + l.columns + " FROM " + l.from + " WHERE " + l.row + " IN (SELECT " + l.row + " FROM " + l.from + l.match.where() +
+	return l.given.text + "SELECT " + l.columns + " FROM " + l.from + " WHERE " + l.row + " IN (SELECT " + l.row + " FROM " + l.from + l.match.where() +
 		orderBy(l.order, prefix) + " LIMIT ? OFFSET ?)" + orderBy(l.order, "")
 }
 

@@ -106,3 +106,12 @@ func TestAuditEventsAreFoundByIndex(t *testing.T) {
 		require.NotContains(t, steps, "TEMP B-TREE", where)
 	}
 }
+
+func TestOldCallsAreFoundAndForgottenByIndex(t *testing.T) {
+	s := newStore(t)
+	steps := plan(t, s, forgetOldCalls, 1, 2)
+	require.Contains(t, steps, "COVERING INDEX key_calls_by_hour (hour<?)", "%s", steps)
+	require.NotContains(t, steps, "SCAN key_calls", steps)
+	steps = plan(t, s, "SELECT key_id, hour, calls FROM key_calls WHERE key_id = ? AND hour >= ? ORDER BY hour", "k", 1)
+	require.Equal(t, "SEARCH key_calls USING PRIMARY KEY (key_id=? AND hour>?)", steps)
+}
