@@ -2,7 +2,6 @@ package page
 
 import (
 	"cmp"
-	"net/http"
 	"strings"
 	"time"
 
@@ -82,11 +81,7 @@ func (v *visit) listAudit() error {
 	if err != nil {
 		return err
 	}
-	status := http.StatusOK
-	if d.Failed() {
-		status = http.StatusBadRequest
-	}
-	return v.show(view{Status: status, Page: "audit", Block: v.blockOf("audit-list", "list", "audit"), Title: "Audit trail", Data: d})
+	return v.show(view{Status: statusOf(d.Form), Page: "audit", Block: v.blockOf("audit-list", "list", "audit"), Title: "Audit trail", Data: d})
 }
 
 // auditQuery is the state of the room at its URL. Keys may be named as people know

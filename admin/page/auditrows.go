@@ -130,10 +130,7 @@ func targetOf(e *lifecycle.AuditEvent, names lifecycle.AuditNames, allCustomers 
 		}
 	case keystore.KindSource:
 		if names.Sources[customerID][t.ID] {
-			p.Href = root + "sources/" + url.PathEscape(t.ID)
-			if allCustomers {
-				p.Href += "?" + url.Values{"customer_id": {customerID}}.Encode()
-			}
+			p.Href = sourceURL(t.ID, customerID, allCustomers)
 		}
 	}
 	return p

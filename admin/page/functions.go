@@ -12,6 +12,7 @@ import (
 var functions = template.FuncMap{
 	"asset": assetURL,
 	"icon":  icon,
+	"cell":  func(column string, row *keyRow) (template.HTML, error) { return cell(column, row) },
 	"ago":   ago,
 	"day":   func(t time.Time) string { return t.UTC().Format("2 Jan 2006") },
 	"stamp": stamp,

@@ -287,8 +287,8 @@ func (v *visit) liveKey() error {
 
 // LiveMain and LiveMore are what may change by itself of Main and More.
 func (m keyMenu) LiveMain() []keyAction {
-	return m.only(func(a keyAction) bool { return a.live && a.main })
+	return alone(m.only(func(a keyAction) bool { return a.live && a.main }))
 }
 func (m keyMenu) LiveMore() []keyAction {
-	return m.only(func(a keyAction) bool { return a.live && !a.main })
+	return alone(m.only(func(a keyAction) bool { return a.live && !a.main }))
 }

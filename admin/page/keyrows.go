@@ -26,6 +26,8 @@ type keyRow struct {
 	Tags     []string
 	// ExpiresSoon: within 30 days.
 	ExpiresSoon bool
+	// Swap: its cells are sent alone and find their own places.
+	Swap bool
 }
 
 func (v *visit) rowsOf(keys []lifecycle.Key) ([]keyRow, error) {

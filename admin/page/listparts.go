@@ -4,7 +4,6 @@ import (
 	"errors"
 
 	"github.com/keyreeve/keyreeve/admin/lifecycle"
-	"github.com/keyreeve/keyreeve/policy"
 )
 
 // tidied reports a list that was asked for with more than its state, as forms
@@ -59,19 +58,6 @@ func unlessHidden(err error) error {
 
 // one is the paging of a list of which only the total matters.
 func one() lifecycle.Paging { return lifecycle.Paging{Size: lifecycle.Some(1)} }
-
-// countKeys is how many keys a filter selects; nil where the actor may see none.
-func (v *visit) countKeys(f lifecycle.KeyFilter) (*int, error) {
-	if !v.may(lifecycle.ResourceKeys, policy.Read) {
-		return nil, nil
-	}
-	f.Paging = one()
-	found, err := v.svc().ListKeys(v.ctx(), v.actor, f)
-	if err != nil {
-		return nil, unlessHidden(err)
-	}
-	return &found.Total, nil
-}
 
 // customerName is that of the customer with this id, or the id where the actor may
 // not know. known keeps what was found.

@@ -251,7 +251,7 @@ func (v *visit) noNewRoles() *stop {
 	switch {
 	case !v.may(lifecycle.ResourceRoles, policy.Create):
 		s.Lead = "Your role does not hold " + lifecycle.ResourceRoles + ":create."
-	case v.actor.MicrotenantID != "":
+	case v.confined():
 		s.Lead = "Roles belong to a whole customer, and your key to one microtenant. An administrator at customer level can make one for you."
 	default:
 		return nil

@@ -7,6 +7,7 @@ import (
 	"net/url"
 
 	"github.com/keyreeve/keyreeve/admin/lifecycle"
+	"github.com/keyreeve/keyreeve/keystore"
 	"github.com/keyreeve/keyreeve/policy"
 )
 
@@ -50,7 +51,7 @@ func (r roleRow) Keys() int {
 
 // AuditURL is what was done to the role.
 func (r roleRow) AuditURL() string {
-	return root + "audit?" + url.Values{"target_kind": {"role"}, "target_id": {r.ID}}.Encode()
+	return auditURL("target_kind", string(keystore.KindRole), "target_id", r.ID)
 }
 
 // CopyURL makes a role like it.
@@ -156,7 +157,7 @@ func (v *visit) unchangeable(r lifecycle.Role, names policyNames) *stop {
 	switch {
 	case r.Predefined:
 		s.Lead = "The role comes with Keyreeve, is the same everywhere, and can be neither changed nor deleted. Make one of your own from it, and give that to the keys."
-	case v.actor.MicrotenantID != "":
+	case v.confined():
 		s.Lead = "Roles belong to a whole customer, and your key to one microtenant. An administrator at customer level can change it."
 		s.URL = ""
 	case v.actor.Key != nil && v.actor.Key.RoleID == r.ID:

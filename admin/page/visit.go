@@ -45,6 +45,9 @@ func (v *visit) may(resource string, action policy.Mask) bool {
 	return v.actor.Permissions.On(resource, "").Has(action)
 }
 
+// confined reports an actor who sees one microtenant alone.
+func (v *visit) confined() bool { return v.actor.MicrotenantID != "" && !v.actor.AllCustomers }
+
 func (v *visit) requestID() string {
 	if v.page.cfg.RequestID == nil {
 		return ""
