@@ -17,12 +17,9 @@ var functions = template.FuncMap{
 	"day":   func(t time.Time) string { return t.UTC().Format("2 Jan 2006") },
 	"stamp": stamp,
 	"iso":   func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
-	"spell": spell,
-	"secs":  func(n int64) string { return spell(time.Duration(n) * time.Second) },
 	"num":   number,
 	"field": newField,
 	"join":  strings.Join,
-	"plus":  func(a, b int) int { return a + b },
 	"plural": func(n int, one, many string) string {
 		if n == 1 {
 			return one

@@ -83,7 +83,7 @@ func (d document) Can(resource, action string) bool {
 func (d document) AllCustomers() bool { return d.visit != nil && d.visit.actor.AllCustomers }
 
 // InMicrotenant reports an actor who sees one microtenant alone.
-func (d document) InMicrotenant() bool { return d.visit != nil && d.visit.actor.MicrotenantID != "" }
+func (d document) InMicrotenant() bool { return d.visit != nil && d.visit.confined() }
 
 // show answers with a page, or with its block where htmx asks.
 func (v *visit) show(s view) error {
@@ -98,17 +98,22 @@ func (v *visit) show(s view) error {
 		return v.render(s.Status, s.Page, s.Block, d)
 	}
 	if v.signedIn() {
-		me, err := v.svc().Me(v.ctx(), v.actor)
-		if err != nil {
+		var err error
+		if d.Me, err = v.me(); err != nil {
 			return err
 		}
-		d.Me, d.Rooms = &me, v.rooms()
+		d.Rooms = v.rooms()
 		if d.Theme, err = v.theme(); err != nil {
 			return err
 		}
 	}
 	d.Notice = v.takeNotice()
 	return v.render(s.Status, s.Page, "layout", d)
+}
+
+// dialog shows a page that opens over another.
+func (v *visit) dialog(status int, page, title string, data any) error {
+	return v.show(view{Status: status, Page: page, Block: "dialog", Dialog: true, Title: title, Data: data})
 }
 
 // render executes a template before the first byte is sent, so that what fails

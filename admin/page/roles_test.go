@@ -270,6 +270,10 @@ func TestRolesThatCannotBeChangedSayWhy(t *testing.T) {
 	}
 	inside := w.key(lifecycle.NewKey{Name: "inside", RoleID: admin.RoleID, CustomerID: "acme", MicrotenantID: lifecycle.Some("emea")})
 	holds(t, w.as(inside).get("/keyreeve/roles/new").body, "your key to one microtenant")
+	operator := w.as(w.key(lifecycle.NewKey{Name: "operator inside", RoleID: keystore.RoleOperator, CustomerID: "acme", MicrotenantID: lifecycle.Some("emea")}))
+	require.Equal(t, http.StatusOK, operator.get("/keyreeve/roles/new").StatusCode, "whose reach is everything, wherever the key is")
+	require.Equal(t, http.StatusOK, operator.get("/keyreeve/roles/"+above.ID+"/edit").StatusCode)
+	require.Equal(t, http.StatusSeeOther, operator.post("/keyreeve/roles/new", url.Values{"name": {"Made inside"}, "customer_id": {"acme"}, "permissions.files": {"view"}}).StatusCode)
 	require.Equal(t, http.StatusForbidden, w.as(w.viewer).get("/keyreeve/roles/new").StatusCode)
 }
 
@@ -301,4 +305,17 @@ func TestAnOperatorMakesRolesForEveryCustomer(t *testing.T) {
 	a := b.post("/keyreeve/roles/new", url.Values{"name": {"Everywhere"}, "customer_id": {"*"}, "permissions.*": {"view"}})
 	require.Equal(t, http.StatusSeeOther, a.StatusCode, a.says())
 	holds(t, b.get(a.Header.Get("Location")).body, "the keys of every customer")
+}
+
+func TestWhoReadsRolesAloneMayCheckThePolicy(t *testing.T) {
+	w := underPolicy(t)
+	r := w.role("Roles alone", policy.Permissions{"keyreeve/roles": policy.View})
+	k := w.key(lifecycle.NewKey{Name: "roles alone", RoleID: r.ID, CustomerID: "acme"})
+	token := "roles-alone"
+	w.door.sessions[token] = k.ClientID
+	b := w.browser()
+	a := b.get("/keyreeve/roles", "Cookie", plainCookie+"="+w.page.cookies.seal(plainCookie, ticket{Token: token, Seen: w.clock.Now().Wall.Unix()}))
+	require.Equal(t, http.StatusOK, a.StatusCode)
+	holds(t, a.body, `href="/keyreeve/policy"`)
+	lacks(t, a.body, `href="/keyreeve/keys"`)
 }

@@ -147,3 +147,22 @@ func TestTheNavigationHasWhatThePageServesAndTheActorMayEnter(t *testing.T) {
 	delete(w.page.served, "GET "+root+"roles")
 	require.False(t, strings.Contains(w.as(w.operator).get("/keyreeve/keys").body, "<span>Roles</span>"))
 }
+
+func TestHalfACredentialIsTakenAsItStands(t *testing.T) {
+	w := newWorld(t)
+	good := url.Values{"client_id": {w.admin.ClientID}, "client_secret": {w.admin.ClientSecret}}
+	for name, change := range map[string]func(url.Values){
+		"white space before":      func(v url.Values) { v.Set("client_id", " "+w.admin.ClientID) },
+		"a wide space behind":     func(v url.Values) { v.Set("client_secret", w.admin.ClientSecret+"\u3000") },
+		"twice":                   func(v url.Values) { v.Add("client_id", w.admin.ClientID) },
+		"longer than any":         func(v url.Values) { v.Set("client_secret", strings.Repeat("x", 2000)) },
+		"nothing but white space": func(v url.Values) { v.Set("client_id", "  ") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			form := url.Values{"client_id": good["client_id"], "client_secret": good["client_secret"]}
+			change(form)
+			require.Equal(t, http.StatusBadRequest, w.browser().post("/keyreeve/login", form).StatusCode)
+		})
+	}
+	require.Equal(t, http.StatusSeeOther, w.browser().post("/keyreeve/login", good).StatusCode)
+}

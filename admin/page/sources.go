@@ -2,7 +2,6 @@ package page
 
 import (
 	"net/url"
-	"time"
 
 	"github.com/keyreeve/keyreeve/admin/lifecycle"
 	"github.com/keyreeve/keyreeve/keystore"
@@ -10,10 +9,6 @@ import (
 )
 
 const sourcesPath = root + "sources"
-
-// syncOverdue is how old a source's last list may be before it is remarked on; as
-// `keyreeve doctor` has it.
-const syncOverdue = 8 * 24 * time.Hour
 
 func (p *Page) addSources() {
 	const one = sourcesPath + "/{name}"
@@ -95,6 +90,9 @@ func (s sourceRow) AuditURL() string {
 	return auditURL("target_kind", string(keystore.KindSource), "target_id", s.Name, "customer_id", s.CustomerID)
 }
 
+// OverdueDays is after how many days a list is overdue.
+func (sourceRow) OverdueDays() int { return int(lifecycle.SyncOverdue.Hours() / 24) }
+
 // Locked reports a source whose keys are not to be changed there either.
 func (s sourceRow) Locked() bool { return s.Rule == keystore.SourceLocked }
 
@@ -144,7 +142,7 @@ func (v *visit) sourceRow(s lifecycle.Source, known *sourceNames) (row sourceRow
 	if s.LastSyncAt != nil {
 		since = *s.LastSyncAt
 	}
-	row.Overdue = v.page.cfg.Now().Sub(since) > syncOverdue
+	row.Overdue = v.page.cfg.Now().Sub(since) > lifecycle.SyncOverdue
 	if row.Role, err = v.roleName(known.roles, s.CustomerID, s.MaxRoleID); err != nil || !row.named {
 		return row, err
 	}

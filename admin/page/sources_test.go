@@ -193,7 +193,19 @@ func TestASourcesPageTellsWhatItsListsDid(t *testing.T) {
 	w.clock.Advance(9 * 24 * time.Hour)
 	b = w.as(w.operator)
 	holds(t, b.get("/keyreeve/sources").body, "Overdue")
+	holds(t, b.get("/keyreeve/sources/idp").body, "That is more than 8 days ago.")
 	holds(t, b.get("/keyreeve/sources/idp").body, "ask Identity team")
+}
+
+func TestASourceThatNeverHadAListIsOverdueByItsAge(t *testing.T) {
+	w := newWorld(t)
+	w.source("acme", "idp")
+	b := w.as(w.steward("acme"))
+	lacks(t, b.get("/keyreeve/sources/idp").body, "so a list should have come by now")
+	w.clock.Advance(9 * 24 * time.Hour)
+	body := w.as(w.operator).get("/keyreeve/sources/idp").body
+	holds(t, body, "No list was pushed yet.")
+	holds(t, body, "It was made more than 8 days ago, so a list should have come by now: ask Identity team.")
 }
 
 func TestARefusedListIsNotTakenForTheLastOne(t *testing.T) {
@@ -214,6 +226,8 @@ func TestASourceMayBeCalledAsThePlaceWhereOneIsMade(t *testing.T) {
 	holds(t, b.get("/keyreeve/sources/new/").body, "<h1>new</h1>")
 	holds(t, b.get("/keyreeve/sources/new").body, "New source</h1>")
 	holds(t, b.get("/keyreeve/sources/new/edit").body, "Edit source new</h1>")
+	holds(t, b.get("/keyreeve/audit?target_kind=source").body, `href="/keyreeve/sources/new/"`)
+	holds(t, w.as(w.operator).get("/keyreeve/audit?target_kind=source").body, `href="/keyreeve/sources/new/?customer_id=acme"`)
 }
 
 func TestASourcesDialogsShowTheirCommandsAndWriteNothing(t *testing.T) {
