@@ -54,14 +54,14 @@ func changesOf(r lifecycle.Role, patch lifecycle.RolePatch, next policy.Permissi
 			wider = "the entry for " + strings.Join(by, " and ") + " grants it"
 		}
 		if more := after &^ before; more != 0 {
-			one := roleChange{Gain: true, Text: rightsOf(more) + " " + called(name)}
+			one := roleChange{Gain: true, Text: rightsOf(more) + " " + names.titles.called(name)}
 			if will&^was&more == 0 {
 				one.Note = "makes no difference: " + widerBefore(r.Permissions, name, names) + " already"
 			}
 			gains = append(gains, one)
 		}
 		if less := before &^ after; less != 0 {
-			one := roleChange{Loss: true, Text: rightsOf(less) + " " + called(name)}
+			one := roleChange{Loss: true, Text: rightsOf(less) + " " + names.titles.called(name)}
 			if was&^will&less == 0 {
 				one.Note = "makes no difference: " + wider + " still"
 			}
@@ -78,7 +78,7 @@ func widerBefore(p policy.Permissions, name string, names policyNames) string {
 }
 
 // called is a name of a role's entry as sentences have it.
-func called(name string) string {
+func (t titles) called(name string) string {
 	switch name {
 	case "*":
 		return "everything of the upstreams"
@@ -90,7 +90,7 @@ func called(name string) string {
 			return one.name + " in Keyreeve"
 		}
 	}
-	return name
+	return t.of(name)
 }
 
 // Gains and Losses count the lines that change rights.

@@ -60,7 +60,7 @@ func TestARoleIsMadeChangedAndDeletedByClicksAndKeys(t *testing.T) {
 	b.click("#role-create")
 	b.until(heading + ` === 'Deployers'`)
 	b.until(`document.querySelector('#notice .notice span')?.textContent === 'Role “Deployers” made.'`)
-	b.until(`[...document.querySelectorAll('.points li')].map(e => e.textContent).join() === 'Read and create application-segments,Read policies'`)
+	b.until(`[...document.querySelectorAll('.points li')].map(e => e.textContent).join() === 'Read and create Application Segment Management,Read Policies'`)
 	b.looks("role")
 
 	// A whole column at once; what changes is said first.
@@ -73,7 +73,7 @@ func TestARoleIsMadeChangedAndDeletedByClicksAndKeys(t *testing.T) {
 	b.looks("role-edit")
 	b.click("#role-review")
 	b.until(heading + ` === 'Save changes to Deployers?'`)
-	b.until(`[...document.querySelectorAll('.changes li')].some(e => e.textContent === 'Added: Create, update and delete policies')`)
+	b.until(`[...document.querySelectorAll('.changes li')].some(e => e.textContent === 'Added: Create, update and delete Policies')`)
 	b.looks("role-review")
 	b.click("#role-back")
 	b.until(checked("policies", "full"))

@@ -274,7 +274,15 @@ func (b *tab) focus(selector string) {
 // sends a form.
 func (b *tab) enter() {
 	b.Helper()
-	b.do(chromedp.KeyEvent(kb.Enter))
+	b.do(pressEnter)
+}
+
+// pressEnter is one event down to the text that comes of it: were that another, what
+// the key opened might be there already, and take it.
+var pressEnter = chromedp.Tasks{
+	input.DispatchKeyEvent(input.KeyDown).WithKey("Enter").WithCode("Enter").WithText("\r").WithUnmodifiedText("\r").
+		WithWindowsVirtualKeyCode(13).WithNativeVirtualKeyCode(13),
+	input.DispatchKeyEvent(input.KeyUp).WithKey("Enter").WithCode("Enter").WithWindowsVirtualKeyCode(13).WithNativeVirtualKeyCode(13),
 }
 
 // press presses a key that the page takes for itself, so that no text comes of it.

@@ -2,9 +2,6 @@ package browser
 
 import (
 	"testing"
-
-	"github.com/chromedp/chromedp"
-	"github.com/chromedp/chromedp/kb"
 )
 
 // told is what was said last to people who do not see the page.
@@ -56,7 +53,7 @@ func TestAKeyThatIsPressedTwiceStaysInTheDialog(t *testing.T) {
 	// Pressed again in the moment in which the answer is there: what is sent is no page of its own.
 	b.until(`(document.addEventListener('htmx:afterSwap', () => queueMicrotask(() => document.getElementById('down-client_id')?.click()), { once: true }), true)`)
 	b.focus("#down-client_id")
-	b.do(chromedp.KeyEvent(kb.Enter))
+	b.enter()
 	b.until(`document.querySelectorAll('.columns [name=order]')[3].value === 'client_id'`)
 	b.until(`window.same === true && document.getElementById('dialog').open && location.pathname === '/keyreeve/keys'`)
 }
