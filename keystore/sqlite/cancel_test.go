@@ -26,17 +26,17 @@ func TestACallerThatHangsUpAnyTimeLeavesNothingToTheNext(t *testing.T) {
 	require.NoError(t, err)
 	look := func(keystore.Reader) error { return nil }
 	for i := range 3000 {
-		ctx, cancel := context.WithCancel(t.Context())
+		ctx, hangUp := context.WithCancel(t.Context())
 		go func() {
 			for began := time.Now(); time.Since(began) < time.Duration(i%150)*time.Microsecond; {
 			}
-			cancel()
+			hangUp()
 		}()
 		_, _ = s.Update(ctx, touch(ctx))
 		_, err = s.Update(t.Context(), touch(t.Context()))
 		require.NoError(t, err, "the writer, after %d", i)
-		ctx, cancel = context.WithTimeout(t.Context(), time.Duration(i%40)*time.Microsecond)
-		_ = s.View(ctx, look)
+		brief, cancel := context.WithTimeout(t.Context(), time.Duration(i%40)*time.Microsecond)
+		_ = s.View(brief, look)
 		cancel()
 		require.NoError(t, s.View(t.Context(), look), "a reader, after %d", i)
 	}
