@@ -164,7 +164,7 @@ func (o *office) listCases() []listCase {
 		cases = append(cases, listCase{"role,state,q,sort=" + field, narrowQuery + "&sort=" + field, q})
 	}
 	both := narrow
-	both.Sort = []keystore.SortField{{Field: keystore.SortRole}, {Field: keystore.SortCreated, Desc: true}}
+	both.Sort = []keystore.SortField{{Field: keystore.SortRoleID}, {Field: keystore.SortCreated, Desc: true}}
 	return append(cases, listCase{"role,state,q,sort=role_id,-created_at", narrowQuery + "&sort=role_id,-created_at", both})
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -107,8 +108,16 @@ func (q KeyQuery) AsOf(now time.Time) time.Time {
 		case q.After != nil && !q.After.AsOf.IsZero():
 			return q.After.AsOf
 		default:
-			return now
+			return now.Truncate(time.Millisecond) // as a cursor keeps it
 		}
 	}
 	return time.Time{}
+}
+
+// cursorTime is 0 for the zero time, as stored.
+func cursorTime(t time.Time) string {
+	if t.IsZero() {
+		return "0"
+	}
+	return strconv.FormatInt(t.UnixMilli(), 10)
 }

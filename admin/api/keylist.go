@@ -19,7 +19,7 @@ type listKeysInput struct {
 	ExpiresBefore string      `query:"expires_before" doc:"Likewise; keys without an end do not expire before anything."`
 	NeverUsed     param[bool] `query:"never_used" doc:"true: keys never used; false: keys that were."`
 	Locked        param[bool] `query:"locked" doc:"true: keys whose whole client is locked, disabled and expired ones too; false: the others."`
-	Sort          string      `query:"sort" example:"name,-created_at" doc:"At most 4 of name, client_id, created_at, modified_at, last_used_at, expires_at, enabled, session_validity_seconds, role_id, source and microtenant_id, separated by commas, each with a - before it for descending. null is the least."`
+	Sort          string      `query:"sort" example:"name,-created_at" doc:"At most 4 of name, client_id, created_at, modified_at, last_used_at, expires_at, enabled, state, session_validity_seconds, secrets (how many are live), labels (by name, then value), role, customer, microtenant (by name), role_id, microtenant_id and source, separated by commas, each with a - before it for descending. null is the least. By state and secrets, the pages behind a cursor are as of the first one, so that no key changes its place because time passes."`
 	PageParams
 }
 

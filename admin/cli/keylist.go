@@ -128,8 +128,11 @@ func (f *listFlags) label() string {
 // sortFieldsHelp lists what keys are sorted by, broken for a help text.
 func sortFieldsHelp() string {
 	fields := keystore.KeySortFields()
-	half := (len(fields) + 1) / 2
-	return strings.Join(fields[:half], ", ") + ",\n" + strings.Join(fields[half:], ", ")
+	var lines []string
+	for part := range slices.Chunk(fields, 6) {
+		lines = append(lines, strings.Join(part, ", "))
+	}
+	return strings.Join(lines, ",\n")
 }
 
 // sortValues is each field, both ways.

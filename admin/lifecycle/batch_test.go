@@ -197,3 +197,19 @@ func TestWhoMayNotDoAThingMayNotDoItInBulk(t *testing.T) {
 	require.Nil(t, done.Items[0].Key, "who may not read keys is shown none")
 	require.Nil(t, done.Items[0].Refused)
 }
+
+func TestManyKeysAreShownInTheOrderAskedForAsFarAsTheyAreTheActors(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	a, b := h.key("a", keystore.RoleReadOnly), h.key("b", keystore.RoleReadOnly)
+	_, _, err := h.CreateCustomer(h.ctx, local, NewCustomer{ID: "elsewhere", Name: "Elsewhere"})
+	require.NoError(t, err)
+	theirs, _, err := h.CreateKey(h.ctx, local, NewKey{Name: "theirs", RoleID: keystore.RoleReadOnly, CustomerID: "elsewhere"})
+	require.NoError(t, err)
+	reader := h.actor("reader", h.role("Reader", policy.Permissions{"keyreeve/keys": policy.View}))
+	found, err := h.GetKeys(h.ctx, reader, []string{b.ID, theirs.ID, "nobody", a.ID})
+	require.NoError(t, err)
+	require.Equal(t, []Key{b.Key, a.Key}, found)
+	_, err = h.GetKeys(h.ctx, h.actor("stranger", h.role("Stranger", policy.Permissions{"keyreeve/locks": policy.View})), []string{a.ID})
+	requireRefused(t, err, Forbidden, CodePermissionDenied, "")
+}

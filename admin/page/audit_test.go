@@ -1,6 +1,7 @@
 package page
 
 import (
+	"cmp"
 	"encoding/csv"
 	"encoding/json"
 	"html"
@@ -54,10 +55,11 @@ func TestTheTrailShowsWhatTheActorSees(t *testing.T) {
 // auditor is a key of acme that may read the trail, in a microtenant if one is named.
 func (w *world) auditor(microtenantID string) lifecycle.CreatedKey {
 	w.Helper()
-	r, _, err := w.svc.CreateRole(w.Context(), atMachine, lifecycle.NewRole{Name: "Auditor " + microtenantID, CustomerID: lifecycle.Null[string](),
+	name := "auditor of " + cmp.Or(microtenantID, "all")
+	r, _, err := w.svc.CreateRole(w.Context(), atMachine, lifecycle.NewRole{Name: name, CustomerID: lifecycle.Null[string](),
 		Permissions: policy.Permissions{"keyreeve/*": policy.View}})
 	require.NoError(w, err)
-	in := lifecycle.NewKey{Name: "auditor " + microtenantID, RoleID: r.ID, CustomerID: "acme"}
+	in := lifecycle.NewKey{Name: name, RoleID: r.ID, CustomerID: "acme"}
 	if microtenantID != "" {
 		in.MicrotenantID = lifecycle.Some(microtenantID)
 	}

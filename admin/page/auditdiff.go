@@ -212,7 +212,7 @@ func (w *diffWalk) only(path []string, value any, came bool) {
 		return // of a whole record, what it does not have says nothing
 	}
 	if isList && len(path) < maxDepth {
-		if entries := byID(list); entries != nil && len(entries) > 0 {
+		if entries := byID(list); len(entries) > 0 {
 			for _, id := range slices.Sorted(maps.Keys(entries)) {
 				w.only(append(slices.Clip(path), id), entries[id], came)
 			}

@@ -6,8 +6,10 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/keyreeve/keyreeve/admin/lifecycle"
+	"github.com/keyreeve/keyreeve/keystore"
 	"github.com/keyreeve/keyreeve/policy"
 )
 
@@ -86,7 +88,7 @@ func (v *visit) liveSessions(keyID string) (int, error) {
 	if !v.may(lifecycle.ResourceSessions, policy.Read) {
 		return -1, nil
 	}
-	open, err := v.svc().ListKeySessions(v.ctx(), v.actor, keyID, lifecycle.SessionFilter{State: "active", Paging: lifecycle.Paging{Size: lifecycle.Some(1)}})
+	open, err := v.svc().ListKeySessions(v.ctx(), v.actor, keyID, lifecycle.SessionFilter{State: keystore.SessionActive, Paging: lifecycle.Paging{Size: lifecycle.Some(1)}})
 	return open.Total, err
 }
 
@@ -140,7 +142,7 @@ func (v *visit) statusPage(status int, k lifecycle.Key, f *Form) error {
 	}
 	c := confirmation{Form: f, Title: statusTitle(k), Action: keyURL(k.ID, "status"), Back: keyURL(k.ID),
 		Label: statusLabel(k), Danger: !on, Version: k.Revision, Hidden: map[string]string{"to": statusWord(on)}}
-	c.Lead, c.Points = statusWords(k, on, open)
+	c.Lead, c.Points = statusWords(k, on, open, v.page.cfg.Now())
 	if !on && v.own(k) {
 		c.Points = append(c.Points, "You are signed in with this key: you will be signed out, and somebody else has to enable it again.")
 	}
@@ -183,7 +185,7 @@ func statusWord(on bool) string {
 }
 
 // statusWords says what turning a key on or off brings about.
-func statusWords(k lifecycle.Key, on bool, open int) (lead string, points []string) {
+func statusWords(k lifecycle.Key, on bool, open int, now time.Time) (lead string, points []string) {
 	if !on {
 		lead = "Every call with it is refused at once."
 		points = []string{endingSessions(open), "Its secrets, role and settings stay as they are. It can be enabled again at any time; clients then sign in anew."}
@@ -200,7 +202,7 @@ func statusWords(k lifecycle.Key, on bool, open int) (lead string, points []stri
 		}
 	}
 	points = []string{"Sessions that ended when it was disabled stay ended: clients sign in anew."}
-	if k.ExpiresAt != nil && k.ExpiresAt.Before(k.ModifiedAt) || k.State == "expired" {
+	if k.ExpiresAt != nil && !k.ExpiresAt.After(now) {
 		points = append(points, "It stays refused all the same: it expired on "+stamp(*k.ExpiresAt)+".")
 	}
 	if k.Lock.Locked {

@@ -247,6 +247,11 @@ func TestTurningAKeyOffIsNotTurningItOnWhenItWasOffAlready(t *testing.T) {
 	require.True(t, w.keyNow(w.viewer.ID).Enabled)
 	require.Contains(t, w.as(w.admin).get(keyURL(w.admin.ID, "status")).body, "you will be signed out")
 	require.Equal(t, http.StatusBadRequest, b.post(path, nil).StatusCode)
+	// What stays in the way is said.
+	k := w.key(lifecycle.NewKey{Name: "old", RoleID: keystore.RoleReadOnly, CustomerID: "acme", Enabled: lifecycle.Some(false), ExpiresAt: lifecycle.Some(w.clock.Now().Wall.Add(time.Minute))})
+	require.NotContains(t, b.get(keyURL(k.ID, "status")).body, "it expired on")
+	w.clock.Advance(2 * time.Minute)
+	require.Contains(t, b.get(keyURL(k.ID, "status")).body, "It stays refused all the same: it expired on")
 }
 
 func TestAKeyIsDeletedOnceItsNameIsTyped(t *testing.T) {

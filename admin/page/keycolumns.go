@@ -21,17 +21,17 @@ var keyColumns = []column{
 	{ID: "name", Title: "Name", Sort: "name"},
 	{ID: "client_id", Title: "Client ID", Sort: "client_id"},
 	{ID: "enabled", Title: "Status", Sort: "enabled"},
-	{ID: "state", Title: "State"},
+	{ID: "state", Title: "State", Sort: "state"},
 	{ID: "session_validity_seconds", Title: "Session validity", Sort: "session_validity_seconds"},
-	{ID: "role_id", Title: "Role", Sort: "role_id"},
+	{ID: "role_id", Title: "Role", Sort: "role"},
 	{ID: "created_at", Title: "Created", Sort: "created_at"},
 	{ID: "last_used_at", Title: "Last used", Sort: "last_used_at"},
 	{ID: "expires_at", Title: "Expires", Sort: "expires_at"},
-	{ID: "secrets", Title: "Secrets"},
+	{ID: "secrets", Title: "Secrets", Sort: "secrets"},
 	{ID: "source", Title: "Source", Sort: "source"},
-	{ID: "microtenant_id", Title: "Microtenant", Sort: "microtenant_id"},
-	{ID: "customer_id", Title: "Customer", operators: true},
-	{ID: "labels", Title: "Labels"},
+	{ID: "microtenant_id", Title: "Microtenant", Sort: "microtenant"},
+	{ID: "customer_id", Title: "Customer", Sort: "customer", operators: true},
+	{ID: "labels", Title: "Labels", Sort: "labels"},
 }
 
 // keyPrefs is what is remembered of the table, beside saved views.

@@ -144,7 +144,7 @@ func TestRulesAreFoundByTextResourceAndGate(t *testing.T) {
 		require.Contains(t, a.text(), rules, query)
 	}
 	a := b.get(at + "?q=healthz&gate=1")
-	require.Contains(t, a.text(), "/healthz GET Public nobody is asked who calls")
+	require.Contains(t, a.text(), "/healthz gate.yaml:7 GET Public nobody is asked who calls")
 	require.Contains(t, b.get(at+"?resource=orders").text(), "Order Management, group sales")
 	require.Equal(t, http.StatusBadRequest, b.get(at+"?gate=9").StatusCode)
 	require.Equal(t, at+"?q=x", b.get(at+"?q=x&gate=").Header.Get("Location"), "what a form sends without script is tidied up")

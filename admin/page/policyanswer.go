@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/http"
+	"path"
 	"strings"
 
 	"github.com/keyreeve/keyreeve/admin/lifecycle"
@@ -215,6 +216,9 @@ func (t trialView) Words() string { return clause(t.Why) }
 
 // For is the rule's methods.
 func (t trialView) For() string { return methodWords(t.Methods) }
+
+// File is where the rule was written, without the folder.
+func (t trialView) File() string { return path.Base(t.Origin) }
 
 func methodWords(methods []string) string {
 	if len(methods) == 1 && methods[0] == policy.AnyMethod {

@@ -2,6 +2,7 @@ package page
 
 import (
 	"net/http"
+	"path"
 
 	"github.com/keyreeve/keyreeve/admin/lifecycle"
 )
@@ -22,6 +23,9 @@ type ruleRow struct {
 
 // For is the rule's methods.
 func (r ruleRow) For() string { return methodWords(r.Methods) }
+
+// File is where the rule was written, without the folder.
+func (r ruleRow) File() string { return path.Base(r.Origin) }
 
 // listRoutes shows the rules of the gates.
 func (v *visit) listRoutes() error {

@@ -98,7 +98,7 @@ func (c *call) integer(bad *lifecycle.FieldErrors, name string) lifecycle.Option
 var sorts = map[string]string{
 	"name": keystore.SortName, "clientId": keystore.SortClientID, "enabled": keystore.SortEnabled,
 	"tokenExpiryTimeInSec": keystore.SortValidity, "creationTime": keystore.SortCreated,
-	"modifiedTime": keystore.SortModified, "roleId": keystore.SortRole, "microtenantId": keystore.SortMicrotenant,
+	"modifiedTime": keystore.SortModified, "roleId": keystore.SortRoleID, "microtenantId": keystore.SortMicrotenantID,
 }
 
 // sort is the order asked for in lifecycle's terms, "" for the default.

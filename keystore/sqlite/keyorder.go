@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/keyreeve/keyreeve/keystore"
 )
@@ -74,7 +73,10 @@ func (r *reader) asOf(ctx context.Context, q keystore.KeyQuery) (given, error) {
 
 // KeyCursor is the place of a key in a list.
 func (r *reader) KeyCursor(ctx context.Context, q keystore.KeyQuery, id string) (keystore.Cursor, error) {
-	c := keystore.Cursor{ID: id}
+	c := keystore.Cursor{ID: id, AsOf: q.AsOf(r.now.Wall)}
+	if err := r.usable(); err != nil {
+		return c, err
+	}
 	order, err := keyOrder(q)
 	if err != nil {
 		return c, err
@@ -83,15 +85,28 @@ func (r *reader) KeyCursor(ctx context.Context, q keystore.KeyQuery, id string) 
 	if err != nil {
 		return c, err
 	}
-	if at := q.AsOf(r.now.Wall); !at.IsZero() {
-		c.AsOf = time.UnixMilli(millis(at)).UTC()
-	}
 	order = order[:len(order)-1]
-	c.Values = make([]string, len(order))
-	columns, into := make([]string, len(order)), make([]any, len(order))
+	columns := make([]string, len(order))
 	for i, o := range order {
-		columns[i], into[i] = "CAST("+o.column+" AS TEXT)", &c.Values[i]
+		columns[i] = "CAST(" + o.column + " AS TEXT)"
 	}
-	text := given.text + "SELECT " + strings.Join(columns, ", ") + " FROM keys k WHERE k.id = ?"
-	return c, r.rowOnce(ctx, into, text, append(given.args, id)...)
+	rows, err := r.conn.c.QueryContext(ctx, given.text+"SELECT "+strings.Join(columns, ", ")+" FROM keys k WHERE k.id = ?", append(given.args, id)...)
+	if err != nil {
+		return c, r.failed(ctx, err)
+	}
+	found, err := drain(ctx, r, rows, func(scan scanner) ([]string, error) {
+		values, into := make([]string, len(order)), make([]any, len(order))
+		for i := range values {
+			into[i] = &values[i]
+		}
+		return values, scan(into...)
+	})
+	if err == nil && len(found) == 0 {
+		err = keystore.ErrNotFound
+	}
+	if err != nil {
+		return c, err
+	}
+	c.Values = found[0]
+	return c, nil
 }

@@ -94,8 +94,7 @@ func page[T any](ctx context.Context, r *reader, l listing, at place, read func(
 	if at.after != nil {
 		offset = 0
 	}
-	args := slices.Concat(l.given.args, l.match.args, []any{at.limit, offset})
-	rows, err := r.conn.c.QueryContext(ctx, l.text(l.rare && total <= fewRecords), args...)
+	rows, err := r.conn.c.QueryContext(ctx, l.text(l.rare && total <= fewRecords), l.pageArgs(at.limit, offset)...)
 	if err != nil {
 		return nil, 0, r.failed(ctx, err)
 	}
@@ -115,6 +114,11 @@ func (l *listing) text(sort bool) string {
 	}
 	return l.given.text + "SELECT " + l.columns + " FROM " + l.from + " WHERE " + l.row + " IN (SELECT " + l.row + " FROM " + l.from + l.match.where() +
 		orderBy(l.order, prefix) + " LIMIT ? OFFSET ?)" + orderBy(l.order, "")
+}
+
+// pageArgs are what text binds.
+func (l *listing) pageArgs(limit, offset int) []any {
+	return slices.Concat(l.given.args, l.match.args, []any{limit, offset})
 }
 
 func (l *listing) countText() string { return "SELECT count(*) FROM " + l.from + l.match.where() }

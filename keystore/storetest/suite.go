@@ -37,6 +37,7 @@ func Run(t *testing.T, newDatabase func(t testing.TB) Database) {
 		{"secrets", secretCases},
 		{"tenants", tenantCases},
 		{"list", listCases},
+		{"order", orderCases},
 		{"filters", filterCases},
 		{"sources", sourceCases},
 		{"uses", useCases},

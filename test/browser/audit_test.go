@@ -61,6 +61,8 @@ func TestTheAuditTrailIsSearchedExportedAndVerified(t *testing.T) {
 		require.Contains(t, diff, part)
 	}
 	b.looks("audit-changes")
+	b.do(chromedp.Evaluate(`document.querySelector('.event:nth-child(5)').scrollIntoView()`, nil))
+	b.picture("audit-diff")
 
 	// Filters: by the keyboard, by name, by kind; chips take them away.
 	b.click("#clear")

@@ -14,6 +14,25 @@ func (b *tab) scrollTo(selector string) {
 	b.until(fmt.Sprintf(`(() => { const e = document.querySelector(%q); e?.scrollIntoView({ block: 'start', behavior: 'instant' }); return !!e; })()`, selector))
 }
 
+// top scrolls to the top.
+func (b *tab) top() {
+	b.Helper()
+	b.until(`(scrollTo({ top: 0, behavior: 'instant' }), scrollY === 0)`)
+}
+
+// looksAt is looks from the top of the page, below whose bar nothing is half hidden,
+// and two more pictures that begin with an element.
+func (b *tab) looksAt(name, selector string) {
+	b.Helper()
+	b.top()
+	b.looks(name)
+	for _, width := range []int64{360, 1280} {
+		b.look(width, "light")
+		b.scrollTo(selector)
+		b.picture(fmt.Sprintf("%s-part-%d", name, width))
+	}
+}
+
 // askOrders asks on the page of a key whether it may do method on the demo's applications.
 func (b *tab) askOrders(d *demo, method string) {
 	b.Helper()
@@ -45,7 +64,7 @@ func TestAKeysPageIsKeptUpToDateAndSaysWhatTheKeyMayCall(t *testing.T) {
 	b.until(`/Locked.*in \d\d:\d\d/s.test(document.getElementById('key-state').textContent)`)
 	b.until(`!document.querySelector('[id^=unlock-]').hidden`)
 	require.True(t, eval[bool](b, `document.activeElement.id === 'f-path' && document.activeElement.value === '/half' && document.getElementById('key-page').dataset.same === 'yes'`))
-	b.looks("key-locked")
+	b.picture("key-locked")
 	d.api(t, http.MethodDelete, "/v1/keys/"+made["id"].(string)+"/lock", nil)
 	b.until(`document.getElementById('key-state').textContent.includes('Active')`)
 
@@ -53,25 +72,19 @@ func TestAKeysPageIsKeptUpToDateAndSaysWhatTheKeyMayCall(t *testing.T) {
 	b.fill("#f-path", "application")
 	b.click("#check-go")
 	b.until(`document.querySelector('#f-path-error') && document.activeElement.matches('.faults')`)
-	b.scrollTo("#key-check")
-	b.looks("key-check-fault")
+	b.looksAt("key-check-fault", "#key-check")
 	b.askOrders(d, "GET")
 	b.until(`document.querySelector('.verdict.allowed')`)
 	b.until(`document.activeElement.id === 'check-go' && document.getElementById('said').textContent.includes('Allowed')`)
-	b.scrollTo("#key-check")
-	b.looks("key-check-allowed")
 	b.askOrders(d, "POST")
 	b.until(`document.querySelector('.verdict.refused')`)
 	require.Contains(t, b.location(), "?method=POST&path=", "the address is the state")
 	require.Contains(t, b.text(), "application-segments:create")
-	b.scrollTo("#key-check")
-	b.looks("key-check-refused")
-	b.scrollTo("#check-answer h4")
-	b.looks("key-check-trace")
+	b.looksAt("key-check-refused", "#key-check")
 	b.reload()
 	b.until(`document.querySelector('.verdict.refused')`)
 	b.scrollTo("#sessions-title")
-	b.looks("key-sessions")
+	b.picture("key-sessions")
 
 	// Something is done to it: the page loads itself anew, and so does the answer.
 	b.askOrders(d, "GET")
@@ -99,5 +112,5 @@ func TestAKeysPageAnswersWithoutScript(t *testing.T) {
 	b.until(`document.querySelector('.verdict.refused')`)
 	require.Contains(t, b.location(), "/keyreeve/keys/"+made["id"].(string)+"?")
 	require.Contains(t, b.location(), "#key-check", "it begins where the answer is")
-	b.looks("key-noscript-answer")
+	b.looksAt("key-noscript-answer", "#key-check")
 }

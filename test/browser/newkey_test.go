@@ -145,6 +145,8 @@ func TestASecretIsRotatedAndTheOldOneRetired(t *testing.T) {
 	b.nowhere(second)
 	b.until(inSight("#secrets"))
 	b.looks("secrets")
+	b.until(`(document.getElementById('secrets').scrollIntoView(), true)`)
+	b.picture("secrets-list")
 	b.back()
 	b.until(`location.pathname === '/keyreeve/keys' && ` + dialogClosed)
 	b.nowhere(second)

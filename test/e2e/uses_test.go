@@ -59,6 +59,16 @@ func TestACallThroughTheGateShowsAsLastUse(t *testing.T) {
 	require.Equal(t, 200, g.get(t, h.applications(), last.basic()).status)
 	g = g.restart(t, "")
 	require.Equal(t, route, *g.shown(t, last).LastUsedRoute, "what was not stored yet was at the end")
+	for _, called := range []key{k, last} { // a sign-in is no call
+		var usage struct {
+			Calls int `json:"calls_24h"`
+			Hours []struct{ Calls int }
+		}
+		g.administers(t, "GET", "/v1/keys/"+called.id+"/usage", "", 200, &usage)
+		require.Equal(t, 1, usage.Calls)
+		require.Equal(t, 1, usage.Hours[22].Calls+usage.Hours[23].Calls, "the hour may have ended meanwhile")
+	}
+	require.Contains(t, g.cli(t, "key", "usage", "nightly", "-o", "csv"), k.id+",")
 }
 
 func TestASecretThatWasRotatedAwayShowsAsTriedAndIsTold(t *testing.T) {
