@@ -1,9 +1,8 @@
-package sqlite
+package sqlstore
 
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
@@ -122,7 +121,7 @@ func (r *reader) KeyByClientID(ctx context.Context, clientID string) (*keystore.
 }
 
 func (r *reader) oneKey(ctx context.Context, text, arg string) (*keystore.Key, error) {
-	row := r.conn.lookup()
+	row := r.conn.scratch().lookup()
 	secrets, err := list(ctx, r, func(scan scanner) (keystore.Secret, error) {
 		err := scan(row.dest...)
 		return row.secret.read(), err
@@ -152,12 +151,12 @@ type lookupRow struct {
 
 // lookup is the connection's place to receive a key in, made once: a lookup
 // then allocates little but the key itself.
-func (c *conn) lookup() *lookupRow {
-	if c.row == nil {
-		c.row = new(lookupRow)
-		c.row.dest = slices.Concat(c.row.key.into(), c.row.secret.into())
+func (s *Scratch) lookup() *lookupRow {
+	if s.row == nil {
+		s.row = new(lookupRow)
+		s.row.dest = slices.Concat(s.row.key.into(), s.row.secret.into())
 	}
-	return c.row
+	return s.row
 }
 
 // addSecrets reads the secrets of many keys at once.
@@ -170,7 +169,7 @@ func (r *reader) addSecrets(ctx context.Context, keys []*keystore.Key) error {
 	for i, k := range keys {
 		ids[i], byID[k.ID] = k.ID, k
 	}
-	wanted, err := json.Marshal(ids)
+	wanted, err := r.dialect.List(ids)
 	if err != nil {
 		return err
 	}
@@ -182,7 +181,7 @@ func (r *reader) addSecrets(ctx context.Context, keys []*keystore.Key) error {
 			k.Secrets = append(k.Secrets, row.read())
 		}
 		return struct{}{}, err
-	}, "SELECT "+secretColumns+" FROM secrets s WHERE s.key_id IN (SELECT value FROM json_each(?)) ORDER BY s.key_id, s.pos", string(wanted))
+	}, "SELECT "+secretColumns+" FROM secrets s WHERE s.key_id IN ("+r.dialect.Each+") ORDER BY s.key_id, s.pos", wanted)
 	if err != nil {
 		return err
 	}

@@ -1,4 +1,4 @@
-package sqlite
+package sqlstore
 
 import (
 	"context"
@@ -32,7 +32,7 @@ func (r *reader) EndedSessions(ctx context.Context) ([]*keystore.Session, error)
 
 // SessionsBeyond lists a key's running sessions but for the newest ones.
 func (r *reader) SessionsBeyond(ctx context.Context, keyID string, keep int) ([]*keystore.Session, error) {
-	return list(ctx, r, scanSession, selectSession+"WHERE key_id = ? AND expires > ? AND ended = 0 ORDER BY issued DESC, id DESC LIMIT -1 OFFSET ?",
+	return list(ctx, r, scanSession, selectSession+"WHERE key_id = ? AND expires > ? AND ended = 0 ORDER BY issued DESC, id DESC LIMIT 9223372036854775807 OFFSET ?",
 		keyID, millis(r.now.Wall), max(0, keep))
 }
 

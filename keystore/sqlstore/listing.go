@@ -1,4 +1,4 @@
-package sqlite
+package sqlstore
 
 import (
 	"context"
@@ -94,7 +94,7 @@ func page[T any](ctx context.Context, r *reader, l listing, at place, read func(
 	if at.after != nil {
 		offset = 0
 	}
-	rows, err := r.conn.c.QueryContext(ctx, l.text(l.rare && total <= fewRecords), l.pageArgs(at.limit, offset)...)
+	rows, err := r.conn.QueryOnce(ctx, l.text(r.dialect, l.rare && total <= fewRecords), l.pageArgs(at.limit, offset)...)
 	if err != nil {
 		return nil, 0, r.failed(ctx, err)
 	}
@@ -104,13 +104,13 @@ func page[T any](ctx context.Context, r *reader, l listing, at place, read func(
 
 // text reads a page; the limit and the offset are bound last. With sort it keeps
 // to what finds the records, whatever index there is in the order.
-func (l *listing) text(sort bool) string {
+func (l *listing) text(d *Dialect, sort bool) string {
 	if l.row == "" {
 		return l.given.text + "SELECT " + l.columns + " FROM " + l.from + l.match.where() + orderBy(l.order, "") + " LIMIT ? OFFSET ?"
 	}
 	prefix := ""
 	if sort {
-		prefix = "+" // the same value, but no index's
+		prefix = d.Unindexed
 	}
 	return l.given.text + "SELECT " + l.columns + " FROM " + l.from + " WHERE " + l.row + " IN (SELECT " + l.row + " FROM " + l.from + l.match.where() +
 		orderBy(l.order, prefix) + " LIMIT ? OFFSET ?)" + orderBy(l.order, "")
@@ -124,7 +124,7 @@ func (l *listing) pageArgs(limit, offset int) []any {
 func (l *listing) countText() string { return "SELECT count(*) FROM " + l.from + l.match.where() }
 
 func (r *reader) count(ctx context.Context, l listing) (total int, err error) {
-	rows, err := r.conn.c.QueryContext(ctx, l.countText(), l.match.args...)
+	rows, err := r.conn.QueryOnce(ctx, l.countText(), l.match.args...)
 	if err != nil {
 		return 0, r.failed(ctx, err)
 	}

@@ -1,4 +1,4 @@
-package sqlite
+package sqlstore
 
 import (
 	"context"
@@ -40,7 +40,7 @@ func (t *tx) fillSearch(ctx context.Context) error {
 
 // ListCustomers lists one page of the matching customers and counts them all.
 func (r *reader) ListCustomers(ctx context.Context, q keystore.TenantQuery) ([]*keystore.Customer, int, error) {
-	match, order, err := tenantList(q, "id")
+	match, order, err := tenantList(r.dialect.Contains, q, "id")
 	if err != nil {
 		return nil, 0, err
 	}
@@ -53,7 +53,7 @@ func (r *reader) ListCustomers(ctx context.Context, q keystore.TenantQuery) ([]*
 // all. Their ids are unique in their customer, so that both make the place in
 // the list: see keystore.TenantQuery.MicrotenantCursor.
 func (r *reader) ListMicrotenants(ctx context.Context, q keystore.TenantQuery) ([]*keystore.Microtenant, int, error) {
-	match, order, err := tenantList(q, "customer_id", "id")
+	match, order, err := tenantList(r.dialect.Contains, q, "customer_id", "id")
 	if err != nil {
 		return nil, 0, err
 	}
@@ -72,7 +72,7 @@ func (r *reader) ListMicrotenants(ctx context.Context, q keystore.TenantQuery) (
 }
 
 // tenantList is what lists of customers and microtenants have in common.
-func tenantList(q keystore.TenantQuery, ids ...string) (match conditions, order []orderColumn, err error) {
+func tenantList(contains string, q keystore.TenantQuery, ids ...string) (match conditions, order []orderColumn, err error) {
 	if q.CustomerID == "" && !q.AllCustomers {
 		return match, nil, errors.New("a tenant query must name its customer or ask for all")
 	}
@@ -81,7 +81,7 @@ func tenantList(q keystore.TenantQuery, ids ...string) (match conditions, order 
 		return match, nil, err
 	}
 	if q.Text != "" {
-		match.add("instr(search, ?) > 0", fold(q.Text))
+		match.add(contains+"(search, ?) > 0", fold(q.Text))
 	}
 	order = []orderColumn{{column: "name", desc: field.Desc}}
 	if field.Field == keystore.SortCreated {

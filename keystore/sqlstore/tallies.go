@@ -1,8 +1,7 @@
-package sqlite
+package sqlstore
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"slices"
 	"time"
@@ -103,11 +102,11 @@ func sameTally(a, b policy.Tally) bool {
 
 // Tallies lists the counts of some keys in one statement, a page of a list's at once.
 func (r *reader) Tallies(ctx context.Context, keyIDs ...string) ([]keystore.Tally, error) {
-	wanted, err := json.Marshal(keyIDs)
+	wanted, err := r.dialect.List(keyIDs)
 	if err != nil {
 		return nil, err
 	}
-	return r.tallies(ctx, true, "SELECT "+tallyColumns+" FROM tallies WHERE key_id IN (SELECT value FROM json_each(?)) ORDER BY key_id, source", string(wanted))
+	return r.tallies(ctx, true, "SELECT "+tallyColumns+" FROM tallies WHERE key_id IN ("+r.dialect.Each+") ORDER BY key_id, source", wanted)
 }
 
 func (r *reader) tallies(ctx context.Context, leaveOutBlank bool, text string, args ...any) ([]keystore.Tally, error) {
@@ -127,7 +126,7 @@ func (r *reader) tallies(ctx context.Context, leaveOutBlank bool, text string, a
 // Tallies lists what changed after a seq: blank counts are news too, unless
 // by 0 only what is recorded is asked for.
 func (s *Store) Tallies(ctx context.Context, after int64) (all []keystore.Tally, err error) {
-	err = s.view(ctx, s.readers, func(r *reader) error {
+	err = s.view(ctx, func(r *reader) error {
 		all, err = r.tallies(ctx, after == 0, "SELECT "+tallyColumns+" FROM tallies WHERE seq > ? ORDER BY seq", after)
 		return err
 	})

@@ -1,4 +1,4 @@
-package sqlite
+package sqlstore
 
 import (
 	"context"
@@ -22,7 +22,7 @@ const trimStep = 500
 func (s *Store) Trim(ctx context.Context, l policy.Lockout, keep time.Duration) error {
 	for {
 		var p trimPlan
-		err := s.view(ctx, s.readers, func(r *reader) (err error) {
+		err := s.view(ctx, func(r *reader) (err error) {
 			p, err = r.planTrim(ctx, l, keep)
 			return err
 		})
@@ -129,7 +129,7 @@ func (t *tx) trim(ctx context.Context, p trimPlan) error {
 		if err := t.exec(ctx, "DELETE FROM changes WHERE rev <= ?", p.upTo); err != nil {
 			return err
 		}
-		if err := t.exec(ctx, "UPDATE state SET trimmed = max(trimmed, ?)", p.upTo); err != nil {
+		if err := t.exec(ctx, "UPDATE state SET trimmed = ?1 WHERE trimmed < ?1", p.upTo); err != nil {
 			return err
 		}
 	}

@@ -1,4 +1,4 @@
-package sqlite
+package sqlstore
 
 import (
 	"context"
@@ -19,7 +19,7 @@ import (
 func (s *Store) TrimAudit(ctx context.Context, keep time.Duration) error {
 	var heads []keystore.AuditHead
 	var before int64
-	err := s.view(ctx, s.readers, func(r *reader) (err error) {
+	err := s.view(ctx, func(r *reader) (err error) {
 		before = millis(r.now.Wall.Add(-keep))
 		heads, err = r.AuditHeads(ctx, "", true)
 		return err
@@ -50,7 +50,7 @@ func (s *Store) trimUnchained(ctx context.Context, before int64) error {
 	const old = "SELECT id FROM audit WHERE seq <= 0 AND at < ? AND id <= (SELECT unchained_id FROM audit_root) LIMIT ?"
 	for {
 		var found bool
-		err := s.view(ctx, s.readers, func(r *reader) (err error) {
+		err := s.view(ctx, func(r *reader) (err error) {
 			found, err = r.exists(ctx, old, before, 1)
 			return err
 		})
@@ -76,7 +76,7 @@ func (s *Store) trimUnchained(ctx context.Context, before int64) error {
 func (s *Store) trimChain(ctx context.Context, customerID string, before int64) error {
 	for {
 		var old []*keystore.Audit
-		err := s.view(ctx, s.readers, func(r *reader) (err error) {
+		err := s.view(ctx, func(r *reader) (err error) {
 			old, err = r.oldest(ctx, customerID, before)
 			return err
 		})

@@ -1,28 +1,33 @@
-package sqlite
+package sqlstore
 
 import (
 	"context"
-	"database/sql"
 	"errors"
+	"time"
 
 	"github.com/keyreeve/keyreeve/keystore"
 	"github.com/keyreeve/keyreeve/policy"
 )
 
 // errEnded answers a Reader or Tx that outlived its function.
-var errEnded = errors.New("sqlite: used after its transaction ended")
+var errEnded = errors.New("used after its transaction ended")
 
 // reader is the keystore.Reader of one transaction. Used by one goroutine.
 type reader struct {
-	conn *conn
-	now  policy.Instant
+	conn    Conn
+	db      Database
+	dialect *Dialect
+	now     policy.Instant
 	// writing: the transaction writes. SQLite ends such a transaction on its own
-	// on some errors, and what came after would be stored by itself; so the first
-	// error is kept and answers everything that follows.
+	// on some errors, and what came after would be stored by itself; PostgreSQL goes
+	// on with none. So the first error is kept and answers everything that follows.
 	writing bool
 	err     error
 	ended   bool
 }
+
+// endTimeout bounds a rollback, whose caller may have none.
+const endTimeout = 5 * time.Second
 
 // scanner copies a row's columns, as sql.Rows.Scan.
 type scanner func(dest ...any) error
@@ -40,7 +45,9 @@ func (r *reader) usable() error {
 
 // failed translates an error and remembers it where the transaction may be lost.
 func (r *reader) failed(ctx context.Context, err error) error {
-	err = storeError(ctx, err)
+	if !errors.Is(err, keystore.ErrNotFound) {
+		err = r.db.Error(ctx, err)
+	}
 	if r.writing && r.err == nil && !errors.Is(err, keystore.ErrNotFound) {
 		r.err = err
 	}
@@ -57,11 +64,11 @@ func (r *reader) affect(ctx context.Context, text string, args ...any) (int64, e
 	if err := r.usable(); err != nil {
 		return 0, err
 	}
-	result, err := r.conn.exec(ctx, text, args...)
+	n, err := r.conn.Exec(ctx, text, args...)
 	if err != nil {
 		return 0, r.failed(ctx, err)
 	}
-	return result.RowsAffected()
+	return n, nil
 }
 
 // row reads the one row of a statement. ErrNotFound if there is none.
@@ -69,13 +76,13 @@ func (r *reader) row(ctx context.Context, dest []any, text string, args ...any) 
 	if err := r.usable(); err != nil {
 		return err
 	}
-	rows, err := r.conn.query(ctx, text, args...)
+	rows, err := r.conn.Query(ctx, text, args...)
 	if err != nil {
 		return r.failed(ctx, err)
 	}
 	if !rows.Next() {
 		if err = rows.Err(); err == nil {
-			err = sql.ErrNoRows
+			err = keystore.ErrNotFound
 		}
 	} else {
 		err = rows.Scan(dest...)
@@ -101,11 +108,15 @@ func (r *reader) exists(ctx context.Context, text string, args ...any) (bool, er
 	return true, nil
 }
 
-// beginBy begins the transaction by this statement. ctx must not matter to it: the
-// driver answers a statement that was cancelled as such even if it took effect, and
-// the connection would go to the next caller inside a transaction that nobody ends.
+// beginBy begins the transaction by this statement. Where that is local, ctx must
+// not matter to it: SQLite's driver answers a statement that was cancelled as such
+// even if it took effect, and the connection would go to the next caller inside a
+// transaction that nobody ends.
 func (r *reader) beginBy(ctx context.Context, text string) error {
-	return r.exec(context.WithoutCancel(ctx), text)
+	if r.dialect.Local {
+		ctx = context.WithoutCancel(ctx)
+	}
+	return r.exec(ctx, text)
 }
 
 // end rolls back unless the transaction ended before. A connection that cannot
@@ -115,11 +126,10 @@ func (r *reader) end(text string) {
 		return
 	}
 	r.ended = true
-	if r.conn.c == nil {
-		return
-	}
-	if _, err := r.conn.exec(context.Background(), text); err != nil {
-		_ = r.conn.close()
+	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
+	defer cancel()
+	if _, err := r.conn.Exec(ctx, text); err != nil {
+		r.conn.Discard()
 	}
 }
 
@@ -128,7 +138,7 @@ func list[T any](ctx context.Context, r *reader, read func(scanner) (T, error), 
 	if err := r.usable(); err != nil {
 		return nil, err
 	}
-	rows, err := r.conn.query(ctx, text, args...)
+	rows, err := r.conn.Query(ctx, text, args...)
 	if err != nil {
 		return nil, r.failed(ctx, err)
 	}
@@ -136,10 +146,11 @@ func list[T any](ctx context.Context, r *reader, read func(scanner) (T, error), 
 }
 
 // drain reads every row and closes rows.
-func drain[T any](ctx context.Context, r *reader, rows *sql.Rows, read func(scanner) (T, error)) (all []T, err error) {
+func drain[T any](ctx context.Context, r *reader, rows Rows, read func(scanner) (T, error)) (all []T, err error) {
+	scan := scanner(rows.Scan)
 	for err == nil && rows.Next() {
 		var v T
-		if v, err = read(rows.Scan); err == nil {
+		if v, err = read(scan); err == nil {
 			all = append(all, v)
 		}
 	}

@@ -1,4 +1,4 @@
-package sqlite
+package sqlstore
 
 import (
 	"bytes"
@@ -143,7 +143,7 @@ func (s *Store) resealAudit(ctx context.Context) error {
 	const older = "WHERE master_key_id NOT IN ('', ?1) OR trimmed_master_key_id NOT IN ('', ?1) "
 	var heads []keystore.AuditHead
 	var root *keystore.AuditRoot
-	err := s.view(ctx, s.readers, func(r *reader) (err error) {
+	err := s.view(ctx, func(r *reader) (err error) {
 		if root, err = r.auditRoot(ctx); err != nil {
 			return err
 		}

@@ -1,4 +1,4 @@
-package sqlite
+package sqlstore
 
 import (
 	"context"
@@ -18,17 +18,17 @@ var sortColumns = map[string]orderColumn{
 	keystore.SortModified: {column: "k.modified", number: true},
 	keystore.SortLastUsed: {column: "k.last_used", number: true},
 	keystore.SortExpires:  {column: "k.expires_at", number: true},
-	keystore.SortEnabled:  {column: activeKey, number: true},
+	keystore.SortEnabled:  {column: "(CASE WHEN " + activeKey + " THEN 1 ELSE 0 END)", number: true},
 	keystore.SortState: {column: "(CASE WHEN NOT " + activeKey + " THEN 'disabled'" +
 		" WHEN k.expires_at > 0 AND k.expires_at <= (SELECT now FROM as_of) THEN 'expired'" +
-		" WHEN k.id IN (SELECT value FROM as_of, json_each(as_of.locked)) THEN 'locked' ELSE 'active' END)"},
+		" WHEN k.id IN (SELECT id FROM locked_then) THEN 'locked' ELSE 'active' END)"},
 	keystore.SortValidity: {column: "k.session_validity_ns", number: true},
 	keystore.SortSecrets: {column: "(SELECT count(*) FROM secrets s WHERE s.key_id = k.id AND s.retired = 0" +
 		" AND (s.expires = 0 OR s.expires > (SELECT now FROM as_of)))", number: true},
 	keystore.SortLabels:        {column: fmt.Sprintf("substr(k.labels, 1, %d)", keystore.LabelOrder)},
 	keystore.SortRole:          {column: "(SELECT r.name FROM roles r WHERE r.id = k.role_id)"},
 	keystore.SortCustomer:      {column: "(SELECT c.name FROM customers c WHERE c.id = k.customer_id)"},
-	keystore.SortMicrotenant:   {column: "ifnull((SELECT m.name FROM microtenants m WHERE m.customer_id = k.customer_id AND m.id = k.microtenant_id), '')"},
+	keystore.SortMicrotenant:   {column: "coalesce((SELECT m.name FROM microtenants m WHERE m.customer_id = k.customer_id AND m.id = k.microtenant_id), '')"},
 	keystore.SortRoleID:        {column: "k.role_id"},
 	keystore.SortMicrotenantID: {column: "k.microtenant_id"},
 	keystore.SortSource:        {column: "k.source"},
@@ -68,7 +68,7 @@ func (r *reader) asOf(ctx context.Context, q keystore.KeyQuery) (given, error) {
 	then := r.now // as the clocks stood then
 	then.Wall, then.Since = at, r.now.Since-r.now.Wall.Sub(at)
 	locked, err := r.lockedKeys(ctx, then)
-	return given{"WITH as_of (now, locked) AS (SELECT ?, ?) ", []any{millis(at), locked}}, err
+	return given{"WITH as_of (now) AS (SELECT CAST(? AS BIGINT)), locked_then (id) AS (" + r.dialect.Each + ") ", []any{millis(at), locked}}, err
 }
 
 // KeyCursor is the place of a key in a list.
@@ -90,7 +90,7 @@ func (r *reader) KeyCursor(ctx context.Context, q keystore.KeyQuery, id string) 
 	for i, o := range order {
 		columns[i] = "CAST(" + o.column + " AS TEXT)"
 	}
-	rows, err := r.conn.c.QueryContext(ctx, given.text+"SELECT "+strings.Join(columns, ", ")+" FROM keys k WHERE k.id = ?", append(given.args, id)...)
+	rows, err := r.conn.QueryOnce(ctx, given.text+"SELECT "+strings.Join(columns, ", ")+" FROM keys k WHERE k.id = ?", append(given.args, id)...)
 	if err != nil {
 		return c, r.failed(ctx, err)
 	}

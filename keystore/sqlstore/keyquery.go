@@ -1,4 +1,4 @@
-package sqlite
+package sqlstore
 
 import (
 	"context"
@@ -36,7 +36,7 @@ func (r *reader) keyList(ctx context.Context, q keystore.KeyQuery) (listing, err
 		return listing{}, err
 	}
 	given, err := r.asOf(ctx, q)
-	return listing{given: given, columns: keyColumns, from: "keys k", row: "k.rowid", match: match, rare: q.Text != "" || len(q.Labels) > 0, order: order}, err
+	return listing{given: given, columns: keyColumns, from: "keys k", row: r.dialect.KeyRow, match: match, rare: q.Text != "" || len(q.Labels) > 0, order: order}, err
 }
 
 func (r *reader) keyConditions(ctx context.Context, q keystore.KeyQuery) (conditions, error) {
@@ -59,10 +59,10 @@ func (r *reader) keyConditions(ctx context.Context, q keystore.KeyQuery) (condit
 	c.equal("k.client_id", q.ClientID)
 	if q.Text != "" {
 		// Not LIKE: that would read % and _ as wildcards and fold ASCII only.
-		c.add("instr(k.search, ?) > 0", fold(q.Text))
+		c.add(r.dialect.Contains+"(k.search, ?) > 0", fold(q.Text))
 	}
 	for _, l := range q.Labels {
-		if err := c.label(l); err != nil {
+		if err := c.label(r.dialect, l); err != nil {
 			return c, err
 		}
 	}
@@ -73,21 +73,21 @@ func (r *reader) keyConditions(ctx context.Context, q keystore.KeyQuery) (condit
 // label asks for a label. No path into the object: a label's name may hold what
 // means something there. Its text is looked for first, which spares reading most
 // objects.
-func (c *conditions) label(l keystore.LabelFilter) error {
-	const found = "EXISTS (SELECT 1 FROM json_each(nullif(k.labels, '')) l WHERE l.key = ?"
+func (c *conditions) label(d *Dialect, l keystore.LabelFilter) error {
+	text := d.Contains + "(k.labels, ?) > 0 AND "
 	name, err := json.Marshal(l.Name) // as encodeLabels writes it
 	if err != nil {
 		return err
 	}
 	if l.Value == nil {
-		c.add("instr(k.labels, ?) > 0 AND "+found+")", string(name)+":", l.Name)
+		c.add(text+d.Label, string(name)+":", l.Name)
 		return nil
 	}
 	value, err := json.Marshal(*l.Value)
 	if err != nil {
 		return err
 	}
-	c.add("instr(k.labels, ?) > 0 AND "+found+" AND l.value = ?)", string(name)+":"+string(value), l.Name, *l.Value)
+	c.add(text+d.LabelValue, string(name)+":"+string(value), l.Name, *l.Value)
 	return nil
 }
 
@@ -126,7 +126,7 @@ func (r *reader) keyState(ctx context.Context, q keystore.KeyQuery, c *condition
 		c.add(activeKey+" AND "+unexpired, now)
 		want := q.State == keystore.StateLocked
 		if locked != nil && *locked != want {
-			c.add("0") // a lock is what tells the two apart
+			c.add("1 = 0") // a lock is what tells the two apart
 		}
 		locked = &want
 	default:
@@ -143,16 +143,16 @@ func (r *reader) keyState(ctx context.Context, q keystore.KeyQuery, c *condition
 	if *locked {
 		not = ""
 	}
-	c.add("k.id "+not+"IN (SELECT value FROM json_each(?))", ids)
+	c.add("k.id "+not+"IN ("+r.dialect.Each+")", ids)
 	return nil
 }
 
-// lockedKeys is a JSON list of the keys whose whole client is locked at an instant.
+// lockedKeys is a list, to be bound, of the keys whose whole client is locked at an instant.
 // How long a lock lasts over boots is for package policy to say, not for SQL.
-func (r *reader) lockedKeys(ctx context.Context, at policy.Instant) (string, error) {
+func (r *reader) lockedKeys(ctx context.Context, at policy.Instant) (any, error) {
 	locks, err := list(ctx, r, scanTally, "SELECT "+tallyColumns+" FROM tallies WHERE locked_for_ns > 0 AND source = ''")
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	ids := []string{}
 	for _, t := range locks {
@@ -160,6 +160,5 @@ func (r *reader) lockedKeys(ctx context.Context, at policy.Instant) (string, err
 			ids = append(ids, t.KeyID)
 		}
 	}
-	data, err := json.Marshal(ids)
-	return string(data), err
+	return r.dialect.List(ids)
 }
