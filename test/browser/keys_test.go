@@ -28,6 +28,7 @@ func TestAnAdministratorFindsKeysByClicksAndKeys(t *testing.T) {
 	b.until(`document.activeElement.id === 'q'`)
 	b.typeText("terra")
 	b.until(`location.search.includes('q=terra') && ` + names + `.join() === 'Terraform (prod),Terraform (dev)'`)
+	b.until(`document.getElementById('refresh').search === '?q=terra&sort=-name'`) // what goes on from the list goes on from this one
 	b.until(`document.activeElement.id === 'q'`) // typing goes on
 	b.until(`document.getElementById('said').textContent.trim() === '2 keys found'`)
 
