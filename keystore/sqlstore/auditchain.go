@@ -98,6 +98,9 @@ func (t *tx) AddAudit(ctx context.Context, e *keystore.Audit) error {
 }
 
 func (t *tx) addAudit(ctx context.Context, e *keystore.Audit) error {
+	if t.beside {
+		return errTurn
+	}
 	if t.sealer == nil {
 		return errUnsealed
 	}

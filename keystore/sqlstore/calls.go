@@ -20,13 +20,13 @@ func (t *tx) addCalls(ctx context.Context, calls []keystore.Calls) error {
 		return nil
 	}
 	for _, c := range calls {
-		err := t.exec(ctx, `INSERT INTO key_calls (key_id, hour, calls) SELECT id, ?2, ?3 FROM keys WHERE id = ?1
+		err := t.later(ctx, `INSERT INTO key_calls (key_id, hour, calls) SELECT id, CAST(?2 AS BIGINT), CAST(?3 AS BIGINT) FROM keys WHERE id = ?1
 			ON CONFLICT (key_id, hour) DO UPDATE SET calls = key_calls.calls + excluded.calls`, c.KeyID, millis(c.Hour), c.Calls)
 		if err != nil {
 			return err
 		}
 	}
-	return t.exec(ctx, forgetOldCalls, millis(t.now.Wall.Add(-keystore.CallMemory)), forgetCalls)
+	return t.later(ctx, forgetOldCalls, millis(t.now.Wall.Add(-keystore.CallMemory)), forgetCalls)
 }
 
 // Calls lists the hours in which a key was called.

@@ -52,8 +52,10 @@ const (
 	Lookup Access = iota
 	// Read is for a snapshot.
 	Read
-	// Write is for a transaction that writes.
+	// Write is for the transaction whose turn it is to write.
 	Write
+	// Beside is for one that writes beside others, see Dialect.BeginFree.
+	Beside
 )
 
 // Database is what a kind of database does its own way.

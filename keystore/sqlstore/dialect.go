@@ -32,4 +32,11 @@ type Dialect struct {
 	// DrawSeqs reads a bound number of seqs of tallies, ascending, each past all that
 	// were drawn before: "" where they are counted in the table state.
 	DrawSeqs string
+	// Ledger is the table in which counts that were stored are noted, "" where answers
+	// cannot get lost: see ledger.
+	Ledger string
+	// Where tallies are written beside one another: TallyStamp ends the statement that
+	// replaces one, with the number of the transaction that writes; TallyWritten is that
+	// number in a row, and Horizon reads the oldest that is not over yet.
+	TallyStamp, TallyWritten, Horizon string
 }

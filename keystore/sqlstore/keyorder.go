@@ -74,7 +74,7 @@ func (r *reader) asOf(ctx context.Context, q keystore.KeyQuery) (given, error) {
 // KeyCursor is the place of a key in a list.
 func (r *reader) KeyCursor(ctx context.Context, q keystore.KeyQuery, id string) (keystore.Cursor, error) {
 	c := keystore.Cursor{ID: id, AsOf: q.AsOf(r.now.Wall)}
-	if err := r.usable(); err != nil {
+	if err := r.ready(ctx); err != nil {
 		return c, err
 	}
 	order, err := keyOrder(q)

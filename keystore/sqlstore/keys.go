@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -121,24 +122,34 @@ func (r *reader) KeyByClientID(ctx context.Context, clientID string) (*keystore.
 }
 
 func (r *reader) oneKey(ctx context.Context, text, arg string) (*keystore.Key, error) {
-	row := r.conn.scratch().lookup()
-	secrets, err := list(ctx, r, func(scan scanner) (keystore.Secret, error) {
-		err := scan(row.dest...)
-		return row.secret.read(), err
-	}, text, arg)
-	if err != nil {
+	if err := r.ready(ctx); err != nil {
 		return nil, err
 	}
-	if len(secrets) == 0 {
+	rows, err := r.conn.Query(ctx, text, arg)
+	if err != nil {
+		return nil, r.failed(ctx, err)
+	}
+	// Not by list: this is the way of every request that no cache answers.
+	row := r.conn.scratch().lookup()
+	var secrets []keystore.Secret
+	found := false
+	for err == nil && rows.Next() {
+		found = true
+		if err = rows.Scan(row.dest...); err == nil && row.secret.keyID != "" { // else a key without secrets
+			secrets = append(secrets, row.secret.read())
+		}
+	}
+	if err = errors.Join(err, rows.Err(), rows.Close()); err != nil {
+		return nil, r.failed(ctx, err)
+	}
+	if !found {
 		return nil, keystore.ErrNotFound
 	}
 	key, err := row.key.read()
 	if err != nil {
 		return nil, r.failed(ctx, err)
 	}
-	if row.secret.keyID != "" { // a row without a secret is a key without one
-		key.Secrets = inOrder(secrets, r.now.Wall)
-	}
+	key.Secrets = inOrder(secrets, r.now.Wall)
 	return key, nil
 }
 

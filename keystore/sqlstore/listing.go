@@ -74,7 +74,7 @@ type place struct {
 // page reads one page of a list and counts all of it. The texts of the
 // statements vary with the query, so they are not kept prepared.
 func page[T any](ctx context.Context, r *reader, l listing, at place, read func(scanner) (T, error)) ([]T, int, error) {
-	if err := r.usable(); err != nil {
+	if err := r.ready(ctx); err != nil {
 		return nil, 0, err
 	}
 	total := 0

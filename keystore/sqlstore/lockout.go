@@ -17,21 +17,30 @@ const unknownSource = "unknown"
 // and written once however often it changes in the batch; each change has a seq
 // of its own all the same, so that results can be told apart by age.
 func (s *Store) Count(ctx context.Context, l policy.Lockout, proofs []keystore.Proof) ([]keystore.CountResult, error) {
+	if s.dialect.Ledger != "" {
+		return s.countOnce(ctx, l, proofs)
+	}
 	results := make([]keystore.CountResult, len(proofs))
-	_, err := s.update(ctx, func(t *tx) error {
-		b := newBatch(t, l)
-		for i, p := range proofs {
-			var err error
-			if results[i], err = b.count(ctx, p); err != nil {
-				return err
-			}
-		}
-		return b.store(ctx)
-	})
+	_, err := s.update(ctx, func(t *tx) error { return t.countAll(ctx, l, proofs, results) })
 	if err != nil {
 		return nil, err
 	}
 	return results, nil
+}
+
+func (t *tx) countAll(ctx context.Context, l policy.Lockout, proofs []keystore.Proof, results []keystore.CountResult) error {
+	b := newBatch(t, l)
+	t.seqs.expected = 2 * len(proofs) // the client's and the source's
+	if err := b.fetch(ctx, proofs); err != nil {
+		return err
+	}
+	for i, p := range proofs {
+		var err error
+		if results[i], err = b.count(ctx, p); err != nil {
+			return err
+		}
+	}
+	return b.store(ctx)
 }
 
 // batch is the counts that one transaction works on.
@@ -41,6 +50,7 @@ type batch struct {
 	entries map[[2]string]*entry // by key and source
 	order   []*entry
 	unknown map[string]bool // keys that are not there
+	fetched bool            // whatever is stored is in entries
 }
 
 // entry is one count of the batch.
@@ -50,6 +60,7 @@ type entry struct {
 	stored bool           // it has a row
 	known  bool           // its key is there
 	dirty  bool
+	wanted bool // it is in the order of the batch
 }
 
 func newBatch(t *tx, l policy.Lockout) *batch {
@@ -86,28 +97,81 @@ func (b *batch) pair(ctx context.Context, keyID, source string) (whole, src *ent
 	return whole, src, err
 }
 
+// fetch reads the counts of all proofs and which keys are there, where each would be
+// a round trip of its own.
+func (b *batch) fetch(ctx context.Context, proofs []keystore.Proof) error {
+	if b.t.dialect.Local {
+		return nil
+	}
+	ids := make([]string, len(proofs))
+	for i, p := range proofs {
+		ids[i] = p.KeyID
+	}
+	wanted, err := b.t.dialect.List(ids)
+	if err != nil {
+		return err
+	}
+	_, err = list(ctx, &b.t.reader, func(scan scanner) (struct{}, error) {
+		var id string
+		err := scan(&id)
+		b.entries[[2]string{id}] = &entry{tally: keystore.Tally{KeyID: id}, known: true}
+		return struct{}{}, err
+	}, "SELECT id FROM keys WHERE id IN ("+b.t.dialect.Each+")", wanted)
+	if err != nil {
+		return err
+	}
+	// In guard mode up to maxSources of each key, of which few are asked for: no more
+	// than is read to bound them.
+	text := "SELECT " + tallyColumns + " FROM tallies WHERE key_id IN (" + b.t.dialect.Each + ")"
+	if b.l.Mode == policy.Strict {
+		text += " AND source = ''"
+	}
+	stored, err := list(ctx, &b.t.reader, scanTally, text, wanted)
+	if err != nil {
+		return err
+	}
+	for _, c := range stored {
+		b.entries[[2]string{c.KeyID, c.Source}] = &entry{tally: c, stored: true, known: true}
+	}
+	for _, p := range proofs {
+		whole := b.entries[[2]string{p.KeyID}]
+		if whole == nil {
+			b.unknown[p.KeyID] = true
+		}
+	}
+	b.fetched = true
+	return nil
+}
+
 func (b *batch) entry(ctx context.Context, keyID, source string) (*entry, error) {
 	id := [2]string{keyID, source}
-	if e, ok := b.entries[id]; ok {
-		return e, nil
+	e, ok := b.entries[id]
+	if !ok {
+		c := keystore.Tally{KeyID: keyID, Source: source}
+		if !b.fetched {
+			var err error
+			if c, err = b.t.tally(ctx, keyID, source); err != nil {
+				return nil, err
+			}
+		}
+		e = &entry{tally: c, stored: c.Seq > 0, known: c.Seq > 0}
+		b.entries[id] = e
 	}
-	c, err := b.t.tally(ctx, keyID, source)
-	if err != nil {
-		return nil, err
+	if !e.wanted {
+		e.wanted = true
+		b.order = append(b.order, e)
 	}
-	e := &entry{tally: c, stored: c.Seq > 0, known: c.Seq > 0}
-	b.entries[id] = e
-	b.order = append(b.order, e)
 	return e, nil
 }
 
 // set changes a count, under the next seq.
-func (b *batch) set(e *entry, to policy.Tally) {
+func (b *batch) set(ctx context.Context, e *entry, to policy.Tally) error {
 	if sameTally(e.tally.Tally, to) {
-		return
+		return nil
 	}
-	b.t.seq++
-	e.tally.Tally, e.tally.Seq, e.dirty = to, b.t.seq, true
+	seq, err := b.t.nextSeq(ctx)
+	e.tally.Tally, e.tally.Seq, e.dirty = to, seq, true
+	return err
 }
 
 func (b *batch) count(ctx context.Context, p keystore.Proof) (keystore.CountResult, error) {
@@ -129,8 +193,12 @@ func (b *batch) count(ctx context.Context, p keystore.Proof) (keystore.CountResu
 			return keystore.CountResult{}, err
 		}
 	}
-	b.set(whole, w)
-	b.set(src, c)
+	if err := b.set(ctx, whole, w); err != nil {
+		return keystore.CountResult{}, err
+	}
+	if err := b.set(ctx, src, c); err != nil {
+		return keystore.CountResult{}, err
+	}
 	if r.Locked {
 		err = b.locked(ctx, p, "client", whole.tally)
 	}
@@ -156,6 +224,9 @@ func (b *batch) try(ctx context.Context, whole *entry, p keystore.Proof) (err er
 // locked records that a lock began: in the change log, so that caches hear of
 // it, and in the audit trail.
 func (b *batch) locked(ctx context.Context, f keystore.Proof, scope string, c keystore.Tally) error {
+	if b.t.beside {
+		return errTurn
+	}
 	var clientID, name, customerID, microtenantID string
 	err := b.t.row(ctx, []any{&clientID, &name, &customerID, &microtenantID},
 		"SELECT client_id, name, customer_id, microtenant_id FROM keys WHERE id = ?", f.KeyID)
@@ -195,7 +266,7 @@ func (b *batch) store(ctx context.Context) error {
 		}
 	}
 	for keyID := range grown {
-		if err := b.t.capSources(ctx, b.l, keyID, b.t.seqBefore); err != nil {
+		if err := b.t.capSources(ctx, b.l, keyID, b.t.seqs.before); err != nil {
 			return err
 		}
 	}

@@ -25,7 +25,7 @@ func (t *tx) PutKey(ctx context.Context, k *keystore.Key) error {
 	}
 	normaliseKey(k)
 	k.Revision = t.revision()
-	err = t.exec(ctx, `INSERT INTO keys (id, client_id, name, description, customer_id, microtenant_id, role_id, enabled,
+	err = t.later(ctx, `INSERT INTO keys (id, client_id, name, description, customer_id, microtenant_id, role_id, enabled,
 			session_validity_ns, expires_at, allowed_cidrs, labels, source, disabled_here, generation,
 			last_used, last_used_address, last_used_route, created, created_by, modified, modified_by, revision, search)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -156,12 +156,12 @@ func (t *tx) checkAdded(ctx context.Context, k *keystore.Key, live int) error {
 // putSecrets stores exactly the secrets of k, of which a new key has none yet.
 func (t *tx) putSecrets(ctx context.Context, k *keystore.Key, isNew bool) error {
 	if !isNew {
-		if err := t.exec(ctx, "DELETE FROM secrets WHERE key_id = ?", k.ID); err != nil {
+		if err := t.later(ctx, "DELETE FROM secrets WHERE key_id = ?", k.ID); err != nil {
 			return err
 		}
 	}
 	for pos, s := range k.Secrets {
-		err := t.exec(ctx, `INSERT INTO secrets (key_id, pos, id, verifier, master_key_id, hint, created, expires, retired, ends,
+		err := t.later(ctx, `INSERT INTO secrets (key_id, pos, id, verifier, master_key_id, hint, created, expires, retired, ends,
 				last_used, last_used_address, tried, tried_address)
 			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 			k.ID, pos, s.ID, s.Verifier[:], s.MasterKeyID, s.Hint, millis(s.Created), millis(s.Expires), millis(s.Retired), millis(s.End()),
@@ -201,7 +201,7 @@ func (t *tx) DeleteKey(ctx context.Context, id string) error {
 		"DELETE FROM secrets WHERE key_id = ?",
 		"DELETE FROM keys WHERE id = ?",
 	} {
-		if err := t.exec(ctx, text, id); err != nil {
+		if err := t.later(ctx, text, id); err != nil {
 			return err
 		}
 	}

@@ -24,6 +24,8 @@ type reader struct {
 	writing bool
 	err     error
 	ended   bool
+	// queued wait to be run, see later.
+	queued []Statement
 }
 
 // endTimeout bounds a rollback, whose caller may have none.
@@ -54,6 +56,37 @@ func (r *reader) failed(ctx context.Context, err error) error {
 	return err
 }
 
+// ready reports whether the transaction can go on, once what was queued has run.
+func (r *reader) ready(ctx context.Context) error {
+	if err := r.usable(); err != nil || len(r.queued) == 0 {
+		return err
+	}
+	queued := r.queued
+	r.queued = r.queued[:0]
+	if err := r.conn.ExecAll(ctx, queued); err != nil {
+		return r.failed(ctx, err)
+	}
+	return nil
+}
+
+// maxQueued bounds the statements that wait.
+const maxQueued = 500
+
+// later runs a statement that nothing is asked of: before the next that something is
+// asked of, or the commit, and in one round trip with others where there are any.
+func (r *reader) later(ctx context.Context, text string, args ...any) error {
+	if r.dialect.Local {
+		return r.exec(ctx, text, args...)
+	}
+	if len(r.queued) >= maxQueued {
+		if err := r.ready(ctx); err != nil {
+			return err
+		}
+	}
+	r.queued = append(r.queued, Statement{Text: text, Args: args})
+	return r.usable()
+}
+
 func (r *reader) exec(ctx context.Context, text string, args ...any) error {
 	_, err := r.affect(ctx, text, args...)
 	return err
@@ -61,7 +94,7 @@ func (r *reader) exec(ctx context.Context, text string, args ...any) error {
 
 // affect is exec that counts the rows it changed.
 func (r *reader) affect(ctx context.Context, text string, args ...any) (int64, error) {
-	if err := r.usable(); err != nil {
+	if err := r.ready(ctx); err != nil {
 		return 0, err
 	}
 	n, err := r.conn.Exec(ctx, text, args...)
@@ -73,7 +106,7 @@ func (r *reader) affect(ctx context.Context, text string, args ...any) (int64, e
 
 // row reads the one row of a statement. ErrNotFound if there is none.
 func (r *reader) row(ctx context.Context, dest []any, text string, args ...any) error {
-	if err := r.usable(); err != nil {
+	if err := r.ready(ctx); err != nil {
 		return err
 	}
 	rows, err := r.conn.Query(ctx, text, args...)
@@ -135,7 +168,7 @@ func (r *reader) end(text string) {
 
 // list reads every row of a statement.
 func list[T any](ctx context.Context, r *reader, read func(scanner) (T, error), text string, args ...any) ([]T, error) {
-	if err := r.usable(); err != nil {
+	if err := r.ready(ctx); err != nil {
 		return nil, err
 	}
 	rows, err := r.conn.Query(ctx, text, args...)

@@ -8,6 +8,7 @@ package sqlstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -28,11 +29,17 @@ type Store struct {
 	mu     sync.RWMutex // guards closed
 	closed bool
 	using  sync.WaitGroup
+
+	ledger ledger
+
+	followed sync.Mutex // guards answered and answers
+	answered answers
+	answers  int // that were given so far
 }
 
 // New is the store in a database whose schema is there.
 func New(db Database, clock keystore.Clock) *Store {
-	return &Store{db: db, dialect: db.Dialect(), clock: clock}
+	return &Store{db: db, dialect: db.Dialect(), clock: clock, ledger: newLedger()}
 }
 
 // Prepare makes what every store holds: the predefined roles as this version has
@@ -89,7 +96,21 @@ func (s *Store) View(ctx context.Context, fn func(keystore.Reader) error) error 
 	return s.view(ctx, func(r *reader) error { return fn(r) })
 }
 
-func (s *Store) view(ctx context.Context, fn func(*reader) error) error {
+func (s *Store) view(ctx context.Context, fn func(*reader) error) (err error) {
+	for try := range maxTries {
+		began := false
+		err = s.viewOnce(ctx, func(r *reader) error {
+			began = true
+			return fn(r)
+		})
+		if began || !again(ctx, err, try) {
+			break
+		}
+	}
+	return err
+}
+
+func (s *Store) viewOnce(ctx context.Context, fn func(*reader) error) error {
 	if err := s.Enter(); err != nil {
 		return err
 	}
@@ -121,19 +142,34 @@ func (s *Store) Update(ctx context.Context, fn func(keystore.Tx) error) (keystor
 	return s.update(ctx, func(t *tx) error { return fn(t) })
 }
 
-func (s *Store) update(ctx context.Context, fn func(*tx) error) (keystore.Revision, error) {
+func (s *Store) update(ctx context.Context, fn func(*tx) error) (rev keystore.Revision, err error) {
+	for try := range maxTries {
+		if rev, err = s.transact(ctx, Write, fn); !again(ctx, err, try) {
+			break
+		}
+	}
+	return rev, err
+}
+
+// transact runs fn in one transaction, with the turn to write or beside others. The
+// error is ErrAgain where the transaction was lost and nothing of it is stored.
+func (s *Store) transact(ctx context.Context, access Access, fn func(*tx) error) (keystore.Revision, error) {
 	if err := s.Enter(); err != nil {
 		return 0, err
 	}
 	defer s.Leave()
-	c, err := s.db.Acquire(ctx, Write)
+	c, err := s.db.Acquire(ctx, access)
 	if err != nil {
 		return 0, err
 	}
 	defer s.db.Release(c)
-	t := &tx{reader: *s.reader(c), sealer: s.auditSealer()}
+	t := &tx{reader: *s.reader(c), sealer: s.auditSealer(), beside: access == Beside && s.dialect.LockKeys != ""}
 	t.writing = true
-	if err := t.beginBy(ctx, s.dialect.BeginWrite); err != nil {
+	begin := s.dialect.BeginWrite
+	if t.beside {
+		begin = s.dialect.BeginFree
+	}
+	if err := t.beginBy(ctx, begin); err != nil {
 		return 0, err
 	}
 	// Also when fn panics or ends its goroutine; after a commit it does nothing.
@@ -142,13 +178,25 @@ func (s *Store) update(ctx context.Context, fn func(*tx) error) (keystore.Revisi
 		return 0, err
 	}
 	if err := fn(t); err != nil {
+		if errors.Is(t.err, ErrAgain) || errors.Is(t.err, errTurn) {
+			return 0, t.err // whatever fn made of it
+		}
 		return 0, err
 	}
 	return t.commit(ctx)
 }
 
 // KeyByClientID finds a key in one statement, which is a snapshot of its own.
-func (s *Store) KeyByClientID(ctx context.Context, clientID string) (*keystore.Key, error) {
+func (s *Store) KeyByClientID(ctx context.Context, clientID string) (key *keystore.Key, err error) {
+	for try := range maxTries {
+		if key, err = s.keyByClientID(ctx, clientID); !again(ctx, err, try) {
+			break
+		}
+	}
+	return key, err
+}
+
+func (s *Store) keyByClientID(ctx context.Context, clientID string) (*keystore.Key, error) {
 	if err := s.Enter(); err != nil {
 		return nil, err
 	}

@@ -42,9 +42,10 @@ func (r *reader) tally(ctx context.Context, keyID, source string) (keystore.Tall
 }
 
 // putTally stores a count under the next seq.
-func (t *tx) putTally(ctx context.Context, c *keystore.Tally) error {
-	t.seq++
-	c.Seq = t.seq
+func (t *tx) putTally(ctx context.Context, c *keystore.Tally) (err error) {
+	if c.Seq, err = t.nextSeq(ctx); err != nil {
+		return err
+	}
 	return t.writeTally(ctx, *c, nil)
 }
 
@@ -55,12 +56,12 @@ func (t *tx) writeTally(ctx context.Context, c keystore.Tally, tries []keystore.
 	if len(tries) > 0 {
 		kept = keystore.EncodeTries(tries)
 	}
-	return t.exec(ctx, `INSERT INTO tallies (`+tallyColumns+`, at, tries) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+	return t.later(ctx, `INSERT INTO tallies (`+tallyColumns+`, at, tries) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (key_id, source) DO UPDATE SET failures = excluded.failures,
 			last_wall_ns = excluded.last_wall_ns, last_boot = excluded.last_boot, last_since_ns = excluded.last_since_ns,
 			lock_wall_ns = excluded.lock_wall_ns, lock_boot = excluded.lock_boot, lock_since_ns = excluded.lock_since_ns,
 			locked_for_ns = excluded.locked_for_ns, seen = excluded.seen, trusted_ns = excluded.trusted_ns,
-			seq = excluded.seq, at = excluded.at, tries = coalesce(excluded.tries, tallies.tries)`,
+			seq = excluded.seq, at = excluded.at, tries = coalesce(excluded.tries, tallies.tries)`+t.dialect.TallyStamp,
 		c.KeyID, c.Source, c.Failures, nanos(c.Last.Wall), c.Last.Boot, int64(c.Last.Since),
 		nanos(c.LockedAt.Wall), c.LockedAt.Boot, int64(c.LockedAt.Since), int64(c.LockedFor),
 		encodeSeen(c.Seen), nanos(c.TrustedAt), c.Seq, millis(t.now.Wall), kept)
@@ -118,26 +119,22 @@ func (r *reader) tallies(ctx context.Context, leaveOutBlank bool, text string, a
 		all[i] = settled(all[i], r.now)
 	}
 	if leaveOutBlank {
-		all = slices.DeleteFunc(all, blank)
+		all = recorded(all)
 	}
 	return all, nil
 }
 
-// Tallies lists what changed after a seq: blank counts are news too, unless
-// by 0 only what is recorded is asked for.
-func (s *Store) Tallies(ctx context.Context, after int64) (all []keystore.Tally, err error) {
-	err = s.view(ctx, func(r *reader) error {
-		all, err = r.tallies(ctx, after == 0, "SELECT "+tallyColumns+" FROM tallies WHERE seq > ? ORDER BY seq", after)
-		return err
-	})
-	return all, err
-}
+// recorded are those that say something.
+func recorded(all []keystore.Tally) []keystore.Tally { return slices.DeleteFunc(all, blank) }
 
 // Unlock clears every count and lock of a key and its tries. That a source had succeeded
 // before is neither and stays known.
 func (t *tx) Unlock(ctx context.Context, keyID string) error {
 	clientID, err := t.clientID(ctx, keyID)
 	if err != nil {
+		return err
+	}
+	if err := t.lockKeys(ctx, keyID); err != nil {
 		return err
 	}
 	all, err := list(ctx, &t.reader, scanTally, "SELECT "+tallyColumns+" FROM tallies WHERE key_id = ?", keyID)
@@ -163,10 +160,22 @@ func (t *tx) Unlock(ctx context.Context, keyID string) error {
 
 // rebase carries locks of earlier boots into the running one (see policy.Tally.Rebase).
 func (t *tx) rebase(ctx context.Context) error {
-	locks, err := list(ctx, &t.reader, scanTally,
-		"SELECT "+tallyColumns+" FROM tallies WHERE locked_for_ns > 0 AND lock_boot <> ? ORDER BY seq", t.now.Boot)
-	if err != nil {
+	const earlier = "SELECT " + tallyColumns + " FROM tallies WHERE locked_for_ns > 0 AND lock_boot <> ? ORDER BY seq"
+	locks, err := list(ctx, &t.reader, scanTally, earlier, t.now.Boot)
+	if err != nil || len(locks) == 0 {
 		return err
+	}
+	if t.dialect.LockKeys != "" { // as they are once nobody else counts
+		ids := make([]string, len(locks))
+		for i, c := range locks {
+			ids[i] = c.KeyID
+		}
+		if err := t.lockKeys(ctx, ids...); err != nil {
+			return err
+		}
+		if locks, err = list(ctx, &t.reader, scanTally, earlier, t.now.Boot); err != nil {
+			return err
+		}
 	}
 	for _, c := range locks {
 		rebased, changed := c.Rebase(t.now)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/keyreeve/keyreeve/keystore"
 )
@@ -15,8 +16,9 @@ type tx struct {
 	reader
 	// head is the newest revision when the transaction began.
 	head keystore.Revision
-	// seq is the newest seq of a tally, advanced as tallies are written.
-	seq, seqBefore int64
+	// beside: other writers are at work, see Dialect.BeginFree.
+	beside bool
+	seqs   seqs
 	// masterKeyID is that used last, "" if there was none.
 	masterKeyID string
 	// sealer seals audit events, nil where none was named.
@@ -32,8 +34,14 @@ type tx struct {
 }
 
 func (t *tx) begin(ctx context.Context) error {
-	err := t.row(ctx, []any{&t.head, &t.seq, &t.masterKeyID}, "SELECT head, tally_seq, master_key_id FROM state")
-	t.seqBefore = t.seq
+	if t.beside {
+		return nil
+	}
+	if err := t.row(ctx, []any{&t.head, &t.masterKeyID}, "SELECT head, master_key_id FROM state"); err != nil || t.dialect.DrawSeqs != "" {
+		return err
+	}
+	err := t.row(ctx, []any{&t.seqs.newest}, "SELECT tally_seq FROM state")
+	t.seqs.before = t.seqs.newest
 	return err
 }
 
@@ -42,6 +50,10 @@ func (t *tx) revision() keystore.Revision { return t.head + 1 }
 
 // log notes a change, once.
 func (t *tx) log(c keystore.Change) {
+	if t.beside {
+		t.outOfTurn()
+		return
+	}
 	c.Revision = t.revision()
 	if c.Kind != keystore.KindKey {
 		clear(t.referred)
@@ -57,6 +69,9 @@ func (t *tx) log(c keystore.Change) {
 
 // Head is the newest revision, this transaction's own included.
 func (t *tx) Head(ctx context.Context) (keystore.Revision, error) {
+	if t.beside {
+		return t.reader.Head(ctx)
+	}
 	if err := t.usable(); err != nil {
 		return 0, err
 	}
@@ -80,27 +95,71 @@ func (t *tx) commit(ctx context.Context) (keystore.Revision, error) {
 	}
 	at := millis(t.now.Wall)
 	for n, c := range t.changes {
-		err := t.exec(ctx, "INSERT INTO changes (rev, n, kind, id, client_id, customer_id, at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+		err := t.later(ctx, "INSERT INTO changes (rev, n, kind, id, client_id, customer_id, at) VALUES (?, ?, ?, ?, ?, ?, ?)",
 			c.Revision, n, string(c.Kind), c.ID, c.ClientID, c.CustomerID, at)
 		if err != nil {
 			return 0, err
 		}
 	}
-	if len(t.changes) > 0 || t.seq != t.seqBefore {
-		if err := t.exec(ctx, "UPDATE state SET head = ?, tally_seq = ?", t.newest(), t.seq); err != nil {
+	if len(t.changes) > 0 {
+		if err := t.later(ctx, "UPDATE state SET head = ?", t.newest()); err != nil {
 			return 0, err
 		}
+	}
+	if t.seqs.newest != t.seqs.before {
+		if err := t.later(ctx, "UPDATE state SET tally_seq = ?", t.seqs.newest); err != nil {
+			return 0, err
+		}
+	}
+	if err := t.ready(ctx); err != nil {
+		return 0, err
 	}
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
 	// From here on ctx must not matter: an interrupted commit would leave open
 	// whether it took place.
-	if err := t.exec(context.WithoutCancel(ctx), "COMMIT"); err != nil {
-		return 0, err
+	within, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
+	defer cancel()
+	if _, err := t.conn.Exec(within, "COMMIT"); err != nil {
+		return 0, t.failed(within, &commitError{err})
 	}
 	t.ended = true
 	return t.newest(), nil
+}
+
+// commitTimeout bounds how long a commit is waited for.
+const commitTimeout = 30 * time.Second
+
+// commitError is the driver's answer to a commit: whether it took place is not
+// known where the connection was lost.
+type commitError struct{ err error }
+
+func (e *commitError) Error() string { return "commit: " + e.err.Error() }
+func (e *commitError) Unwrap() error { return e.err }
+
+// errTurn: a transaction beside others came to what only the one whose turn it is
+// may do.
+var errTurn = errors.New("a change is for the writer whose turn it is")
+
+// outOfTurn makes this transaction fail, to be run again in turn.
+func (t *tx) outOfTurn() {
+	if t.err == nil {
+		t.err = errTurn
+	}
+}
+
+// lockKeys takes keys (see Dialect.LockKeys): what hangs on them, other than by a
+// change, is then this transaction's alone to write.
+func (t *tx) lockKeys(ctx context.Context, ids ...string) error {
+	if t.dialect.LockKeys == "" || len(ids) == 0 {
+		return nil
+	}
+	wanted, err := t.dialect.List(ids)
+	if err != nil {
+		return err
+	}
+	return t.exec(ctx, t.dialect.LockKeys, wanted)
 }
 
 // clientID is the client ID of a key.

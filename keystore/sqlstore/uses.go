@@ -13,25 +13,27 @@ func (s *Store) Use(ctx context.Context, uses []keystore.Use, calls ...keystore.
 		return nil
 	}
 	keys, secrets, tried := latestUses(uses)
-	_, err := s.update(ctx, func(t *tx) error {
-		// Each statement takes microseconds: watching ctx through it would cost more.
-		inner := context.WithoutCancel(ctx)
+	_, err := s.beside(ctx, usedKeys(uses, calls), func(t *tx) error {
+		inner := ctx
+		if t.dialect.Local { // watching ctx through a statement would cost more than it does
+			inner = context.WithoutCancel(ctx)
+		}
 		for _, u := range keys {
-			err := t.exec(inner, "UPDATE keys SET last_used = ?1, last_used_address = ?2, last_used_route = ?3 WHERE id = ?4 AND last_used < ?1",
+			err := t.later(inner, "UPDATE keys SET last_used = ?1, last_used_address = ?2, last_used_route = ?3 WHERE id = ?4 AND last_used < ?1",
 				millis(u.At), u.Address, u.Route, u.KeyID)
 			if err != nil {
 				return err
 			}
 		}
 		for _, u := range secrets {
-			err := t.exec(inner, "UPDATE secrets SET last_used = ?1, last_used_address = ?2 WHERE id = ?3 AND key_id = ?4 AND last_used < ?1",
+			err := t.later(inner, "UPDATE secrets SET last_used = ?1, last_used_address = ?2 WHERE id = ?3 AND key_id = ?4 AND last_used < ?1",
 				millis(u.At), u.Address, u.SecretID, u.KeyID)
 			if err != nil {
 				return err
 			}
 		}
 		for _, u := range tried {
-			err := t.exec(inner, "UPDATE secrets SET tried = ?1, tried_address = ?2 WHERE id = ?3 AND key_id = ?4 AND tried < ?1",
+			err := t.later(inner, "UPDATE secrets SET tried = ?1, tried_address = ?2 WHERE id = ?3 AND key_id = ?4 AND tried < ?1",
 				millis(u.At), u.Address, u.SecretID, u.KeyID)
 			if err != nil {
 				return err
@@ -43,6 +45,17 @@ func (s *Store) Use(ctx context.Context, uses []keystore.Use, calls ...keystore.
 		return ctx.Err()
 	})
 	return err
+}
+
+func usedKeys(uses []keystore.Use, calls []keystore.Calls) []string {
+	ids := make([]string, 0, len(uses)+len(calls))
+	for _, u := range uses {
+		ids = append(ids, u.KeyID)
+	}
+	for _, c := range calls {
+		ids = append(ids, c.KeyID)
+	}
+	return ids
 }
 
 // latestUses are the latest use of each key, the latest of each secret, and the

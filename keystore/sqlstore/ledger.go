@@ -1,0 +1,150 @@
+package sqlstore
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+
+	"github.com/keyreeve/keyreeve/keystore"
+	"github.com/keyreeve/keyreeve/policy"
+)
+
+// ledger makes sure that a proof is counted once although the answer to a commit can
+// get lost, and who counted tries again later.
+//
+// Each store has a row in the database with the number of its latest batch, which
+// the transaction of the batch raises first of all. So while that transaction is not
+// over it holds the row, and once it is over the row says how it ended:
+//
+//   - A batch whose commit was not answered is in doubt. Nothing is counted before it
+//     is settled, so there is one in doubt at most.
+//   - To settle it is to lock the row and read the number. The row was raised, and that
+//     answered, before the commit was sent: so the lock waits for a transaction that
+//     still goes on, however late its commit comes, and then the number is that of the
+//     batch in doubt just if it was stored. A failed over database answers by what it
+//     has: what it lost of a batch it lost of the row too.
+//   - Of a batch that was stored the results were known before the commit. Whoever shows
+//     one of its proofs again gets its result, and the proof is not counted. A proof is
+//     told by its value; its time is that of the caller, to the nanosecond. One without
+//     a time is counted again: nobody can tell it from another.
+//   - What a process had in doubt when it ended nobody shows again: the proofs that it
+//     still owed went with it.
+type ledger struct {
+	// turn is held by who counts.
+	turn chan struct{}
+	node string
+	// number of the latest batch that was tried.
+	number int64
+	doubt  *countedBatch
+	// stored is the latest batch that was in doubt and turned out to be stored, less
+	// what was shown again since.
+	stored countedBatch
+}
+
+// countedBatch is a batch and its results.
+type countedBatch struct {
+	number  int64
+	results map[keystore.Proof]keystore.CountResult
+}
+
+func newLedger() ledger { return ledger{turn: make(chan struct{}, 1), node: rand.Text()} }
+
+// countOnce counts those proofs that were not counted yet.
+func (s *Store) countOnce(ctx context.Context, l policy.Lockout, proofs []keystore.Proof) ([]keystore.CountResult, error) {
+	if err := s.Enter(); err != nil {
+		return nil, err
+	}
+	defer s.Leave()
+	g := &s.ledger
+	select {
+	case g.turn <- struct{}{}:
+		defer func() { <-g.turn }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if err := s.settle(ctx); err != nil {
+		return nil, err
+	}
+	results := make([]keystore.CountResult, len(proofs))
+	var rest []keystore.Proof
+	var places []int // of rest in proofs
+	for i, p := range proofs {
+		r, counted := g.stored.results[p]
+		if counted {
+			delete(g.stored.results, p)
+			results[i] = r
+			continue
+		}
+		rest, places = append(rest, p), append(places, i)
+	}
+	if len(rest) == 0 {
+		return results, nil
+	}
+	counted := make([]keystore.CountResult, len(rest))
+	if err := s.countBatch(ctx, l, rest, counted); err != nil {
+		return nil, err
+	}
+	for i, r := range counted {
+		results[places[i]] = r
+	}
+	return results, nil
+}
+
+// countBatch counts a batch, beside other writers unless it locks.
+func (s *Store) countBatch(ctx context.Context, l policy.Lockout, proofs []keystore.Proof, results []keystore.CountResult) error {
+	ids := make([]string, len(proofs))
+	for i, p := range proofs {
+		ids[i] = p.KeyID
+	}
+	g := &s.ledger
+	_, err := s.besideAfter(ctx, ids, s.note, func(t *tx) error { return t.countAll(ctx, l, proofs, results) })
+	var lost *commitError
+	if errors.As(err, &lost) {
+		g.doubt = &countedBatch{number: g.number, results: make(map[keystore.Proof]keystore.CountResult, len(proofs))}
+		for i, p := range proofs {
+			if p.At != (policy.Instant{}) {
+				g.doubt.results[p] = results[i]
+			}
+		}
+	}
+	return err
+}
+
+// note raises the number of the store's latest batch.
+func (s *Store) note(ctx context.Context, t *tx) error {
+	g := &s.ledger
+	g.number++
+	at := millis(t.now.Wall)
+	n, err := t.affect(ctx, "UPDATE "+s.dialect.Ledger+" SET batch = ?, at = ? WHERE node = ?", g.number, at, g.node)
+	if err != nil || n > 0 {
+		return err
+	}
+	return t.exec(ctx, "INSERT INTO "+s.dialect.Ledger+" (node, batch, at) VALUES (?, ?, ?)", g.node, g.number, at)
+}
+
+// settle finds out about a batch in doubt.
+func (s *Store) settle(ctx context.Context) error {
+	g := &s.ledger
+	if g.doubt == nil {
+		return nil
+	}
+	var stored int64
+	_, err := s.transact(ctx, Beside, func(t *tx) error {
+		err := t.row(ctx, []any{&stored}, "SELECT batch FROM "+s.dialect.Ledger+" WHERE node = ? FOR UPDATE", g.node)
+		if errors.Is(err, keystore.ErrNotFound) { // the very first, and it was not stored
+			return nil
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if stored >= g.doubt.number {
+		g.stored = *g.doubt
+	}
+	g.doubt = nil
+	return nil
+}
