@@ -32,6 +32,9 @@ type Dialect struct {
 	// DrawSeqs reads a bound number of seqs of tallies, ascending, each past all that
 	// were drawn before: "" where they are counted in the table state.
 	DrawSeqs string
+	// Announce tells whoever listens, once it is committed, that there are changes: ""
+	// where nobody does.
+	Announce string
 	// Ledger is the table in which counts that were stored are noted, "" where answers
 	// cannot get lost: see ledger.
 	Ledger string

@@ -9,6 +9,29 @@ import (
 // changesPerCall bounds one answer of Changes, but for a revision that is longer.
 const changesPerCall = 1000
 
+// Head is the newest revision.
+func (s *Store) Head(ctx context.Context) (head keystore.Revision, err error) {
+	for try := range maxTries {
+		if head, err = s.headOnce(ctx); !again(ctx, err, try) {
+			break
+		}
+	}
+	return head, err
+}
+
+func (s *Store) headOnce(ctx context.Context) (keystore.Revision, error) {
+	if err := s.Enter(); err != nil {
+		return 0, err
+	}
+	defer s.Leave()
+	c, err := s.db.Acquire(ctx, Lookup)
+	if err != nil {
+		return 0, err
+	}
+	defer s.db.Release(c)
+	return s.reader(c).Head(ctx)
+}
+
 func scanChange(scan scanner) (keystore.Change, error) {
 	var c keystore.Change
 	err := scan(&c.Revision, &c.Kind, &c.ID, &c.ClientID, &c.CustomerID)

@@ -17,7 +17,7 @@ import (
 	"github.com/keyreeve/keyreeve/policy"
 )
 
-// Store is a keystore.Store but for Head, Identity and Close.
+// Store is a keystore.Store but for Identity and Close.
 type Store struct {
 	db      Database
 	dialect *Dialect

@@ -111,6 +111,11 @@ func (t *tx) commit(ctx context.Context) (keystore.Revision, error) {
 			return 0, err
 		}
 	}
+	if len(t.changes) > 0 && t.dialect.Announce != "" {
+		if err := t.later(ctx, t.dialect.Announce); err != nil {
+			return 0, err
+		}
+	}
 	if err := t.ready(ctx); err != nil {
 		return 0, err
 	}
@@ -137,6 +142,12 @@ type commitError struct{ err error }
 
 func (e *commitError) Error() string { return "commit: " + e.err.Error() }
 func (e *commitError) Unwrap() error { return e.err }
+
+// InDoubt reports an error of a commit.
+func InDoubt(err error) bool {
+	var c *commitError
+	return errors.As(err, &c)
+}
 
 // errTurn: a transaction beside others came to what only the one whose turn it is
 // may do.
