@@ -2,12 +2,12 @@ package postgres
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/keyreeve/keyreeve/keystore/sqlstore"
@@ -96,12 +96,26 @@ func (r rows) Scan(dest ...any) error {
 	if err := r.Rows.Scan(dest...); err != nil {
 		return err
 	}
-	for _, d := range dest {
-		if text, ok := d.(*string); ok && strings.Contains(*text, marks) {
-			*text = decode(*text)
+	for i, d := range dest {
+		switch v := d.(type) {
+		case *string:
+			*v = decode(*v)
+		case *[]byte:
+			if r.isText(i) {
+				*v = decodeBytes(*v)
+			}
+		case *json.RawMessage:
+			if r.isText(i) {
+				*v = decodeBytes(*v)
+			}
 		}
 	}
 	return nil
+}
+
+// isText reports whether a column is text, not bytes that may look like anything.
+func (r rows) isText(column int) bool {
+	return r.FieldDescriptions()[column].DataTypeOID == pgtype.TextOID
 }
 
 // Close ends the query.
@@ -136,17 +150,4 @@ func replaced(args []any, i int, by any) []any {
 	args = append([]any(nil), args...)
 	args[i] = by
 	return args
-}
-
-// lost reports whether an error is of the connection and not of what was asked.
-func lost(err error) bool {
-	var pg *pgconn.PgError
-	if errors.As(err, &pg) {
-		switch {
-		case strings.HasPrefix(pg.Code, "08"), pg.Code == "57P01", pg.Code == "57P02", pg.Code == "57P03", pg.Code == "57P05", pg.Code == "25P03":
-			return true // the server ended it: shut down, crashed, idle for too long
-		}
-		return false
-	}
-	return true // no answer of the server's
 }

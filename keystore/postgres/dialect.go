@@ -24,7 +24,7 @@ const (
 // is and another wait for each other, the other gives up before the server looks
 // who of them has to. It must be so, for the turn costs more to run again.
 var dialect = sqlstore.Dialect{
-	BeginRead:  "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+	BeginRead:  "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT 1 FROM state",
 	BeginWrite: "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SELECT pg_advisory_xact_lock(" + writerLock + ")",
 	BeginFree:  "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL lock_timeout = '250ms'",
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/puddle/v2"
@@ -34,18 +35,20 @@ func storeError(ctx context.Context, err error) error {
 	if errors.Is(err, errRolledBack) {
 		return fmt.Errorf("postgres: %w", err)
 	}
-	// A cancelled query takes its connection along, so that the error may tell of either.
+	var pg *pgconn.PgError
+	answered := errors.As(err, &pg)
+	if !answered && sqlstore.InDoubt(err) {
+		return fmt.Errorf("postgres: the connection was lost with the answer, so whether this was stored is not known: %w", err)
+	}
+	// A cancelled query may take its connection along: the error tells of either.
 	if ctxErr := ctx.Err(); ctxErr != nil {
 		return fmt.Errorf("postgres: %w", ctxErr)
 	}
-	var pg *pgconn.PgError
-	if !errors.As(err, &pg) {
+	if !answered {
 		switch {
 		case errors.Is(err, puddle.ErrClosedPool):
 			return fmt.Errorf("%w: %w", keystore.ErrClosed, err)
-		case sqlstore.InDoubt(err):
-			return fmt.Errorf("postgres: whether this was stored is not known: %w", err)
-		case lostBeforeAnswer(err):
+		case lost(err):
 			return fmt.Errorf("postgres: %w: %w", sqlstore.ErrAgain, err)
 		}
 		return fmt.Errorf("postgres: %w", err)
@@ -68,9 +71,17 @@ func storeError(ctx context.Context, err error) error {
 	return fmt.Errorf("postgres: %w", err)
 }
 
-// lostBeforeAnswer reports an error of the connection, not one of a value that could
-// not be bound or read.
-func lostBeforeAnswer(err error) bool {
+// lost reports whether an error is of the connection, not of what was asked or of a
+// value that could not be bound or read.
+func lost(err error) bool {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		switch pg.Code {
+		case "57P01", "57P02", "57P03", "57P05", "25P03": // shut down, crashed, not up yet, idle for too long
+			return true
+		}
+		return strings.HasPrefix(pg.Code, "08")
+	}
 	var network net.Error
 	return pgconn.SafeToRetry(err) || errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed)
 }

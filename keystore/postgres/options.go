@@ -8,9 +8,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.uber.org/zap"
 
@@ -25,6 +27,10 @@ const (
 	MinMaxConns = 5
 	// connectTimeout bounds an attempt to connect to one address.
 	connectTimeout = 5 * time.Second
+	// defaultUserTimeout is how long what was sent may stay unanswered by the server's
+	// machine (tcp_user_timeout): a half-open connection would be waited on for a
+	// quarter of an hour.
+	defaultUserTimeout = 15 * time.Second
 )
 
 // settings are what a connection has unless the DSN says otherwise.
@@ -78,6 +84,12 @@ func (o Options) config() (*pgxpool.Config, error) {
 		// Of several hosts the one that writes: the others may be standbys.
 		c.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
 	}
+	// Who hangs up leaves the connection to the next, and the turn to others: a query
+	// of his would go on without him.
+	c.BuildContextWatcherHandler = func(conn *pgconn.PgConn) ctxwatch.Handler {
+		return &pgconn.CancelRequestContextWatcherHandler{Conn: conn, DeadlineDelay: time.Second}
+	}
+	cfg.PingTimeout = connectTimeout
 	conns := o.MaxConns
 	switch {
 	case conns == 0 && strings.Contains(o.DSN, "pool_max_conns"):
@@ -149,14 +161,13 @@ func tlsVersions(c *pgconn.Config, take func(string) (string, bool)) error {
 
 func keepalives(c *pgconn.Config, take func(string) (string, bool)) error {
 	k := net.KeepAliveConfig{Enable: true}
-	changed := false
+	unanswered := defaultUserTimeout
 	for name, set := range map[string]func(int){
 		"keepalives":          func(n int) { k.Enable = n != 0 },
 		"keepalives_idle":     func(n int) { k.Idle = time.Duration(n) * time.Second },
 		"keepalives_interval": func(n int) { k.Interval = time.Duration(n) * time.Second },
 		"keepalives_count":    func(n int) { k.Count = n },
-		// Statements have a time-out of their own; this one is of the kernel's.
-		"tcp_user_timeout": func(int) {},
+		"tcp_user_timeout":    func(n int) { unanswered = time.Duration(n) * time.Millisecond },
 	} {
 		value, given := take(name)
 		if !given {
@@ -166,12 +177,14 @@ func keepalives(c *pgconn.Config, take func(string) (string, bool)) error {
 		if err != nil || n < 0 {
 			return fmt.Errorf("%s=%s is no number", name, value)
 		}
-		changed = true
 		set(n)
 	}
-	if changed {
-		c.DialFunc = (&net.Dialer{KeepAliveConfig: k}).DialContext
-	}
+	c.DialFunc = (&net.Dialer{KeepAliveConfig: k, Control: func(network, _ string, raw syscall.RawConn) error {
+		if !strings.HasPrefix(network, "tcp") || unanswered == 0 {
+			return nil
+		}
+		return setUserTimeout(raw, unanswered)
+	}}).DialContext
 	return nil
 }
 

@@ -102,7 +102,14 @@ func (d database) Release(c sqlstore.Conn) {
 }
 
 // Error is a driver's error in the words of package keystore.
-func (database) Error(ctx context.Context, err error) error { return storeError(ctx, err) }
+func (d database) Error(ctx context.Context, err error) error {
+	// One that ended under its user is mostly not the only one: the server was started
+	// anew. Those that wait to be used are tried by nobody then.
+	if ctx.Err() == nil && lost(err) {
+		d.pool.Reset()
+	}
+	return storeError(ctx, err)
+}
 
 // connectError is why there is no connection: nothing to try again at once.
 func connectError(ctx context.Context, err error) error {

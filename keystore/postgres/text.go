@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"bytes"
 	"strings"
 	"unicode/utf8"
 )
@@ -58,4 +59,11 @@ func decode(text string) string {
 		}
 	}
 	return string(b)
+}
+
+func decodeBytes(text []byte) []byte {
+	if !bytes.Contains(text, []byte(marks)) {
+		return text
+	}
+	return []byte(decode(string(text)))
 }

@@ -39,6 +39,14 @@ func again(ctx context.Context, err error, try int) bool {
 	}
 }
 
+// UpdateKey runs fn as Update does, but beside other writers where there are any, and
+// with that one key held: for what mostly is no change, as a sign-in is, and must not
+// wait for those that are. Where it is one after all, or adds an audit event, fn is
+// run once more, in turn. The revision is 0 where nothing changed.
+func (s *Store) UpdateKey(ctx context.Context, keyID string, fn func(keystore.Tx) error) (keystore.Revision, error) {
+	return s.beside(ctx, []string{keyID}, func(t *tx) error { return fn(t) })
+}
+
 // beside runs fn beside other writers, with the keys that it writes about taken:
 // for what is no change and must not wait for those that are. Whether it was one
 // shows only then: fn is run once more, in turn.

@@ -6,7 +6,8 @@ type Dialect struct {
 	// would cost more.
 	Local bool
 
-	// BeginRead begins a transaction that only reads, on one snapshot; BeginWrite one
+	// BeginRead begins a transaction that only reads, on one snapshot: where databases
+	// are local, that of its first read. BeginWrite begins one
 	// that writes, once no other does (the turn); BeginFree one that writes beside
 	// others, and may append neither changes nor audit events.
 	BeginRead, BeginWrite, BeginFree string

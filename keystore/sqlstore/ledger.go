@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"time"
 
 	"github.com/keyreeve/keyreeve/keystore"
 	"github.com/keyreeve/keyreeve/policy"
@@ -46,6 +47,10 @@ type countedBatch struct {
 	number  int64
 	results map[keystore.Proof]keystore.CountResult
 }
+
+// ledgerMemory is how long the row of a store that counts no more stays: longer than
+// one is cut off with a batch in doubt.
+const ledgerMemory = 30 * 24 * time.Hour
 
 func newLedger() ledger { return ledger{turn: make(chan struct{}, 1), node: rand.Text()} }
 

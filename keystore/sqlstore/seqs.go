@@ -83,11 +83,18 @@ func (s *Store) talliesSince(ctx context.Context, r *reader, after int64) ([]key
 	s.followed.Lock()
 	last, following := s.answered[after]
 	s.followed.Unlock()
-	text, args := "SELECT "+tallyColumns+" FROM tallies WHERE seq > ? ORDER BY seq", []any{after}
-	if following {
-		text, args = "SELECT "+tallyColumns+" FROM tallies WHERE seq > ? OR "+r.dialect.TallyWritten+" >= ? ORDER BY seq", append(args, last.horizon)
+	if !following {
+		last.horizon = horizon // what is there already is not told, and what comes is
 	}
-	listed, err := r.tallies(ctx, false, text, args...)
+	var written int64
+	next := answer{horizon: horizon, known: make(map[int64]bool)}
+	listed, err := list(ctx, r, func(scan scanner) (keystore.Tally, error) {
+		c, err := scanTally(func(dest ...any) error { return scan(append(dest, &written)...) })
+		if written >= horizon {
+			next.known[c.Seq] = true
+		}
+		return c, err
+	}, "SELECT "+tallyColumns+", "+r.dialect.TallyWritten+" FROM tallies WHERE seq > ? OR "+r.dialect.TallyWritten+" >= ? ORDER BY seq", after, last.horizon)
 	if err != nil {
 		return nil, err
 	}
@@ -95,20 +102,11 @@ func (s *Store) talliesSince(ctx context.Context, r *reader, after int64) ([]key
 	var all []keystore.Tally
 	for _, c := range listed {
 		position = max(position, c.Seq)
-		if c.Seq > after || !last.known[c.Seq] {
-			all = append(all, c)
+		if c.Seq > after || following && !last.known[c.Seq] {
+			all = append(all, settled(c, r.now))
 		}
 	}
-	recent, err := list(ctx, r, func(scan scanner) (seq int64, err error) { return seq, scan(&seq) },
-		"SELECT seq FROM tallies WHERE "+r.dialect.TallyWritten+" >= ?", horizon)
-	if err != nil {
-		return nil, err
-	}
-	known := make(map[int64]bool, len(recent))
-	for _, seq := range recent {
-		known[seq] = true
-	}
-	s.remember(position, answer{horizon: horizon, known: known})
+	s.remember(position, next)
 	if after == 0 {
 		all = recorded(all)
 	}

@@ -125,9 +125,10 @@ func (s *Store) viewOnce(ctx context.Context, fn func(*reader) error) error {
 		return err
 	}
 	defer r.end("ROLLBACK")
-	// A snapshot begins with its first read, not with BEGIN.
-	if _, err := r.Head(ctx); err != nil {
-		return err
+	if s.dialect.Local {
+		if _, err := r.Head(ctx); err != nil {
+			return err
+		}
 	}
 	return fn(r)
 }

@@ -58,12 +58,15 @@ type trimPlan struct {
 	requests       bool
 	requestsBefore int64
 	tallies        []keystore.Tally
+	// nodes is whether any counted last before nodesBefore.
+	nodes       bool
+	nodesBefore int64
 	// more: steps were cut short.
 	more bool
 }
 
 func (p trimPlan) empty() bool {
-	return p.upTo == 0 && !p.secrets && !p.sessions && !p.signingKeys && !p.requests && len(p.tallies) == 0
+	return p.upTo == 0 && !p.secrets && !p.sessions && !p.signingKeys && !p.requests && !p.nodes && len(p.tallies) == 0
 }
 
 func (r *reader) planTrim(ctx context.Context, l policy.Lockout, keep time.Duration) (p trimPlan, err error) {
@@ -85,6 +88,12 @@ func (r *reader) planTrim(ctx context.Context, l policy.Lockout, keep time.Durat
 	p.requestsBefore = millis(r.now.Wall.Add(-keystore.IdempotencyMemory))
 	if p.requests, err = r.exists(ctx, "SELECT 1 FROM idempotency WHERE created <= ? LIMIT 1", p.requestsBefore); err != nil {
 		return p, err
+	}
+	if r.dialect.Ledger != "" {
+		p.nodesBefore = millis(r.now.Wall.Add(-ledgerMemory))
+		if p.nodes, err = r.exists(ctx, "SELECT 1 FROM "+r.dialect.Ledger+" WHERE at < ? LIMIT 1", p.nodesBefore); err != nil {
+			return p, err
+		}
 	}
 	old, err := list(ctx, r, scanTally, "SELECT "+tallyColumns+" FROM tallies WHERE at < ?", before)
 	if err != nil {
@@ -150,6 +159,11 @@ func (t *tx) trim(ctx context.Context, p trimPlan) error {
 	}
 	if p.requests {
 		if err := t.exec(ctx, "DELETE FROM idempotency WHERE created <= ?", p.requestsBefore); err != nil {
+			return err
+		}
+	}
+	if p.nodes {
+		if err := t.exec(ctx, "DELETE FROM "+t.dialect.Ledger+" WHERE at < ?", p.nodesBefore); err != nil {
 			return err
 		}
 	}
