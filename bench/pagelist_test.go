@@ -16,6 +16,7 @@ import (
 	"github.com/keyreeve/keyreeve/admin/api"
 	"github.com/keyreeve/keyreeve/admin/lifecycle"
 	"github.com/keyreeve/keyreeve/admin/page"
+	"github.com/keyreeve/keyreeve/policy"
 )
 
 // desk is the page over an office, with somebody signed in at it.
@@ -38,6 +39,12 @@ func openDesk(tb testing.TB) *desk {
 		_, _, err = d.service.CreateRole(ctx, local, lifecycle.NewRole{Name: fmt.Sprintf("Role %d", i), CustomerID: lifecycle.Some(customer)})
 		require.NoError(tb, err)
 	}
+	// Who may do everything to keys, so that each row offers it.
+	role, _, err := d.service.CreateRole(ctx, local, lifecycle.NewRole{Name: "Chief", CustomerID: lifecycle.Some(customer),
+		Permissions: policy.Permissions{"keyreeve/*": policy.Full}})
+	require.NoError(tb, err)
+	d.clerk, _, err = d.service.CreateKey(ctx, local, lifecycle.NewKey{Name: "chief", CustomerID: customer, RoleID: role.ID})
+	require.NoError(tb, err)
 	form := url.Values{"client_id": {d.clerk.ClientID}, "client_secret": {d.clerk.ClientSecret}}
 	r := httptest.NewRequest(http.MethodPost, "/keyreeve/login", strings.NewReader(form.Encode()))
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")

@@ -120,7 +120,7 @@ func (run *running) authenticate(r *http.Request) (lifecycle.Actor, *api.AuthPro
 	cred, problem := credential.Extract(r.Header, r.URL.RawQuery, adminForms)
 	switch problem {
 	case credential.Missing:
-		return lifecycle.Actor{}, authProblem(policy.Deny(policy.CredentialsRequired))
+		return run.fromPage(r)
 	case credential.Ambiguous:
 		return lifecycle.Actor{}, authProblem(policy.Deny(policy.InvalidRequest))
 	case credential.MalformedToken:

@@ -111,7 +111,7 @@ func (d *pageDoor) open(r *http.Request, id authn.Identity, secretID string, now
 	if err != nil {
 		return page.Session{}, authProblem(unready())
 	}
-	return page.Session{Token: issued.Token, Expires: time.Unix(issued.Claims.Expires, 0), Actor: actor}, nil
+	return page.Session{Token: issued.Token, Actor: actor}, nil
 }
 
 func administers(p policy.Permissions) bool {
@@ -161,6 +161,19 @@ func (d *pageDoor) SessionID(r *http.Request, token string) string {
 		return ""
 	}
 	return claims.ID
+}
+
+// fromPage proves whoever calls the admin API from the page: by its session cookie,
+// which no other site may make use of.
+func (run *running) fromPage(r *http.Request) (lifecycle.Actor, *api.AuthProblem) {
+	token := run.page.Token(r)
+	if token == "" {
+		return lifecycle.Actor{}, authProblem(policy.Deny(policy.CredentialsRequired))
+	}
+	if page.FromElsewhere(r) {
+		return lifecycle.Actor{}, &api.AuthProblem{Status: http.StatusForbidden, Code: "cross_origin", Detail: "this came from another site, so nothing was done"}
+	}
+	return (&pageDoor{run}).Resume(r, token)
 }
 
 // SignOut ends the session, whatever state its key is in.

@@ -252,6 +252,11 @@ type Reader interface {
 	// KeysByRole counts keys by their role; customerID "" counts those of all, and
 	// microtenantID "" those of all microtenants and of none.
 	KeysByRole(ctx context.Context, customerID, microtenantID string) (map[string]int, error)
+	// KeysByTenant counts keys by their customer, and in it by their microtenant: ""
+	// has those of none. customerID "" counts those of all customers.
+	KeysByTenant(ctx context.Context, customerID string) (map[string]map[string]int, error)
+	// MicrotenantsByCustomer counts microtenants; customerID "" counts those of all.
+	MicrotenantsByCustomer(ctx context.Context, customerID string) (map[string]int, error)
 	Source(ctx context.Context, customerID, name string) (*Source, error)
 	// Sources lists a customer's, by name; "" lists all.
 	Sources(ctx context.Context, customerID string) ([]*Source, error)

@@ -9,12 +9,11 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/keyreeve/keyreeve/admin/lifecycle"
 )
 
 const (
-	// syncOverdue is how long after its last push an external source is worth a
-	// word: longer than a week, for those that push weekly.
-	syncOverdue = 8 * 24 * time.Hour
 	// mostNamed bounds how many records a finding names.
 	mostNamed = 5
 
@@ -88,7 +87,7 @@ func (c *client) examineSources(ctx context.Context) Finding {
 			switch {
 			case s.LastSync == nil:
 				overdue = append(overdue, s.Name+" has never pushed its list")
-			case c.console.env.Now().Sub(*s.LastSync) > syncOverdue:
+			case c.console.env.Now().Sub(*s.LastSync) > lifecycle.SyncOverdue:
 				overdue = append(overdue, s.Name+" pushed its list last on "+s.LastSync.UTC().Format(time.DateOnly))
 			}
 		}
@@ -102,7 +101,7 @@ func (c *client) examineSources(ctx context.Context) Finding {
 		f.Status, f.Detail = StatusWarn, named(overdue)
 		f.Advice = "make sure that the job which pushes it still runs, or delete the source: what it took back there is still good here"
 	case count > 0:
-		f.Detail = fmt.Sprintf("%d, each pushed its list within %d days", count, syncOverdue/(24*time.Hour))
+		f.Detail = fmt.Sprintf("%d, each pushed its list within %d days", count, lifecycle.SyncOverdue/(24*time.Hour))
 	}
 	return f
 }

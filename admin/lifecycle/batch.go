@@ -14,6 +14,11 @@ import (
 // MaxBatch is how many keys one batch may name.
 const MaxBatch = 500
 
+// shortBatch is how many keys a batch may name without waiting for others: a longer
+// one, tried ones included, holds the store's writer for so long that only one of
+// them is done at a time, and single changes get their turn between two.
+const shortBatch = 20
+
 // NewBatch is one operation to be done to many keys.
 type NewBatch struct {
 	// Action is one of BatchActions.
@@ -112,6 +117,17 @@ func (s *Service) BatchKeys(ctx context.Context, a Actor, in NewBatch) (Batch, C
 			return err
 		}
 		return o.need(action.resource, action.needs)
+	}
+	if len(in.IDs) > shortBatch {
+		if err := s.May(ctx, a, may); err != nil {
+			return Batch{}, Commit{}, err
+		}
+		select {
+		case s.batches <- struct{}{}:
+			defer func() { <-s.batches }()
+		case <-ctx.Done():
+			return Batch{}, Commit{}, ctx.Err()
+		}
 	}
 	if in.DryRun {
 		out, err := s.dryRun(ctx, a, in, action, may)

@@ -107,15 +107,27 @@ func (s *Service) KeyChoices(ctx context.Context, a Actor) (KeyChoices, error) {
 		if err != nil {
 			return err
 		}
+		// Who may not look at roles is told of those that keys have.
+		every := o.need(ResourceRoles, policy.Read) == nil
+		var used map[string]int
+		if !every {
+			if used, err = o.r.KeysByRole(ctx, t.customerID, t.microtenantID); err != nil {
+				return err
+			}
+		}
 		for _, r := range roles {
-			out.Roles = append(out.Roles, Named{ID: r.ID, Name: r.Name, CustomerID: r.CustomerID})
+			if every || used[r.ID] > 0 {
+				out.Roles = append(out.Roles, Named{ID: r.ID, Name: r.Name, CustomerID: r.CustomerID})
+			}
 		}
-		sources, err := o.r.Sources(ctx, t.customerID)
-		if err != nil {
-			return err
-		}
-		for _, source := range sources {
-			out.Sources = append(out.Sources, source.Name)
+		if t.microtenantID == "" { // sources are the customer's
+			sources, err := o.r.Sources(ctx, t.customerID)
+			if err != nil {
+				return err
+			}
+			for _, source := range sources {
+				out.Sources = append(out.Sources, source.Name)
+			}
 		}
 		query := keystore.TenantQuery{CustomerID: t.customerID, ID: t.microtenantID, AllCustomers: t.all, Limit: maxNames}
 		microtenants, _, err := o.r.ListMicrotenants(ctx, query)

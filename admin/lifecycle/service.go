@@ -64,6 +64,8 @@ type Commit struct {
 type Service struct {
 	cfg    Config
 	pushes pushes
+	// batches is held by the one long batch that is done, or tried, at a time.
+	batches chan struct{}
 }
 
 // New makes a Service, filling in Config's defaults.
@@ -80,7 +82,7 @@ func New(cfg Config) *Service {
 	if cfg.Propagation == nil {
 		cfg.Propagation = func(context.Context, keystore.Revision) Propagation { return Propagation{Confirmed: 1} }
 	}
-	return &Service{cfg: cfg}
+	return &Service{cfg: cfg, batches: make(chan struct{}, 1)}
 }
 
 // op is one operation inside its transaction.

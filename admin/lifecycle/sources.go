@@ -83,6 +83,10 @@ func sourceTarget(s *keystore.Source) target {
 	return target{kind: string(keystore.KindSource), id: s.Name, name: s.Name, customerID: s.CustomerID}
 }
 
+// SyncOverdue is how long after its last list a source is worth a look: longer than a
+// week, for those that push weekly.
+const SyncOverdue = 8 * 24 * time.Hour
+
 // showSource is the representation of s in this transaction.
 func (o *op) showSource(s *keystore.Source) (Source, error) {
 	_, owned, err := o.r.Keys(o.ctx, keystore.KeyQuery{CustomerID: s.CustomerID, Source: s.Name})

@@ -36,8 +36,12 @@ func (s *Service) ListCustomers(ctx context.Context, a Actor, f CustomerFilter) 
 		if err != nil {
 			return err
 		}
+		sizes, err := o.tenantSizes("")
+		if err != nil {
+			return err
+		}
 		out, err = pageOf(o, at, found, total, sure(q.CustomerCursor),
-			func(c *keystore.Customer) (Customer, error) { return showCustomer(c), nil })
+			func(c *keystore.Customer) (Customer, error) { return sizes.customer(c), nil })
 		return err
 	})
 	return out, err
@@ -62,8 +66,12 @@ func (s *Service) ListMicrotenants(ctx context.Context, a Actor, f MicrotenantFi
 		if err != nil {
 			return err
 		}
+		sizes, err := o.tenantSizes(f.CustomerID)
+		if err != nil {
+			return err
+		}
 		out, err = pageOf(o, at, found, total, sure(q.MicrotenantCursor),
-			func(m *keystore.Microtenant) (Microtenant, error) { return showMicrotenant(m), nil })
+			func(m *keystore.Microtenant) (Microtenant, error) { return sizes.microtenant(m), nil })
 		return err
 	})
 	return out, err

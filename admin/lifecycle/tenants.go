@@ -36,12 +36,14 @@ type NewMicrotenant struct {
 
 // Customer is a tenant as every door shows it.
 type Customer struct {
-	ID         string            `json:"id"`
-	Name       string            `json:"name"`
-	Enabled    bool              `json:"enabled"`
-	CreatedAt  time.Time         `json:"created_at"`
-	ModifiedAt time.Time         `json:"modified_at"`
-	Revision   keystore.Revision `json:"-"`
+	ID               string            `json:"id"`
+	Name             string            `json:"name"`
+	Enabled          bool              `json:"enabled"`
+	KeyCount         *int              `json:"key_count" nullable:"true" doc:"How many of the keys that you may see are in it; null if you may see none at all."`
+	MicrotenantCount int               `json:"microtenant_count" doc:"How many microtenants that you may see it has."`
+	CreatedAt        time.Time         `json:"created_at"`
+	ModifiedAt       time.Time         `json:"modified_at"`
+	Revision         keystore.Revision `json:"-"`
 }
 
 // Microtenant is a part of a customer as every door shows it.
@@ -50,18 +52,73 @@ type Microtenant struct {
 	CustomerID string            `json:"customer_id"`
 	Name       string            `json:"name"`
 	Enabled    bool              `json:"enabled"`
+	KeyCount   *int              `json:"key_count" nullable:"true" doc:"How many of the keys that you may see are in it; null if you may see none at all."`
 	CreatedAt  time.Time         `json:"created_at"`
 	ModifiedAt time.Time         `json:"modified_at"`
 	Revision   keystore.Revision `json:"-"`
 }
 
-func showCustomer(c *keystore.Customer) Customer {
-	return Customer{ID: c.ID, Name: c.Name, Enabled: c.Enabled, CreatedAt: c.Created, ModifiedAt: c.Modified, Revision: c.Revision}
+// tenantSizes count what is in tenants, as far as the actor may see it.
+type tenantSizes struct {
+	// keys are counted by customer and microtenant; nil where the actor may not look at keys.
+	keys         map[string]map[string]int
+	microtenants map[string]int
+	// only is the microtenant that the actor is in, "" for one who sees the whole.
+	only string
 }
 
-func showMicrotenant(m *keystore.Microtenant) Microtenant {
-	return Microtenant{ID: m.ID, CustomerID: m.CustomerID, Name: m.Name, Enabled: m.Enabled,
+// tenantSizes reads those of a customer that the actor sees, or with "" of all that it sees.
+func (o *op) tenantSizes(customerID string) (s tenantSizes, err error) {
+	t, some := o.bound(tenant{customerID: customerID})
+	if !some {
+		return s, nil
+	}
+	s.only = t.microtenantID
+	if o.need(ResourceKeys, policy.Read) == nil {
+		if s.keys, err = o.r.KeysByTenant(o.ctx, t.customerID); err != nil {
+			return s, err
+		}
+	}
+	s.microtenants, err = o.r.MicrotenantsByCustomer(o.ctx, t.customerID)
+	return s, err
+}
+
+// keysIn is how many keys are in a microtenant, or with "" in the whole customer.
+func (s tenantSizes) keysIn(customerID, microtenantID string) *int {
+	if s.keys == nil {
+		return nil
+	}
+	n := 0
+	for in, keys := range s.keys[customerID] {
+		if (microtenantID == "" || in == microtenantID) && (s.only == "" || in == s.only) {
+			n += keys
+		}
+	}
+	return &n
+}
+
+func (s tenantSizes) customer(c *keystore.Customer) Customer {
+	shown := Customer{ID: c.ID, Name: c.Name, Enabled: c.Enabled, KeyCount: s.keysIn(c.ID, ""), MicrotenantCount: s.microtenants[c.ID],
+		CreatedAt: c.Created, ModifiedAt: c.Modified, Revision: c.Revision}
+	if s.only != "" {
+		shown.MicrotenantCount = 1 // its own
+	}
+	return shown
+}
+
+func (s tenantSizes) microtenant(m *keystore.Microtenant) Microtenant {
+	return Microtenant{ID: m.ID, CustomerID: m.CustomerID, Name: m.Name, Enabled: m.Enabled, KeyCount: s.keysIn(m.CustomerID, m.ID),
 		CreatedAt: m.Created, ModifiedAt: m.Modified, Revision: m.Revision}
+}
+
+func (o *op) showCustomer(c *keystore.Customer) (Customer, error) {
+	sizes, err := o.tenantSizes(c.ID)
+	return sizes.customer(c), err
+}
+
+func (o *op) showMicrotenant(m *keystore.Microtenant) (Microtenant, error) {
+	sizes, err := o.tenantSizes(m.CustomerID)
+	return sizes.microtenant(m), err
 }
 
 // tenantRecord is what the audit trail keeps of a customer or microtenant.
@@ -126,7 +183,7 @@ func (o *op) addCustomer(c *keystore.Customer) (Customer, error) {
 	if err != nil {
 		return Customer{}, err
 	}
-	return showCustomer(stored), nil
+	return o.showCustomer(stored)
 }
 
 // onlyCustomer is the customer that is meant where an actor of all customers
@@ -169,7 +226,7 @@ func (s *Service) CreateMicrotenant(ctx context.Context, a Actor, in NewMicroten
 		if err != nil {
 			return Microtenant{}, err
 		}
-		return showMicrotenant(stored), nil
+		return o.showMicrotenant(stored)
 	})
 }
 

@@ -40,7 +40,7 @@ func (s *Service) GetCustomer(ctx context.Context, a Actor, id string) (Customer
 	err := s.view(ctx, a, func(o *op) error {
 		c, err := o.customer(id, policy.Read)
 		if err == nil {
-			out = showCustomer(c)
+			out, err = o.showCustomer(c)
 		}
 		return err
 	})
@@ -111,7 +111,7 @@ func (s *Service) UpdateCustomer(ctx context.Context, a Actor, id string, p Tena
 		}
 		c, err = o.r.Customer(ctx, id)
 		if err == nil {
-			out = showCustomer(c)
+			out, err = o.showCustomer(c)
 		}
 		return err
 	})
@@ -158,7 +158,7 @@ func (s *Service) GetMicrotenant(ctx context.Context, a Actor, ref MicrotenantRe
 	err := s.view(ctx, a, func(o *op) error {
 		m, err := o.microtenant(ref, policy.Read)
 		if err == nil {
-			out = showMicrotenant(m)
+			out, err = o.showMicrotenant(m)
 		}
 		return err
 	})
@@ -238,7 +238,7 @@ func (s *Service) UpdateMicrotenant(ctx context.Context, a Actor, ref Microtenan
 		}
 		m, err = o.r.Microtenant(ctx, m.CustomerID, m.ID)
 		if err == nil {
-			out = showMicrotenant(m)
+			out, err = o.showMicrotenant(m)
 		}
 		return err
 	})

@@ -409,3 +409,52 @@ func TestARepeatedCreateOfATenantOrRoleMakesNothingMore(t *testing.T) {
 		require.Equal(t, first, second, name)
 	}
 }
+
+func TestTenantsTellHowManyKeysTheActorSeesInThem(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	sees := h.role("Sees", policy.Permissions{"keyreeve/tenants": policy.View, "keyreeve/keys": policy.View})
+	inside := func(k *NewKey) { k.MicrotenantID = Some("emea") }
+	operator, admin, within := h.actor("operator", keystore.RoleOperator), h.actor("admin", sees), h.actor("within", sees, inside)
+	blind := h.actor("blind", h.role("Tenants", tenantAdmin))
+	_, _, err := h.CreateKey(h.ctx, local, NewKey{Name: "foreign", RoleID: keystore.RoleReadOnly, CustomerID: "umbrella"})
+	require.NoError(t, err)
+
+	type size struct{ keys, microtenants any }
+	of := func(n *int) any {
+		if n == nil {
+			return nil
+		}
+		return *n
+	}
+	for _, c := range []struct {
+		actor                   Actor
+		customers, microtenants map[string]size
+	}{
+		{operator, map[string]size{"acme": {4, 2}, "umbrella": {1, 0}}, map[string]size{"emea": {1, nil}, "apac": {0, nil}}},
+		{admin, map[string]size{"acme": {4, 2}}, map[string]size{"emea": {1, nil}, "apac": {0, nil}}},
+		{within, map[string]size{"acme": {1, 1}}, map[string]size{"emea": {1, nil}}},
+		{blind, map[string]size{"acme": {nil, 2}}, map[string]size{"emea": {nil, nil}, "apac": {nil, nil}}},
+	} {
+		customers, err := h.ListCustomers(h.ctx, c.actor, CustomerFilter{})
+		require.NoError(t, err)
+		listed := map[string]size{}
+		for _, one := range customers.Items {
+			listed[one.ID] = size{of(one.KeyCount), one.MicrotenantCount}
+			alone, err := h.GetCustomer(h.ctx, c.actor, one.ID)
+			require.NoError(t, err)
+			require.Equal(t, one, alone)
+		}
+		require.Equal(t, c.customers, listed, c.actor.Name)
+		microtenants, err := h.ListMicrotenants(h.ctx, c.actor, MicrotenantFilter{})
+		require.NoError(t, err)
+		listed = map[string]size{}
+		for _, one := range microtenants.Items {
+			listed[one.ID] = size{of(one.KeyCount), nil}
+			alone, err := h.GetMicrotenant(h.ctx, c.actor, MicrotenantRef{ID: one.ID, CustomerID: one.CustomerID})
+			require.NoError(t, err)
+			require.Equal(t, one, alone)
+		}
+		require.Equal(t, c.microtenants, listed, c.actor.Name)
+	}
+}

@@ -2,7 +2,6 @@ package page
 
 import (
 	"cmp"
-	"net/http"
 	"strings"
 	"time"
 
@@ -82,11 +81,7 @@ func (v *visit) listAudit() error {
 	if err != nil {
 		return err
 	}
-	status := http.StatusOK
-	if d.Failed() {
-		status = http.StatusBadRequest
-	}
-	return v.show(view{Status: status, Page: "audit", Block: v.blockOf("audit-list", "list", "audit"), Title: "Audit trail", Data: d})
+	return v.show(view{Status: statusOf(d.Form), Page: "audit", Block: v.blockOf("audit-list", "list", "audit"), Title: "Audit trail", Data: d})
 }
 
 // auditQuery is the state of the room at its URL. Keys may be named as people know
@@ -124,30 +119,31 @@ func (v *visit) keyNamed(f *Form, field, text string) (string, error) {
 		!v.may(lifecycle.ResourceKeys, policy.Read):
 		return text, nil
 	}
-	found, err := v.svc().ListKeys(v.ctx(), v.actor, lifecycle.KeyFilter{Text: text, Paging: lifecycle.Paging{Size: lifecycle.Some(lifecycle.MaxPageSize)}})
-	if err != nil {
-		if _, err = f.refuse(err); err == nil {
-			f.Fail(field, "No key goes by this.")
-		}
+	found, err := v.keysNamed(text)
+	if err != nil || len(found) == 0 {
 		return text, err
 	}
-	var ids []string
-	for _, k := range found.Items {
-		if k.ClientID == text {
-			return k.ID, nil
-		}
-		if k.Name == text {
-			ids = append(ids, k.ID)
-		}
+	if len(found) == 1 {
+		return found[0].ID, nil
 	}
-	switch len(ids) {
-	case 0:
-		return text, nil
-	case 1:
-		return ids[0], nil
-	}
-	f.Fail(field, number(len(ids))+" keys have this name. Give the client ID of the one that you mean.")
+	f.Fail(field, number(len(found))+" keys have this name. Give the client ID of the one that you mean.")
 	return text, nil
+}
+
+// keysNamed are the keys that go by a name, client ID or id; at most maxSuggested of
+// one name. A client ID is before a name that is the same.
+func (v *visit) keysNamed(name string) ([]lifecycle.Key, error) {
+	for _, filter := range []lifecycle.KeyFilter{{ID: name}, {ClientID: name}, {Name: name}} {
+		filter.Paging = lifecycle.Paging{Size: lifecycle.Some(maxSuggested)}
+		page, err := v.svc().ListKeys(v.ctx(), v.actor, filter)
+		if refusedAs(err, lifecycle.Invalid) {
+			return nil, nil // no key can have such a name
+		}
+		if err != nil || len(page.Items) > 0 {
+			return page.Items, err
+		}
+	}
+	return nil, nil
 }
 
 // auditFilter is the query as lifecycle takes it. What cannot be read goes into the form.

@@ -101,14 +101,14 @@ func TestTheTrailIsNarrowedByEachFilter(t *testing.T) {
 		require.Equal(t, want, a.events(), query)
 		part := b.get("/keyreeve/audit?"+query, "HX-Request", "true", "HX-Target", "audit-list")
 		require.Equal(t, want, part.events(), query)
-		require.NotContains(t, part.body, "<html")
+		lacks(t, part.body, "<html")
 	}
 	for _, query := range []string{"action=key", "since=yesterday", "until=x", "sort=name", "since=2026-01-02&until=2026-01-01", "customer_id=null&microtenant_id=emea"} {
 		a := b.get("/keyreeve/audit?" + query)
 		require.Equal(t, http.StatusBadRequest, a.StatusCode, query)
-		require.Contains(t, a.body, `class="faults"`, query)
+		holds(t, a.body, `class="faults"`, query)
 	}
-	require.Contains(t, b.get("/keyreeve/audit?request_id=none").body, "No event matches")
+	holds(t, b.get("/keyreeve/audit?request_id=none").body, "No event matches")
 }
 
 func TestTheTrailFindsKeysByTheirNames(t *testing.T) {
@@ -118,7 +118,7 @@ func TestTheTrailFindsKeysByTheirNames(t *testing.T) {
 	require.Equal(t, "/keyreeve/audit?actor_id="+w.viewer.ID, b.get("/keyreeve/audit?actor_id="+w.viewer.ClientID).Header.Get("Location"))
 	require.Equal(t, "/keyreeve/audit?actor_id="+w.viewer.ID, b.get("/keyreeve/audit?actor_id=viewer", "HX-Request", "true").Header.Get("HX-Push-Url"))
 	w.key(lifecycle.NewKey{Name: "viewer", RoleID: w.adminRole, CustomerID: "umbrella"})
-	require.Contains(t, b.get("/keyreeve/audit?target_id=viewer").body, "2 keys have this name.")
+	holds(t, b.get("/keyreeve/audit?target_id=viewer").body, "2 keys have this name.")
 	require.Equal(t, "/keyreeve/audit?customer_id=null", b.get("/keyreeve/audit?no_customer=true").Header.Get("Location"))
 }
 
@@ -144,13 +144,13 @@ func TestWhatIsNamedIsLinkedToAsLongAsItIsThere(t *testing.T) {
 	w := newWorld(t)
 	b := w.as(w.operator)
 	link := `href="/keyreeve/keys/` + w.bystander.ID + `"`
-	require.Contains(t, b.get("/keyreeve/audit?target_id="+w.bystander.ID).body, link)
+	holds(t, b.get("/keyreeve/audit?target_id="+w.bystander.ID).body, link)
 	_, err := w.svc.DeleteKey(t.Context(), atMachine, w.bystander.ID, nil)
 	require.NoError(t, err)
 	a := b.get("/keyreeve/audit?target_id=" + w.bystander.ID)
 	require.Equal(t, []string{"test deleted the key bystander", "test made the key bystander"}, a.events())
-	require.NotContains(t, a.body, link)
-	require.Contains(t, a.body, `href="/keyreeve/roles/`+keystore.RoleFullAccess+`"`, "its role is there still")
+	lacks(t, a.body, link)
+	holds(t, a.body, `href="/keyreeve/roles/`+keystore.RoleFullAccess+`"`, "its role is there still")
 }
 
 func TestWhatStandsInTheTrailIsShownAsTextWhateverItIs(t *testing.T) {
@@ -164,14 +164,14 @@ func TestWhatStandsInTheTrailIsShownAsTextWhateverItIs(t *testing.T) {
 	require.NoError(t, err)
 	a := w.as(w.operator).get("/keyreeve/audit?page_size=1")
 	require.Equal(t, http.StatusOK, a.StatusCode)
-	require.NotContains(t, a.body, "<script>alert")
-	require.NotContains(t, a.body, "<img")
-	require.NotContains(t, a.body, "\u202e", "nothing turns the text around it")
-	require.Contains(t, a.body, "<bdi>[U&#43;202E]=cmd&lt;script&gt;")
-	require.Contains(t, a.body, "<code>odd.&lt;i&gt;</code>", "an action without words is shown as it is")
+	lacks(t, a.body, "<script>alert")
+	lacks(t, a.body, "<img")
+	lacks(t, a.body, "\u202e", "nothing turns the text around it")
+	holds(t, a.body, "<bdi>[U&#43;202E]=cmd&lt;script&gt;")
+	holds(t, a.body, "<code>odd.&lt;i&gt;</code>", "an action without words is shown as it is")
 
 	csv := w.as(w.operator).get("/keyreeve/audit/export?format=csv&action=odd.")
-	require.Contains(t, csv.body, "'\u202e=cmd<script>", "which some spreadsheets skip")
+	holds(t, csv.body, "'\u202e=cmd<script>", "which some spreadsheets skip")
 }
 
 func TestAnExportHasWhatTheFiltersLetThrough(t *testing.T) {
@@ -205,39 +205,39 @@ func TestAnExportHasWhatTheFiltersLetThrough(t *testing.T) {
 	require.Equal(t, http.StatusBadRequest, b.get("/keyreeve/audit/export?format=csv&since=soon").StatusCode)
 
 	offer := b.get("/keyreeve/audit/export?action=key.create", "HX-Request", "true")
-	require.Contains(t, offer.body, `href="/keyreeve/audit/export?action=key.create&amp;format=csv"`)
-	require.Contains(t, html.UnescapeString(offer.body), "keyreeve audit export --action key.create --url "+w.url)
-	require.Contains(t, html.UnescapeString(offer.body), w.url+"/v1/audit-events?action=key.create&format=ndjson")
+	holds(t, offer.body, `href="/keyreeve/audit/export?action=key.create&amp;format=csv"`)
+	holds(t, html.UnescapeString(offer.body), "keyreeve audit export --action key.create --url "+w.url)
+	holds(t, html.UnescapeString(offer.body), w.url+"/v1/audit-events?action=key.create&format=ndjson")
 }
 
 func TestVerifyingTellsWhatWasFoundChainByChain(t *testing.T) {
 	w := newWorld(t)
 	b := w.as(w.operator)
-	require.Contains(t, b.get("/keyreeve/audit/verify").body, "Verify now")
+	holds(t, b.get("/keyreeve/audit/verify").body, "Verify now")
 	a := b.post("/keyreeve/audit/verify", url.Values{}, "HX-Request", "true")
 	require.Equal(t, http.StatusOK, a.StatusCode)
-	require.Contains(t, words(a.body), "Proved: 11 events in 3 chains, none changed, left out or put in.")
+	holds(t, words(a.body), "Proved: 11 events in 3 chains, none changed, left out or put in.")
 	for _, chain := range []string{"ACME", "UMBRELLA", "Events of no customer"} {
-		require.Contains(t, words(a.body), chain)
+		holds(t, words(a.body), chain)
 	}
 	head := regexp.MustCompile(`acme:\d+:[0-9a-f]{64}`).FindString(a.body)
 	require.NotEmpty(t, head)
 	a = b.post("/keyreeve/audit/verify", url.Values{"head": {head}})
-	require.Contains(t, words(a.body), "Proved: ")
+	holds(t, words(a.body), "Proved: ")
 	a = b.post("/keyreeve/audit/verify", url.Values{"head": {"acme:1:" + strings.Repeat("0", 64)}})
-	require.Contains(t, words(a.body), "The trail is not what was written.")
-	require.Contains(t, words(a.body), "An older database was put back, or the chain was rewritten.")
+	holds(t, words(a.body), "The trail is not what was written.")
+	holds(t, words(a.body), "An older database was put back, or the chain was rewritten.")
 	a = b.post("/keyreeve/audit/verify", url.Values{"head": {"nonsense"}})
 	require.Equal(t, http.StatusBadRequest, a.StatusCode)
-	require.Contains(t, a.body, `href="#f-head"`)
+	holds(t, a.body, `href="#f-head"`)
 	a = b.post("/keyreeve/audit/verify", url.Values{"head": {head}, "as": {"commands"}})
-	require.Contains(t, html.UnescapeString(a.body), "keyreeve audit verify --head "+head)
-	require.NotContains(t, a.body, `class="proof`)
+	holds(t, html.UnescapeString(a.body), "keyreeve audit verify --head "+head)
+	lacks(t, a.body, `class="proof`)
 
-	require.Contains(t, words(w.as(w.trailReader()).post("/keyreeve/audit/verify", url.Values{}).body), "Proved: ")
+	holds(t, words(w.as(w.trailReader()).post("/keyreeve/audit/verify", url.Values{}).body), "Proved: ")
 	inside := w.as(w.auditor("emea")).post("/keyreeve/audit/verify", url.Values{})
 	require.Equal(t, http.StatusForbidden, inside.StatusCode)
-	require.Contains(t, inside.body, "which an actor in a microtenant does not see")
+	holds(t, inside.body, "which an actor in a microtenant does not see")
 }
 
 func TestABrokenTrailSaysWhatMustHaveHappened(t *testing.T) {

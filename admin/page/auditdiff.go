@@ -306,7 +306,7 @@ func (w *diffWalk) showText(member, text string) (shown, href string) {
 		return "empty", ""
 	case member == "role_id", member == "max_role_id":
 		if name, known := w.names.Roles[text]; known {
-			return visible(name), roleURL(text)
+			return visible(name), rolePath(text)
 		}
 	case member == "key_id":
 		if name, known := w.names.Keys[text]; known {

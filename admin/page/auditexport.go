@@ -12,7 +12,6 @@ import (
 
 // auditExport is the data of the dialog that offers the exports.
 type auditExport struct {
-	*Form
 	Chips []chip
 	// Total is how many events match.
 	Total       int
@@ -71,7 +70,7 @@ func (v *visit) offerExport(q query, f *Form, filter lifecycle.AuditFilter) erro
 	}
 	narrowed := len(only(q.Values, auditParams)) - len(only(q.Values, []string{"customer_id"}))
 	return v.show(view{Page: "auditexport", Block: "dialog", Dialog: true, Title: "Export the audit trail", Data: auditExport{
-		Form: f, Chips: auditChips(q, filter, choices, page.Items), Total: page.Total, NDJSON: with("ndjson"), CSV: with("csv"),
+		Chips: auditChips(q, filter, choices, page.Items), Total: page.Total, NDJSON: with("ndjson"), CSV: with("csv"),
 		Back: q.String(), Part: narrowed > 0 || v.actor.MicrotenantID != "", Commands: v.exportCommands(filter)}})
 }
 

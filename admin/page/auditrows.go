@@ -16,7 +16,6 @@ type auditRow struct {
 	Handle string
 	At     time.Time
 	Icon   string
-	Action string
 	// Did stands between who and what; Known is false where it is the bare action.
 	Did   string
 	Known bool
@@ -32,16 +31,13 @@ type auditRow struct {
 	// Where is the customer and microtenant it was in, "" where that goes without saying.
 	Where string
 	Diff  diff
-	// Seq is its place in its customer's chain, 0 if it is from before there was one.
-	Seq int64
 }
 
 // auditParty is who did it, or what it was done to.
 type auditParty struct {
 	Name string
-	// Href is its page, "" where it is gone or not for the actor to see; Only are the
-	// events of it alone.
-	Href, Only string
+	// Href is its page, "" where it is gone or not for the actor to see.
+	Href string
 }
 
 // auditRows are events, newest or oldest first as they come, for the parts
@@ -62,7 +58,7 @@ func (v *visit) auditRows(events []lifecycle.AuditEvent) ([]auditRow, error) {
 }
 
 func (v *visit) auditRow(e *lifecycle.AuditEvent, names lifecycle.AuditNames) auditRow {
-	row := auditRow{At: e.At, Action: e.Action, Address: visible(e.Actor.Address), Seq: e.Seq,
+	row := auditRow{At: e.At, Address: visible(e.Actor.Address),
 		RequestID: visible(e.RequestID), Kind: actorKinds[e.Actor.Kind], Diff: diffOf(e.Before, e.After, names)}
 	row.Did, row.Icon, row.Known = whatWasDone(e)
 	row.Outcome, row.Refused = outcomeOf(e)
@@ -87,13 +83,10 @@ func auditURL(filters ...string) string {
 }
 
 func (v *visit) actorOf(e *lifecycle.AuditEvent, names lifecycle.AuditNames) auditParty {
-	p := auditParty{Name: visible(cmp.Or(e.Actor.Name, e.Actor.ID, e.Actor.Kind)), Only: auditURL("actor_id", cmp.Or(e.Actor.ID, e.Actor.Kind))}
+	p := auditParty{Name: visible(cmp.Or(e.Actor.Name, e.Actor.ID, e.Actor.Kind))}
 	switch e.Actor.Kind {
 	case keystore.ActorSystem:
 		p.Name = "Keyreeve"
-		if e.Actor.ID == "" { // which no filter selects
-			p.Only = ""
-		}
 	case keystore.ActorKey, keystore.ActorSession:
 		if _, there := names.Keys[e.Actor.ID]; there {
 			p.Href = keyURL(e.Actor.ID)
@@ -105,9 +98,6 @@ func (v *visit) actorOf(e *lifecycle.AuditEvent, names lifecycle.AuditNames) aud
 func targetOf(e *lifecycle.AuditEvent, names lifecycle.AuditNames, allCustomers bool) auditParty {
 	t := e.Target
 	p := auditParty{Name: visible(cmp.Or(t.Name, t.ID))}
-	if t.ID != "" {
-		p.Only = auditURL("target_kind", t.Kind, "target_id", t.ID)
-	}
 	customerID := ""
 	if e.CustomerID != nil {
 		customerID = *e.CustomerID
@@ -126,20 +116,15 @@ func targetOf(e *lifecycle.AuditEvent, names lifecycle.AuditNames, allCustomers 
 		}
 	case keystore.KindRole:
 		if _, there := names.Roles[t.ID]; there {
-			p.Href = roleURL(t.ID)
+			p.Href = rolePath(t.ID)
 		}
 	case keystore.KindSource:
 		if names.Sources[customerID][t.ID] {
-			p.Href = root + "sources/" + url.PathEscape(t.ID)
-			if allCustomers {
-				p.Href += "?" + url.Values{"customer_id": {customerID}}.Encode()
-			}
+			p.Href = sourceURL(t.ID, customerID, allCustomers)
 		}
 	}
 	return p
 }
-
-func roleURL(id string) string { return root + "roles/" + url.PathEscape(id) }
 
 // placeOf is where the event belongs, as far as that differs from where the actor is.
 func (v *visit) placeOf(e *lifecycle.AuditEvent, names lifecycle.AuditNames) string {

@@ -61,8 +61,19 @@ func (v *visit) commands(c call, cli ...string) *commands {
 	for _, arg := range cli {
 		tool = append(tool, quoted(arg))
 	}
-	return &commands{Curl: strings.Join(append(line, quoted(origin+c.Path)), " "), CLI: strings.Join(append(tool, "--url", quoted(origin)), " "),
+	return &commands{Curl: oneLine(append(line, quoted(origin+c.Path))), CLI: oneLine(append(tool, "--url", quoted(origin))),
 		Open: v.r.PostForm.Get("as") == "commands"}
+}
+
+// maxCommand bounds a line to copy, in bytes: shells and terminals bound it too.
+const maxCommand = 16 << 10
+
+func oneLine(words []string) string {
+	line := strings.Join(words, " ")
+	if len(line) > maxCommand {
+		return "# This is too long for a line. Send the values from a file."
+	}
+	return line
 }
 
 // origin is where the browser found this page.

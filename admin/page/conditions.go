@@ -13,12 +13,20 @@ import (
 // unchanged is the condition that a record still has the version that the form was
 // made from; nil where the form names none.
 func (f *Form) unchanged() lifecycle.Condition {
-	text := f.Get("version")
-	if text == "" {
+	if f.Get("version") == "" {
 		return nil
 	}
-	version, err := strconv.ParseInt(text, 10, 64)
-	return func(r keystore.Revision) bool { return err == nil && r == keystore.Revision(version) }
+	version := f.version()
+	return func(r keystore.Revision) bool { return r == version }
+}
+
+// version is that of the record that the form was made from, 0 where it names none.
+func (f *Form) version() keystore.Revision {
+	n, err := strconv.ParseInt(f.Get("version"), 10, 64)
+	if err != nil || n < 0 {
+		return 0
+	}
+	return keystore.Revision(n)
 }
 
 // newOnce names a form that makes something.

@@ -19,8 +19,6 @@ type confirmation struct {
 	Danger bool
 	// Type is a name that must be typed first, "" for none. See typed.
 	Type string
-	// Reason asks why, for the audit trail.
-	Reason bool
 	// Version is that of what is asked about, sent along; 0 is none.
 	Version keystore.Revision
 	// Hidden is sent along.
@@ -33,7 +31,7 @@ func (v *visit) confirm(status int, c confirmation) error {
 	if c.Form == nil {
 		c.Form = NewForm(nil)
 	}
-	return v.show(view{Status: status, Page: "confirm", Block: "dialog", Dialog: true, Title: c.Title, Data: c})
+	return v.dialog(status, "confirm", c.Title, c)
 }
 
 // typed looks whether the name was typed as it is.

@@ -3,7 +3,6 @@ package page
 import (
 	"context"
 	"net/http"
-	"time"
 
 	"github.com/keyreeve/keyreeve/admin/api"
 	"github.com/keyreeve/keyreeve/admin/lifecycle"
@@ -30,9 +29,7 @@ type Door interface {
 type Session struct {
 	// Token is what Resume takes.
 	Token string
-	// Expires is its end, whatever is done with it.
-	Expires time.Time
-	Actor   lifecycle.Actor
+	Actor lifecycle.Actor
 }
 
 // CodeNoAdministrator is the problem of a key that is good but administers nothing.

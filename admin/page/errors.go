@@ -5,7 +5,9 @@ import (
 	"errors"
 	"math"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/keyreeve/keyreeve/admin/api"
@@ -31,6 +33,7 @@ var failureTitles = map[int]string{
 	http.StatusConflict:              "Not possible as things stand",
 	http.StatusPreconditionFailed:    "Somebody else changed it",
 	http.StatusRequestEntityTooLarge: "Too large",
+	http.StatusUnsupportedMediaType:  "That request was not understood",
 	http.StatusTooManyRequests:       "Too many tries",
 	http.StatusServiceUnavailable:    "The key store cannot be reached",
 	http.StatusInsufficientStorage:   "The store has no space left",
@@ -47,9 +50,40 @@ var statuses = map[lifecycle.ErrorKind]int{
 	lifecycle.Unprocessable: http.StatusUnprocessableEntity,
 }
 
+// refusedAs reports a refusal of one of these kinds.
+func refusedAs(err error, kinds ...lifecycle.ErrorKind) bool {
+	var refused *lifecycle.Error
+	return errors.As(err, &refused) && slices.Contains(kinds, refused.Kind)
+}
+
+// unseen reports a refusal of what is not there or not for the actor to see.
+func unseen(err error) bool { return refusedAs(err, lifecycle.NotFound, lifecycle.Forbidden) }
+
+// unlessHidden is err, but nil where it says that the actor may not know.
+func unlessHidden(err error) error {
+	if unseen(err) {
+		return nil
+	}
+	return err
+}
+
+// codeOf is that of a refusal, "" for another error.
+func codeOf(err error) string {
+	var refused *lifecycle.Error
+	if !errors.As(err, &refused) {
+		return ""
+	}
+	return refused.Code
+}
+
 // fail answers with what a handler returned. What is no refusal is a store that
 // could not be asked; its text stays inside.
 func (v *visit) fail(err error) {
+	var unread *formError
+	if errors.As(err, &unread) {
+		v.showError(unread.status, unread.code, unread.detail)
+		return
+	}
 	var refused *lifecycle.Error
 	if errors.As(err, &refused) {
 		if refused.Kind == lifecycle.Unauthorized {
@@ -138,6 +172,11 @@ func sentence(s string) string {
 		s += "."
 	}
 	return s
+}
+
+// sentenceOf tells what was done to a record: sentenceOf("source", "idp", "saved.").
+func sentenceOf(what, name, did string) string {
+	return strings.ToUpper(what[:1]) + what[1:] + " “" + name + "” " + did
 }
 
 // seconds is a duration in whole ones, at least one.

@@ -1,12 +1,14 @@
 package page
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -139,7 +141,7 @@ func (d *door) open(r *http.Request, k *keystore.Key, role *keystore.Role) (Sess
 	}
 	token := "token-" + k.ClientID + "-" + d.w.clock.Now().Wall.String()
 	d.sessions[token] = k.ClientID
-	return Session{Token: token, Expires: d.w.clock.Now().Wall.Add(time.Hour), Actor: d.actor(k, role)}, nil
+	return Session{Token: token, Actor: d.actor(k, role)}, nil
 }
 
 func (*door) actor(k *keystore.Key, role *keystore.Role) lifecycle.Actor {
@@ -196,7 +198,7 @@ func (w *world) as(k lifecycle.CreatedKey) *browser {
 	w.Helper()
 	b := w.browser()
 	a := b.post("/keyreeve/login", url.Values{"client_id": {k.ClientID}, "client_secret": {k.ClientSecret}})
-	require.Equal(w, http.StatusSeeOther, a.StatusCode, a.body)
+	require.Equal(w, http.StatusSeeOther, a.StatusCode, a.says())
 	return b
 }
 
@@ -225,4 +227,40 @@ func (b *browser) get(path string, headers ...string) answer {
 func (b *browser) post(path string, form url.Values, headers ...string) answer {
 	b.w.Helper()
 	return b.do(http.MethodPost, path, form.Encode(), append([]string{"Content-Type", "application/x-www-form-urlencoded"}, headers...)...)
+}
+
+// seen is what is read of a page or a part of it: the text of its main, without tags.
+func seen(body string) string {
+	if _, rest, there := strings.Cut(body, "<main"); there {
+		body, _, _ = strings.Cut("<main"+rest, "</main>")
+	}
+	return strings.Join(strings.Fields(tag.ReplaceAllString(body, " ")), " ")
+}
+
+var tag = regexp.MustCompile(`<[^>]*>`)
+
+// says is seen, short enough to be told by a test that failed.
+func (a answer) says() string { return fmt.Sprintf("the page says: %.400s", seen(a.body)) }
+
+// holds asserts that a page holds a text. What it tells of a failure can be read,
+// which the whole page could not.
+func holds(t require.TestingT, body, text string, about ...any) {
+	if h, is := t.(interface{ Helper() }); is {
+		h.Helper()
+	}
+	if !strings.Contains(body, text) {
+		require.Fail(t, fmt.Sprintf("%q is not there; the page says: %.400s", text, seen(body)), about...)
+	}
+}
+
+// lacks asserts that a page does not hold a text. Random ids are 22 letters and digits:
+// a text of a few of those alone is in one of them some day.
+func lacks(t require.TestingT, body, text string, about ...any) {
+	if h, is := t.(interface{ Helper() }); is {
+		h.Helper()
+	}
+	if at := strings.Index(body, text); at >= 0 {
+		around := body[max(0, at-100):min(len(body), at+len(text)+100)]
+		require.Fail(t, fmt.Sprintf("%q is there: …%s…", text, strings.ToValidUTF8(around, "")), about...)
+	}
 }

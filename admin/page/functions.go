@@ -12,16 +12,14 @@ import (
 var functions = template.FuncMap{
 	"asset": assetURL,
 	"icon":  icon,
+	"cell":  func(column string, row *keyRow) (template.HTML, error) { return cell(column, row) },
 	"ago":   ago,
 	"day":   func(t time.Time) string { return t.UTC().Format("2 Jan 2006") },
 	"stamp": stamp,
 	"iso":   func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
-	"spell": spell,
-	"secs":  func(n int64) string { return spell(time.Duration(n) * time.Second) },
 	"num":   number,
 	"field": newField,
 	"join":  strings.Join,
-	"plus":  func(a, b int) int { return a + b },
 	"plural": func(n int, one, many string) string {
 		if n == 1 {
 			return one

@@ -17,6 +17,7 @@ type shortcut struct{ Key, Does string }
 var shortcuts = []shortcut{
 	{"/", "to the filter or search"},
 	{"n", "make something new"},
+	{"e", "edit the source whose page is open"},
 	{"r", "load the list again"},
 	{"?", "open this help"},
 	{"Esc", "close a dialog, a menu or this help"},
@@ -32,14 +33,12 @@ type helpPage struct {
 	Guide     *topic
 	Topics    []*topic
 	Shortcuts []shortcut
-	// Room is what the drawer's part is about.
-	Back string
 }
 
 // showHelp is the drawer, about the room that it was opened in, or a page with all
 // there is.
 func (v *visit) showHelp() error {
-	d := helpPage{Guide: topicNamed(guide), Topics: manual(), Shortcuts: shortcuts, Back: v.here()}
+	d := helpPage{Guide: topicNamed(guide), Topics: manual(), Shortcuts: shortcuts}
 	if v.partial() {
 		d.Section = d.Guide.section(sectionOf(v.here()))
 	}

@@ -13,6 +13,8 @@ type keyAction struct {
 	ID, URL, Icon, Label string
 	// Danger marks what cannot be taken back. Hidden: there is nothing to do at present.
 	Danger, Hidden bool
+	// Swap: it is sent alone and finds its own place.
+	Swap bool
 	// main puts it beside the menu on the key's own page; live may change by itself;
 	// here is possible for keys of external sources too.
 	main, live, here bool
@@ -35,7 +37,16 @@ func (m keyMenu) Safe() []keyAction  { return m.only(func(a keyAction) bool { re
 func (m keyMenu) Risky() []keyAction { return m.only(func(a keyAction) bool { return a.Danger }) }
 
 // Live is what may change by itself.
-func (m keyMenu) Live() []keyAction { return m.only(func(a keyAction) bool { return a.live }) }
+func (m keyMenu) Live() []keyAction {
+	return alone(m.only(func(a keyAction) bool { return a.live }))
+}
+
+func alone(actions []keyAction) []keyAction {
+	for i := range actions {
+		actions[i].Swap = true
+	}
+	return actions
+}
 
 func (m keyMenu) only(which func(keyAction) bool) []keyAction {
 	return slices.DeleteFunc(slices.Clone(m.Actions), func(a keyAction) bool { return !which(a) })

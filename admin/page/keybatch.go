@@ -179,7 +179,7 @@ func (v *visit) dryRun(d *bulkPage, ids []string, status int) error {
 		d.Hint = "Keys of external sources are enabled and disabled by their source. “Disable here”, under More, refuses them in this installation."
 	}
 	d.settle(v, ready)
-	return v.show(view{Status: status, Page: "keybatch", Block: "dialog", Dialog: true, Title: d.Title, Data: d})
+	return v.dialog(status, "keybatch", d.Title, d)
 }
 
 // settle is the title and what is needed to go on with the keys that are ready.
@@ -261,7 +261,7 @@ func refusedWhy(k lifecycle.Key, refused *lifecycle.Error) string {
 
 // refuseBatch tells why nothing at all was done.
 func (v *visit) refuseBatch(d *bulkPage, err error) error {
-	status, other := d.Form.refuseWhole(err)
+	status, other := d.Form.refuseAsked(err, "keys")
 	if other != nil {
 		return other
 	}
@@ -289,7 +289,7 @@ func (v *visit) doBatch(d *bulkPage, ids []string) error {
 	d.Result, d.Propagation = true, propagation(commit)
 	d.Title = bulkResult(d.bulkAction, d.Ready)
 	v.w.Header().Set("HX-Trigger", "keyreeve:done") // the table loads itself anew behind the dialog
-	return v.show(view{Page: "keybatch", Block: "dialog", Dialog: true, Title: d.Title, Data: d})
+	return v.dialog(http.StatusOK, "keybatch", d.Title, d)
 }
 
 func bulkResult(a bulkAction, n int) string {

@@ -31,23 +31,23 @@ func TestABatchIsADryRunFirst(t *testing.T) {
 	w.change(w.tenant.ID, lifecycle.KeyPatch{Enabled: lifecycle.Some(false)})
 	ids := []string{w.viewer.ID, w.bystander.ID, w.tenant.ID, w.foreign.ID, w.viewer.ID}
 	a := b.post(bulkPath, url.Values{"action": {"disable"}, "ids": ids, "back": {"/keyreeve/keys?q=e"}})
-	require.Equal(t, http.StatusOK, a.StatusCode, a.body)
-	require.Contains(t, a.body, "Disable 1 key?")
-	require.Contains(t, a.body, "1 will be disabled")
-	require.Contains(t, a.body, "1 is so already")
-	require.Contains(t, a.body, "2 cannot be, and are left out")
-	require.Contains(t, a.body, "The role grants more than the acting key holds.")
-	require.Contains(t, a.body, "It is not there any more.")
-	require.NotContains(t, a.body, "foreign", "nothing of another customer is told")
-	require.Contains(t, a.body, `href="/keyreeve/keys?q=e"`)
-	require.Contains(t, html.UnescapeString(a.body), "key disable id:"+w.viewer.ID+" --url")
+	require.Equal(t, http.StatusOK, a.StatusCode, a.says())
+	holds(t, a.body, "Disable 1 key?")
+	holds(t, a.body, "1 will be disabled")
+	holds(t, a.body, "1 is so already")
+	holds(t, a.body, "2 cannot be, and are left out")
+	holds(t, a.body, "The role grants more than the acting key holds.")
+	holds(t, a.body, "It is not there any more.")
+	lacks(t, a.body, "foreign", "nothing of another customer is told")
+	holds(t, a.body, `href="/keyreeve/keys?q=e"`)
+	holds(t, html.UnescapeString(a.body), "key disable id:"+w.viewer.ID+" --url")
 	require.True(t, w.keyNow(w.viewer.ID).Enabled)
 
 	form := a.goOn("disable")
 	require.Equal(t, []string{w.viewer.ID}, form["ids"], "what was refused is not tried")
 	a = b.post(bulkPath, form, "HX-Request", "true")
-	require.Equal(t, http.StatusOK, a.StatusCode, a.body)
-	require.Contains(t, a.body, "1 key is disabled")
+	require.Equal(t, http.StatusOK, a.StatusCode, a.says())
+	holds(t, a.body, "1 key is disabled")
 	require.Equal(t, "keyreeve:done", a.Header.Get("HX-Trigger"))
 	now := w.keyNow(w.viewer.ID)
 	require.False(t, now.Enabled)
@@ -61,18 +61,18 @@ func TestABatchThatDeletesAsksForTheNumberOfKeys(t *testing.T) {
 	b := w.as(w.admin)
 	ids := []string{w.viewer.ID, w.tenant.ID, w.bystander.ID, w.admin.ID}
 	a := b.post(bulkPath, url.Values{"action": {"delete"}, "ids": ids})
-	require.Contains(t, a.body, "Type 3 to delete 3 keys")
-	require.Contains(t, a.body, "is the key that you are signed in with")
+	holds(t, a.body, "Type 3 to delete 3 keys")
+	holds(t, a.body, "is the key that you are signed in with")
 	form := a.goOn("delete")
 	form["ids"] = []string{w.viewer.ID, w.tenant.ID}
 	form.Set("confirm", "3")
 	a = b.post(bulkPath, form)
 	require.Equal(t, http.StatusBadRequest, a.StatusCode)
-	require.Contains(t, a.body, `id="f-confirm-error"`)
+	holds(t, a.body, `id="f-confirm-error"`)
 	w.keyNow(w.viewer.ID)
 	form = a.goOn("delete")
 	form.Set("confirm", " 2 ")
-	require.Contains(t, b.post(bulkPath, form).body, "2 keys are deleted")
+	holds(t, b.post(bulkPath, form).body, "2 keys are deleted")
 	require.Equal(t, []string{"admin", "bystander", "operator"}, b.get("/keyreeve/keys").names())
 }
 
@@ -90,7 +90,7 @@ func TestEachBulkActionHasItsEffect(t *testing.T) {
 		require.Equal(t, http.StatusOK, a.StatusCode, action)
 		return a
 	}
-	require.Contains(t, b.post(bulkPath, url.Values{"action": {"disable"}, "ids": {theirs}}).body, "“Disable here”, under More")
+	holds(t, b.post(bulkPath, url.Values{"action": {"disable"}, "ids": {theirs}}).body, "“Disable here”, under More")
 	do("disable_here", theirs)
 	require.True(t, w.keyNow(theirs).DisabledHere)
 	do("enable_here", theirs)
@@ -105,7 +105,7 @@ func TestEachBulkActionHasItsEffect(t *testing.T) {
 	do("disable", w.viewer.ID)
 	do("enable", w.viewer.ID)
 	require.True(t, w.keyNow(w.viewer.ID).Enabled)
-	require.Contains(t, b.post(bulkPath, url.Values{"action": {"enable"}, "ids": {w.viewer.ID}}).body, "None of these keys would change.")
+	holds(t, b.post(bulkPath, url.Values{"action": {"enable"}, "ids": {w.viewer.ID}}).body, "None of these keys would change.")
 }
 
 func TestABatchNeedsKeysAndTheRightToIt(t *testing.T) {
@@ -118,8 +118,8 @@ func TestABatchNeedsKeysAndTheRightToIt(t *testing.T) {
 	}
 	require.True(t, w.keyNow(w.viewer.ID).Enabled)
 	body := w.as(w.viewer).get("/keyreeve/keys").body
-	require.NotContains(t, body, `id="bulk-`, "nobody is offered what their role does not hold")
+	lacks(t, body, `id="bulk-`, "nobody is offered what their role does not hold")
 	body = w.as(w.admin).get("/keyreeve/keys").body
-	require.Contains(t, body, `id="bulk-disable"`)
-	require.NotContains(t, body, `id="bulk-end_sessions"`)
+	holds(t, body, `id="bulk-disable"`)
+	lacks(t, body, `id="bulk-end_sessions"`)
 }

@@ -1,9 +1,7 @@
 package page
 
 import (
-	"errors"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -34,6 +32,29 @@ func (v *visit) changeableKey(right policy.Mask) (lifecycle.Key, error) {
 	return v.svc().GetKey(v.ctx(), v.actor, v.id())
 }
 
+// ownKey is changeableKey for what a key's source keeps for itself: then what it would
+// be (edit, delete, rotate) is explained, and shown is true.
+func (v *visit) ownKey(right policy.Mask, what string) (k lifecycle.Key, shown bool, err error) {
+	if k, err = v.changeableKey(right); err != nil || k.Source == nil {
+		return k, false, err
+	}
+	return k, true, v.showManaged(k, what)
+}
+
+// again shows a dialog of a key again after a refusal, which is told in f, with the
+// key as it is now: what refused it may be what changed.
+func (v *visit) again(f *Form, refusal error, right policy.Mask, page func(int, lifecycle.Key, *Form) error) error {
+	status, err := f.refuseAsked(refusal, "key")
+	if err != nil {
+		return err
+	}
+	k, err := v.changeableKey(right)
+	if err != nil {
+		return err
+	}
+	return page(status, k, f)
+}
+
 // after is where to go once something was done to a key: with script the page that
 // the dialog is over, without it the key's own.
 func (v *visit) after(keyID string) string {
@@ -41,36 +62,6 @@ func (v *visit) after(keyID string) string {
 		return v.here()
 	}
 	return keyURL(keyID)
-}
-
-// herePath is here without its query.
-func (v *visit) herePath() string {
-	path, _, _ := strings.Cut(v.here(), "?")
-	return path
-}
-
-// meanwhile is told where a key changed after a dialog was opened.
-const meanwhile = "Somebody else changed the key in the meantime, so nothing was done. This is how it is now: please look again."
-
-// refuseWhole is refuse for a dialog without the fields that a refusal may name: what
-// is wrong with them is said of the whole.
-func (f *Form) refuseWhole(err error) (status int, other error) {
-	var refused *lifecycle.Error
-	if !errors.As(err, &refused) {
-		return 0, err
-	}
-	if status, other = f.refuse(&lifecycle.Error{Kind: refused.Kind, Code: refused.Code, Detail: refused.Detail}); other != nil {
-		return 0, err
-	}
-	for _, one := range refused.Fields {
-		if text := sentence(one.Detail); !strings.Contains(f.Summary, text) {
-			f.Summary += " " + text
-		}
-	}
-	if refused.Kind == lifecycle.Precondition {
-		f.Summary = meanwhile
-	}
-	return status, nil
 }
 
 // refusalOf is why an action of a batch would be refused for a key, nil where it
@@ -243,21 +234,5 @@ func (v *visit) changeStatus() error {
 	if err == nil {
 		return v.wrote(commit, v.after(k.ID), k.Name+" is "+done+".")
 	}
-	status, err := f.refuseWhole(err)
-	if err != nil {
-		return err
-	}
-	if k, err = v.changeableKey(policy.Update); err != nil {
-		return err
-	}
-	return v.statusPage(status, k, f)
-}
-
-// sourceURL is the page of a key's source.
-func (v *visit) sourceURL(k lifecycle.Key) string {
-	at := root + "sources/" + url.PathEscape(*k.Source)
-	if v.actor.AllCustomers {
-		at += "?" + url.Values{"customer_id": {k.CustomerID}}.Encode()
-	}
-	return at
+	return v.again(f, err, policy.Update, v.statusPage)
 }

@@ -76,13 +76,13 @@ func TestTheMenuOfARowHasWhatTheActorsRoleHolds(t *testing.T) {
 	w := newWorld(t)
 	body := w.as(w.admin).get("/keyreeve/keys?q=viewer").body
 	for _, id := range []string{"edit-", "rotate-", "status-", "delete-"} {
-		require.Contains(t, body, `<a id="`+id+w.viewer.ID+`"`)
+		holds(t, body, `<a id="`+id+w.viewer.ID+`"`)
 	}
-	require.NotContains(t, body, `id="end-sessions-`, "its role does not hold sessions")
-	require.Contains(t, body, `unlock" hidden>Unlock`, "there is nothing to unlock")
+	lacks(t, body, `id="end-sessions-`, "its role does not hold sessions")
+	holds(t, body, `unlock" hidden>Unlock`, "there is nothing to unlock")
 	body = w.as(w.viewer).get("/keyreeve/keys?q=viewer").body
-	require.NotContains(t, body, `<a id="edit-`)
-	require.Contains(t, body, `data-copy="`+w.viewer.ClientID+`">Copy client ID`)
+	lacks(t, body, `<a id="edit-`)
+	holds(t, body, `data-copy="`+w.viewer.ClientID+`">Copy client ID`)
 }
 
 func TestAMenuIsKeptUpToDateWithTheStates(t *testing.T) {
@@ -90,9 +90,9 @@ func TestAMenuIsKeptUpToDateWithTheStates(t *testing.T) {
 	b := w.as(w.admin)
 	w.fails(w.viewer.ID, "192.0.2.9", "A")
 	body := b.get("/keyreeve/keys/live?q=viewer&seen=x", "HX-Request", "true").body
-	require.Contains(t, body, `<a id="unlock-`+w.viewer.ID+`" href="`+keyURL(w.viewer.ID, "unlock")+`" hx-swap-oob="true">Unlock</a>`)
+	holds(t, body, `<a id="unlock-`+w.viewer.ID+`" href="`+keyURL(w.viewer.ID, "unlock")+`" hx-swap-oob="true">Unlock</a>`)
 	w.change(w.viewer.ID, lifecycle.KeyPatch{Enabled: lifecycle.Some(false)})
-	require.Contains(t, b.get("/keyreeve/keys/live?q=viewer&seen=x", "HX-Request", "true").body, `hx-swap-oob="true">Enable</a>`)
+	holds(t, b.get("/keyreeve/keys/live?q=viewer&seen=x", "HX-Request", "true").body, `hx-swap-oob="true">Enable</a>`)
 }
 
 func TestAnEditSendsOnlyWhatWasChanged(t *testing.T) {
@@ -107,14 +107,14 @@ func TestAnEditSendsOnlyWhatWasChanged(t *testing.T) {
 
 	// As it was shown, nothing is written: not even the seconds of the end.
 	a := b.post(path, editForm(k, nil))
-	require.Equal(t, http.StatusSeeOther, a.StatusCode, a.body)
+	require.Equal(t, http.StatusSeeOther, a.StatusCode, a.says())
 	require.Equal(t, keyURL(k.ID), a.Header.Get("Location"))
 	require.Equal(t, k, w.keyNow(k.ID))
 
 	a = b.post(path, editForm(k, url.Values{"name": {"renamed"}, "labels": {"env=dev\r\nteam=a"}}), w.inTable()...)
 	require.Equal(t, "keyreeve:done", a.Header.Get("HX-Trigger"))
 	require.Empty(t, a.Header.Get("HX-Redirect"), "the table stays where it is")
-	require.Contains(t, a.body, "renamed is saved.")
+	holds(t, a.body, "renamed is saved.")
 	now := w.keyNow(k.ID)
 	require.Equal(t, "renamed", now.Name)
 	require.Equal(t, map[string]string{"env": "dev", "team": "a"}, now.Labels)
@@ -135,8 +135,8 @@ func TestWhatAnEditGetsWrongIsSaidAtItsField(t *testing.T) {
 	} {
 		a := b.post(keyURL(k.ID, "edit"), editForm(k, changed))
 		require.GreaterOrEqual(t, a.StatusCode, 400, field)
-		require.Contains(t, a.body, `href="#f-`+field+`"`, field)
-		require.Contains(t, a.body, `id="f-`+field+`-error"`, field)
+		holds(t, a.body, `href="#f-`+field+`"`, field)
+		holds(t, a.body, `id="f-`+field+`-error"`, field)
 	}
 	require.Equal(t, k, w.keyNow(k.ID))
 }
@@ -146,12 +146,12 @@ func TestAKeyBeyondTheActorsRightsIsExplainedBeforeAnythingIsTyped(t *testing.T)
 	b := w.as(w.admin)
 	a := b.get(keyURL(w.bystander.ID, "edit"))
 	require.Equal(t, http.StatusForbidden, a.StatusCode)
-	require.Contains(t, a.body, "The role grants more than the acting key holds.")
-	require.NotContains(t, a.body, `name="role_id"`)
+	holds(t, a.body, "The role grants more than the acting key holds.")
+	lacks(t, a.body, `name="role_id"`)
 	for _, what := range []string{"delete", "status"} {
 		a := b.get(keyURL(w.bystander.ID, what))
 		require.Equal(t, http.StatusForbidden, a.StatusCode)
-		require.Contains(t, a.body, "The role grants more than the acting key holds.")
+		holds(t, a.body, "The role grants more than the acting key holds.")
 	}
 	a = b.post(keyURL(w.bystander.ID, "delete"), url.Values{"confirm": {"bystander"}})
 	require.Equal(t, http.StatusForbidden, a.StatusCode)
@@ -170,9 +170,9 @@ func TestTwoEditsAtOnceAreShownSideBySide(t *testing.T) {
 	a := b.post(path, mine)
 	require.Equal(t, http.StatusPreconditionFailed, a.StatusCode)
 	for _, id := range []string{"conflict-name", "conflict-description", "conflict-session_validity_seconds"} {
-		require.Contains(t, a.body, id)
+		holds(t, a.body, id)
 	}
-	require.NotContains(t, a.body, "conflict-labels", "nobody changed them")
+	lacks(t, a.body, "conflict-labels", "nobody changed them")
 	require.Equal(t, "theirs", w.keyNow(k.ID).Name)
 	// What only they changed is theirs from here on.
 	require.Equal(t, "600", a.hidden("session_validity_seconds"))
@@ -201,7 +201,7 @@ func TestTwoEditsAtOnceAreShownSideBySide(t *testing.T) {
 	require.Equal(t, http.StatusSeeOther, b.post(path, sent).StatusCode)
 	require.Equal(t, "theirs again", w.keyNow(k.ID).Name)
 	sent.Set("resolve", "edit")
-	require.Contains(t, b.post(path, sent).body, `value="mine"`)
+	holds(t, b.post(path, sent).body, `value="mine"`)
 	require.Equal(t, "theirs again", w.keyNow(k.ID).Name)
 	sent.Set("resolve", "mine")
 	require.Equal(t, http.StatusSeeOther, b.post(path, sent).StatusCode)
@@ -224,9 +224,9 @@ func TestAnEditShowsItsCommandsAndWritesNothing(t *testing.T) {
 	k := w.viewer.Key
 	a := w.as(w.admin).post(keyURL(k.ID, "edit"), editForm(k, url.Values{"name": {"it's new"}, "enabled": {}, "as": {"commands"}}))
 	require.Equal(t, http.StatusOK, a.StatusCode)
-	require.Contains(t, html.UnescapeString(a.body), `key edit id:`+k.ID+` --name 'it'\''s new'`)
-	require.Contains(t, html.UnescapeString(a.body), `key disable id:`+k.ID)
-	require.Contains(t, html.UnescapeString(a.body), `"name":"it'\''s new"`)
+	holds(t, html.UnescapeString(a.body), `key edit id:`+k.ID+` --name 'it'\''s new'`)
+	holds(t, html.UnescapeString(a.body), `key disable id:`+k.ID)
+	holds(t, html.UnescapeString(a.body), `"name":"it'\''s new"`)
 	require.Equal(t, k, w.keyNow(k.ID))
 }
 
@@ -235,23 +235,23 @@ func TestTurningAKeyOffIsNotTurningItOnWhenItWasOffAlready(t *testing.T) {
 	b := w.as(w.admin)
 	path := keyURL(w.viewer.ID, "status")
 	a := b.get(path)
-	require.Contains(t, a.body, "Disable viewer")
+	holds(t, a.body, "Disable viewer")
 	sent := url.Values{"to": {a.hidden("to")}, "version": {a.hidden("version")}}
 	require.Equal(t, "off", sent.Get("to"))
 	w.change(w.viewer.ID, lifecycle.KeyPatch{Enabled: lifecycle.Some(false)})
 	a = b.post(path, sent)
 	require.Equal(t, http.StatusPreconditionFailed, a.StatusCode)
-	require.Contains(t, a.body, "Enable viewer", "it is shown as it is now")
+	holds(t, a.body, "Enable viewer", "it is shown as it is now")
 	require.False(t, w.keyNow(w.viewer.ID).Enabled)
 	require.Equal(t, http.StatusSeeOther, b.post(path, url.Values{"to": {"on"}, "version": {a.hidden("version")}}).StatusCode)
 	require.True(t, w.keyNow(w.viewer.ID).Enabled)
-	require.Contains(t, w.as(w.admin).get(keyURL(w.admin.ID, "status")).body, "you will be signed out")
+	holds(t, w.as(w.admin).get(keyURL(w.admin.ID, "status")).body, "you will be signed out")
 	require.Equal(t, http.StatusBadRequest, b.post(path, nil).StatusCode)
 	// What stays in the way is said.
 	k := w.key(lifecycle.NewKey{Name: "old", RoleID: keystore.RoleReadOnly, CustomerID: "acme", Enabled: lifecycle.Some(false), ExpiresAt: lifecycle.Some(w.clock.Now().Wall.Add(time.Minute))})
-	require.NotContains(t, b.get(keyURL(k.ID, "status")).body, "it expired on")
+	lacks(t, b.get(keyURL(k.ID, "status")).body, "it expired on")
 	w.clock.Advance(2 * time.Minute)
-	require.Contains(t, b.get(keyURL(k.ID, "status")).body, "It stays refused all the same: it expired on")
+	holds(t, b.get(keyURL(k.ID, "status")).body, "It stays refused all the same: it expired on")
 }
 
 func TestAKeyIsDeletedOnceItsNameIsTyped(t *testing.T) {
@@ -259,10 +259,10 @@ func TestAKeyIsDeletedOnceItsNameIsTyped(t *testing.T) {
 	b := w.as(w.admin)
 	path := keyURL(w.viewer.ID, "delete")
 	a := b.get(path)
-	require.Contains(t, a.body, "Calls in the last 24 hours")
+	holds(t, a.body, "Calls in the last 24 hours")
 	a = b.post(path, url.Values{"confirm": {"Viewer"}, "version": {a.hidden("version")}})
 	require.Equal(t, http.StatusBadRequest, a.StatusCode)
-	require.Contains(t, a.body, `id="f-confirm-error"`)
+	holds(t, a.body, `id="f-confirm-error"`)
 	require.Equal(t, http.StatusPreconditionFailed, b.post(path, url.Values{"confirm": {"viewer"}, "version": {"1"}}).StatusCode)
 	w.keyNow(w.viewer.ID)
 	a = b.post(path, url.Values{"confirm": {"viewer"}, "version": {version(w.viewer.Key)}}, "HX-Request", "true", "HX-Current-URL", w.url+keyURL(w.viewer.ID))
@@ -274,21 +274,21 @@ func TestUnlockingTellsAForgottenDeploymentFromGuessing(t *testing.T) {
 	w := newWorld(t)
 	b := w.as(w.admin)
 	path := keyURL(w.viewer.ID, "unlock")
-	require.Contains(t, b.get(path).body, "There is nothing to do.")
+	holds(t, b.get(path).body, "There is nothing to do.")
 	w.fails(w.viewer.ID, "192.0.2.9", "AAA")
 	w.fails(w.bystander.ID, "198.51.100.7", "ABC")
 	a := b.get(path)
-	require.Contains(t, a.body, "One wrong secret, again and again")
-	require.Contains(t, a.body, "<code>192.0.2.9</code>")
+	holds(t, a.body, "One wrong secret, again and again")
+	holds(t, a.body, "<code>192.0.2.9</code>")
 	a = b.get(keyURL(w.bystander.ID, "unlock"))
-	require.Contains(t, a.body, "Several different wrong secrets")
-	require.Contains(t, a.body, "<code>198.51.100.7</code>")
+	holds(t, a.body, "Several different wrong secrets")
+	holds(t, a.body, "<code>198.51.100.7</code>")
 
 	a = b.post(path, url.Values{"reason": {"it's the old\u202epipeline"}})
 	require.Equal(t, http.StatusBadRequest, a.StatusCode)
-	require.Contains(t, a.body, `id="f-reason-error"`)
+	holds(t, a.body, `id="f-reason-error"`)
 	a = b.post(path, url.Values{"reason": {"the old pipeline"}, "as": {"commands"}})
-	require.Contains(t, html.UnescapeString(a.body), "--reason 'the old pipeline'")
+	holds(t, html.UnescapeString(a.body), "--reason 'the old pipeline'")
 	require.True(t, w.keyNow(w.viewer.ID).Lock.Locked)
 	require.Equal(t, http.StatusSeeOther, b.post(path, url.Values{"reason": {"the old pipeline"}}).StatusCode)
 	require.False(t, w.keyNow(w.viewer.ID).Lock.Locked)
@@ -305,12 +305,12 @@ func TestAKeyOfASourceExplainsWhoChangesIt(t *testing.T) {
 	for _, what := range []string{"edit", "delete"} {
 		a := steward.get(keyURL(k.ID, what))
 		require.Equal(t, http.StatusOK, a.StatusCode)
-		require.Contains(t, a.body, "Identity team")
-		require.Contains(t, a.body, `href="/keyreeve/sources/idp"`)
-		require.Contains(t, a.body, "Disable here")
+		holds(t, a.body, "Identity team")
+		holds(t, a.body, `href="/keyreeve/sources/idp"`)
+		holds(t, a.body, "Disable here")
 		a = w.as(w.admin).get(keyURL(k.ID, what))
-		require.NotContains(t, a.body, "Identity team", "it may not look at sources")
-		require.Contains(t, a.body, "idp")
+		lacks(t, a.body, "Identity team", "it may not look at sources")
+		holds(t, a.body, "idp")
 		require.Equal(t, http.StatusOK, steward.post(keyURL(k.ID, "edit"), editForm(k, url.Values{"name": {"mine"}})).StatusCode)
 		require.Equal(t, http.StatusConflict, steward.post(keyURL(k.ID, "delete"), url.Values{"confirm": {k.Name}}).StatusCode)
 	}
@@ -318,8 +318,8 @@ func TestAKeyOfASourceExplainsWhoChangesIt(t *testing.T) {
 
 	path := keyURL(k.ID, "status")
 	a := steward.get(path)
-	require.Contains(t, a.body, "a sync does not undo it")
-	require.Contains(t, html.UnescapeString(a.body), "key disable id:"+k.ID+" --here")
+	holds(t, a.body, "a sync does not undo it")
+	holds(t, html.UnescapeString(a.body), "key disable id:"+k.ID+" --here")
 	require.Equal(t, http.StatusSeeOther, steward.post(path, url.Values{"to": {"off"}, "version": {a.hidden("version")}}).StatusCode)
 	require.True(t, w.keyNow(k.ID).DisabledHere)
 	require.Equal(t, http.StatusSeeOther, steward.post(path, url.Values{"to": {"on"}}).StatusCode)

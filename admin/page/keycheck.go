@@ -16,6 +16,12 @@ var checkParams = []string{"method", "path", "microtenant_id", "source_address",
 // usualMethods are offered; so are those that rules name.
 var usualMethods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
+// Ids of elements that are swapped: the form of a key's page, and the answer on any.
+const (
+	keyCheckID    = "key-check"
+	checkAnswerID = "check-answer"
+)
+
 // maxPaths bounds the paths that are suggested.
 const maxPaths = 100
 
@@ -59,13 +65,20 @@ func (v *visit) checkKey() error {
 	return v.showKey()
 }
 
+// checksAlone reports a request for the form with its answer, or the answer, without the
+// page around it.
+func (v *visit) checksAlone() bool {
+	target := v.r.Header.Get("HX-Target")
+	return v.partial() && (target == keyCheckID || target == checkAnswerID)
+}
+
 // keyCheck is the form of a key's page.
 func (v *visit) keyCheck(k lifecycle.Key) (*checkForm, error) {
 	f, err := v.newCheck(checkParams, k.CustomerID)
 	if err != nil {
 		return nil, err
 	}
-	f.Page, f.Action, f.Target, f.keyID = keyURL(k.ID), keyURL(k.ID, "check"), "key-check", k.ID
+	f.Page, f.Action, f.Target, f.keyID = keyURL(k.ID), keyURL(k.ID, "check"), keyCheckID, k.ID
 	return f, nil
 }
 
@@ -121,7 +134,7 @@ func (v *visit) checkBlock(f *checkForm, page string) string {
 			v.w.Header().Set("HX-Push-Url", page)
 		}
 		return "check"
-	case "check-answer":
+	case checkAnswerID:
 		return "answer"
 	}
 	return ""

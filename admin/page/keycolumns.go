@@ -66,15 +66,11 @@ func (v *visit) columnsOf(ids []string) []column {
 	}
 	switch {
 	case len(shown) == 0:
-		return v.everyColumn()
+		return v.seen(keyColumns)
 	case !slices.Contains(shown, keyColumns[0]):
 		shown = slices.Insert(shown, 0, keyColumns[0])
 	}
 	return shown
-}
-
-func (v *visit) everyColumn() []column {
-	return slices.DeleteFunc(slices.Clone(keyColumns), func(c column) bool { return c.operators && !v.actor.AllCustomers })
 }
 
 func idsOf(columns []column) []string {
@@ -121,8 +117,6 @@ type chooser struct {
 	Rows []chooserRow
 	// Back is where the table is, and View the saved view that is open in it, "" for none.
 	Back, View string
-	// Moved is the id of the button to go on with.
-	Moved string
 }
 
 type chooserRow struct {
@@ -143,7 +137,7 @@ func (v *visit) showChooser() error {
 
 // chooserPage lists the columns in order, then those that are left.
 func (v *visit) chooserPage(q query, order []column, shown []string, moved string) error {
-	for _, c := range v.everyColumn() {
+	for _, c := range v.seen(keyColumns) {
 		if !slices.Contains(order, c) {
 			order = append(order, c)
 		}
@@ -165,7 +159,7 @@ func (v *visit) chooserPage(q query, order []column, shown []string, moved strin
 		}
 		d.Rows = append(d.Rows, row)
 	}
-	return v.show(view{Page: "keycolumns", Block: "dialog", Dialog: true, Title: "Columns", Data: d})
+	return v.dialog(http.StatusOK, "keycolumns", "Columns", d)
 }
 
 // chooseColumns moves a column, or keeps the choice: with a saved view open in the
@@ -200,7 +194,7 @@ func (v *visit) chooseColumns() error {
 	}
 	if view := back.Get(paramView); view != "" && view != noView {
 		if len(ids) == 0 {
-			ids = idsOf(v.everyColumn())
+			ids = idsOf(v.seen(keyColumns))
 		}
 		return v.redirect(back.with(paramColumns, strings.Join(ids, ",")).String())
 	}

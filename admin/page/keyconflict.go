@@ -11,10 +11,9 @@ import (
 	"github.com/keyreeve/keyreeve/keystore"
 )
 
-// What a conflict is resolved to; what else is sent is resolveChosen.
+// What a conflict is resolved to. What else is sent, `mine`, is the form as it was.
 const (
 	resolveChosen = "chosen" // field by field
-	resolveMine   = "mine"
 	resolveTheirs = "theirs"
 	resolveEdit   = "edit" // back to the form, with nothing written
 	pickPrefix    = "pick_"
@@ -160,7 +159,7 @@ func (v *visit) conflictPage(k lifecycle.Key, f *Form, rows []conflictRow) (err 
 	if d.By, err = v.whoDid(k.ModifiedBy, nil); err != nil {
 		return err
 	}
-	return v.show(view{Status: http.StatusPreconditionFailed, Page: "keyconflict", Block: "dialog", Dialog: true, Title: "Somebody else changed " + k.Name, Data: d})
+	return v.dialog(http.StatusPreconditionFailed, "keyconflict", "Somebody else changed "+k.Name, d)
 }
 
 // take puts a field as other values have it.

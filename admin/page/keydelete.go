@@ -21,12 +21,9 @@ type keyDeletion struct {
 }
 
 func (v *visit) showDelete() error {
-	k, err := v.changeableKey(policy.Delete)
-	if err != nil {
+	k, shown, err := v.ownKey(policy.Delete, "delete")
+	if err != nil || shown {
 		return err
-	}
-	if k.Source != nil {
-		return v.showManaged(k, "delete")
 	}
 	refused, err := v.refusalOf("delete", k.ID)
 	if err != nil {
@@ -47,7 +44,7 @@ func (v *visit) deletePage(status int, k lifecycle.Key, f *Form) (err error) {
 		return err
 	}
 	d.Commands = v.commands(call{"DELETE", "/v1/keys/" + k.ID, nil, k.Revision}, "key", "delete", "id:"+k.ID, "--yes")
-	return v.show(view{Status: status, Page: "keydelete", Block: "dialog", Dialog: true, Title: "Delete " + k.Name, Data: d})
+	return v.dialog(status, "keydelete", "Delete "+k.Name, d)
 }
 
 func (v *visit) deleteKey() error {
@@ -66,14 +63,7 @@ func (v *visit) deleteKey() error {
 	if err == nil {
 		return v.wrote(commit, cmp.Or(v.tableHere(), keysPath), k.Name+" is deleted.")
 	}
-	status, err := f.refuseWhole(err)
-	if err != nil {
-		return err
-	}
-	if k, err = v.changeableKey(policy.Delete); err != nil {
-		return err
-	}
-	return v.deletePage(status, k, f)
+	return v.again(f, err, policy.Delete, v.deletePage)
 }
 
 // tableHere is the table that a dialog is over, "" for another page: the key's own,

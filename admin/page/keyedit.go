@@ -1,7 +1,6 @@
 package page
 
 import (
-	"errors"
 	"net/http"
 	"strconv"
 	"strings"
@@ -29,12 +28,9 @@ type hiddenField struct{ Name, Value string }
 const wasPrefix = "was_"
 
 func (v *visit) showEdit() error {
-	k, err := v.changeableKey(policy.Update)
-	if err != nil {
+	k, shown, err := v.ownKey(policy.Update, "edit")
+	if err != nil || shown {
 		return err
-	}
-	if k.Source != nil {
-		return v.showManaged(k, "edit")
 	}
 	// To enable what is enabled changes nothing, and is refused as any change would be.
 	action, _ := batchOf(k, k.Enabled)
@@ -88,16 +84,13 @@ func (v *visit) editPage(status int, k lifecycle.Key, f *Form, c *commands) (err
 	}
 	d.Fields.Fresh = v.r.Method == http.MethodGet
 	d.Was = hiddenFields(f, wasPrefix)
-	return v.show(view{Status: status, Page: "keyedit", Block: "dialog", Dialog: true, Title: "Edit " + k.Name, Data: d})
+	return v.dialog(status, "keyedit", "Edit "+k.Name, d)
 }
 
 func (v *visit) edit() error {
-	k, err := v.changeableKey(policy.Update)
-	if err != nil {
+	k, shown, err := v.ownKey(policy.Update, "edit")
+	if err != nil || shown {
 		return err
-	}
-	if k.Source != nil {
-		return v.showManaged(k, "edit")
 	}
 	f, err := v.form()
 	if err != nil {
@@ -136,8 +129,7 @@ func (v *visit) saveKey(k lifecycle.Key, f *Form, in keyInput) error {
 		}
 		return v.wrote(commit, v.after(k.ID), said)
 	}
-	var refused *lifecycle.Error
-	if errors.As(err, &refused) && refused.Kind == lifecycle.Precondition {
+	if refusedAs(err, lifecycle.Precondition) {
 		if k, err = v.svc().GetKey(v.ctx(), v.actor, k.ID); err != nil {
 			return err
 		}

@@ -38,5 +38,8 @@ func (v *visit) liveKeys() error {
 		v.w.WriteHeader(http.StatusNoContent)
 		return nil
 	}
+	for i := range rows {
+		rows[i].Swap = true
+	}
 	return v.show(view{Page: "keys", Block: "live", Data: &keyTable{Rows: rows, Live: v.liveURL(q, rows)}})
 }

@@ -4,7 +4,6 @@ import (
 	"net/http"
 
 	"github.com/keyreeve/keyreeve/admin/lifecycle"
-	"github.com/keyreeve/keyreeve/policy"
 )
 
 // managed is the dialog in the place of what only the owner of a key can do.
@@ -12,9 +11,7 @@ type managed struct {
 	Key lifecycle.Key
 	// Lead says what cannot be done, and why.
 	Title, Lead string
-	// Source is nil for an actor who may not look at it.
-	Source    *lifecycle.Source
-	SourceURL string
+	Owner       *sourceFacts
 	// Menu is what can be done here.
 	Menu []keyAction
 }
@@ -30,18 +27,15 @@ var managedWords = map[string]struct{ title, lead string }{
 // rotated (what: edit, delete, rotate), who can, and what is possible here.
 func (v *visit) showManaged(k lifecycle.Key, what string) error {
 	words := managedWords[what]
-	d := managed{Key: k, Title: k.Name + " " + words.title, Lead: words.lead, SourceURL: v.sourceURL(k)}
-	if v.may(lifecycle.ResourceSources, policy.Read) && (v.actor.MicrotenantID == "" || v.actor.AllCustomers) {
-		source, err := v.svc().GetSource(v.ctx(), v.actor, lifecycle.SourceRef{Name: *k.Source, CustomerID: k.CustomerID})
-		if err != nil {
-			return err
-		}
-		d.Source = &source
+	d := managed{Key: k, Title: k.Name + " " + words.title, Lead: words.lead}
+	var err error
+	if d.Owner, err = v.sourceOf(k); err != nil {
+		return err
 	}
 	for _, a := range (document{visit: v}).KeyMenu(k).Actions {
 		if a.here && !a.Hidden {
 			d.Menu = append(d.Menu, a)
 		}
 	}
-	return v.show(view{Status: http.StatusOK, Page: "keymanaged", Block: "dialog", Dialog: true, Title: d.Title, Data: d})
+	return v.dialog(http.StatusOK, "keymanaged", d.Title, d)
 }

@@ -54,7 +54,7 @@ func (v *visit) newKeyPage(status int, f *Form, c *commands) error {
 	if d.Once == "" || f.Failed() {
 		d.Once = newOnce()
 	}
-	return v.show(view{Status: status, Page: "keynew", Block: "dialog", Dialog: true, Title: "New key", Data: d})
+	return v.dialog(status, "keynew", "New key", d)
 }
 
 // createKey makes the key and shows its secret, or shows the form again: with what

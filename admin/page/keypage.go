@@ -2,10 +2,6 @@ package page
 
 import (
 	"cmp"
-	"crypto/sha256"
-	"encoding/hex"
-	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
 
@@ -50,7 +46,7 @@ type keySessions struct {
 type keySession struct{ lifecycle.Session }
 
 // EndURL asks to end it.
-func (s keySession) EndURL() string { return root + "sessions/" + url.PathEscape(s.ID) + "/end" }
+func (s keySession) EndURL() string { return sessionsPath + "/" + url.PathEscape(s.ID) + "/end" }
 
 // Why is what ended it early, "" where nothing did.
 func (s keySession) Why() string {
@@ -93,8 +89,7 @@ func (d *keyPage) Live() string {
 
 // mark is the same as long as what is kept up to date is.
 func (d *keyPage) mark() string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s %v", liveMark([]keyRow{d.keyRow}), d.Usage.Hours))
-	return hex.EncodeToString(sum[:8])
+	return markOf(liveMark([]keyRow{d.keyRow}), d.Usage.Hours)
 }
 
 // AuditURL and SessionsURL lead to all that the page shows some of.
@@ -102,16 +97,20 @@ func (d *keyPage) AuditURL() string {
 	return auditURL("target_kind", string(keystore.KindKey), "target_id", d.ID)
 }
 func (d *keyPage) SessionsURL() string {
-	return root + "sessions?" + url.Values{"key_id": {d.ID}}.Encode()
+	return sessionsPath + "?" + url.Values{"key_id": {d.ID}}.Encode()
 }
 
 // EndSessionsURL asks to end them all, and RoleURL is the role's page.
 func (d *keyPage) EndSessionsURL() string { return keyURL(d.ID, "sessions", "end") }
-func (d *keyPage) RoleURL() string        { return roleURL(d.RoleID) }
+func (d *keyPage) RoleURL() string        { return rolePath(d.RoleID) }
 
 // showKey shows one key. A query is a request that the policy is asked about.
 func (v *visit) showKey() error {
-	d, err := v.readKeyPage()
+	read := v.readKeyPage
+	if v.checksAlone() {
+		read = v.readKeyCheck
+	}
+	d, err := read()
 	if err != nil {
 		return err
 	}
@@ -124,6 +123,17 @@ func (v *visit) showKey() error {
 	}
 	block := cmp.Or(v.checkBlock(d.Check, d.Place()), "key")
 	return v.show(view{Status: status, Page: "keypage", Block: block, Title: d.Name, Data: d})
+}
+
+// readKeyCheck reads what asking the policy takes.
+func (v *visit) readKeyCheck() (*keyPage, error) {
+	k, err := v.svc().GetKey(v.ctx(), v.actor, v.id())
+	if err != nil {
+		return nil, err
+	}
+	d := &keyPage{keyRow: keyRow{Key: k}}
+	d.Check, err = v.keyCheck(k)
+	return d, err
 }
 
 func (v *visit) readKeyPage() (*keyPage, error) {
@@ -146,7 +156,9 @@ func (v *visit) readKeyPage() (*keyPage, error) {
 	if d.Created, err = v.whoDid(d.CreatedBy, d.Trail); err != nil {
 		return nil, err
 	}
-	d.Modified, err = v.whoDid(d.ModifiedBy, d.Trail)
+	if d.Modified = d.Created; d.ModifiedBy != d.CreatedBy {
+		d.Modified, err = v.whoDid(d.ModifiedBy, d.Trail)
+	}
 	return d, err
 }
 
@@ -219,10 +231,7 @@ func (v *visit) sourceOf(k lifecycle.Key) (*sourceFacts, error) {
 		return nil, err
 	}
 	facts.Source = &source
-	facts.URL = root + "sources/" + url.PathEscape(source.Name)
-	if v.actor.AllCustomers {
-		facts.URL += "?" + url.Values{"customer_id": {source.CustomerID}}.Encode()
-	}
+	facts.URL = sourceURL(source.Name, source.CustomerID, v.actor.AllCustomers)
 	if source.LastSyncBy != nil {
 		facts.SyncedBy, err = v.whoDid(*source.LastSyncBy, nil)
 	}
@@ -257,12 +266,6 @@ func (v *visit) whoDid(id string, trail *keyTrail) (who, error) {
 	return who{Name: id}, nil
 }
 
-// unseen reports a refusal of what is not there or not for the actor to see.
-func unseen(err error) bool {
-	var refused *lifecycle.Error
-	return errors.As(err, &refused) && (refused.Kind == lifecycle.NotFound || refused.Kind == lifecycle.Forbidden)
-}
-
 // liveKey answers with the parts of a key's page that change by themselves, each in
 // its place, and with nothing where none did.
 func (v *visit) liveKey() error {
@@ -287,8 +290,8 @@ func (v *visit) liveKey() error {
 
 // LiveMain and LiveMore are what may change by itself of Main and More.
 func (m keyMenu) LiveMain() []keyAction {
-	return m.only(func(a keyAction) bool { return a.live && a.main })
+	return alone(m.only(func(a keyAction) bool { return a.live && a.main }))
 }
 func (m keyMenu) LiveMore() []keyAction {
-	return m.only(func(a keyAction) bool { return a.live && !a.main })
+	return alone(m.only(func(a keyAction) bool { return a.live && !a.main }))
 }

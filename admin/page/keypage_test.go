@@ -89,17 +89,17 @@ func TestAKeysPageShowsAllOfTheKey(t *testing.T) {
 	k := w.key(lifecycle.NewKey{Name: "Billing <export>", Description: "Runs monthly", RoleID: keystore.RoleReadOnly, CustomerID: "acme", MicrotenantID: lifecycle.Some("emea"),
 		SessionValiditySeconds: lifecycle.Some(int64(900)), AllowedCIDRs: []string{"192.0.2.0/24"}, Labels: map[string]string{"env": "prod"}})
 	a := b.get("/keyreeve/keys/" + k.ID)
-	require.Equal(t, http.StatusOK, a.StatusCode, a.body)
-	require.Contains(t, a.body, "<h1><bdi>Billing &lt;export&gt;</bdi></h1>")
-	require.Contains(t, a.body, `data-copy="`+k.ClientID+`"`)
-	require.Contains(t, a.body, `data-copy="`+k.ID+`"`)
+	require.Equal(t, http.StatusOK, a.StatusCode, a.says())
+	holds(t, a.body, "<h1><bdi>Billing &lt;export&gt;</bdi></h1>")
+	holds(t, a.body, `data-copy="`+k.ClientID+`"`)
+	holds(t, a.body, `data-copy="`+k.ID+`"`)
 	for _, want := range []string{"Runs monthly", "API Read Only", "ACME", "Europe", "900 s (15 minutes)", "192.0.2.0/24", "env: prod", "Keyreeve itself",
 		"somebody at the machine itself", "Calls in the last 24 hours", "No calls in any of the last 24 hours.", "Expires never"} {
-		require.Contains(t, a.text(), want)
+		holds(t, a.text(), want)
 	}
-	require.NotContains(t, a.body, `style="`)
+	lacks(t, a.body, `style="`)
 	require.Equal(t, 24, strings.Count(a.body, "<rect class="), "a bar for each hour")
-	require.NotContains(t, a.body, k.ClientSecret)
+	lacks(t, a.body, k.ClientSecret)
 }
 
 // acting is a key as the actor that it is.
@@ -136,17 +136,17 @@ func TestWhatTheActorMayNotReadOfAKeyIsLeftOutWithAWord(t *testing.T) {
 	w := newWorld(t)
 	w.gated()
 	few := w.as(w.viewer).get("/keyreeve/keys/" + w.admin.ID)
-	require.Equal(t, http.StatusOK, few.StatusCode, few.body)
-	require.Contains(t, few.text(), "Your role does not show sessions.")
-	require.Contains(t, few.text(), "Your role does not show the audit trail.")
-	require.NotContains(t, few.body, `class="events"`)
-	require.NotContains(t, few.body, `id="key-role"`, "there is no page of it for them")
+	require.Equal(t, http.StatusOK, few.StatusCode, few.says())
+	holds(t, few.text(), "Your role does not show sessions.")
+	holds(t, few.text(), "Your role does not show the audit trail.")
+	lacks(t, few.body, `class="events"`)
+	lacks(t, few.body, `id="key-role"`, "there is no page of it for them")
 
 	all := w.as(w.operator).get("/keyreeve/keys/" + w.admin.ID)
-	require.NotContains(t, all.text(), "Your role does not show")
-	require.Contains(t, all.body, `class="events"`)
-	require.Contains(t, all.body, `target_id=`+w.admin.ID)
-	require.Contains(t, all.body, `id="key-role"`)
+	lacks(t, all.text(), "Your role does not show")
+	holds(t, all.body, `class="events"`)
+	holds(t, all.body, `target_id=`+w.admin.ID)
+	holds(t, all.body, `id="key-role"`)
 }
 
 func TestWhoMadeAKeyIsNamedWhereThatMayBeKnown(t *testing.T) {
@@ -155,10 +155,10 @@ func TestWhoMadeAKeyIsNamedWhereThatMayBeKnown(t *testing.T) {
 		lifecycle.NewKey{Name: "made", RoleID: keystore.RoleReadOnly, CustomerID: "umbrella"})
 	require.NoError(t, err)
 	at := "/keyreeve/keys/" + made.ID
-	require.Contains(t, w.as(w.operator).get(at).body, `href="/keyreeve/keys/`+w.operator.ID+`"><bdi>operator</bdi></a>`)
+	holds(t, w.as(w.operator).get(at).body, `href="/keyreeve/keys/`+w.operator.ID+`"><bdi>operator</bdi></a>`)
 	foreign := w.as(w.foreign).get(at)
 	require.Equal(t, http.StatusOK, foreign.StatusCode)
-	require.NotContains(t, foreign.body, `href="/keyreeve/keys/`+w.operator.ID)
+	lacks(t, foreign.body, `href="/keyreeve/keys/`+w.operator.ID)
 }
 
 func TestTheLivePartsOfAKeyAreAnsweredOnlyWhenTheyChange(t *testing.T) {
@@ -173,16 +173,16 @@ func TestTheLivePartsOfAKeyAreAnsweredOnlyWhenTheyChange(t *testing.T) {
 	require.NoError(t, err)
 	a := b.get(live, "HX-Request", "true")
 	require.Equal(t, http.StatusOK, a.StatusCode)
-	require.Contains(t, a.body, `id="key-state" hx-swap-oob="true"`)
-	require.Contains(t, a.text(), "Disabled switched off")
-	require.Contains(t, a.body, `id="status-`+w.viewer.ID+`"`, "what can be done changes with it")
+	holds(t, a.body, `id="key-state" hx-swap-oob="true"`)
+	holds(t, a.text(), "Disabled switched off")
+	holds(t, a.body, `id="status-`+w.viewer.ID+`"`, "what can be done changes with it")
 	require.Equal(t, http.StatusNoContent, b.get(poll.FindStringSubmatch(a.body)[1], "HX-Request", "true").StatusCode)
 
 	_, err = w.svc.DeleteKey(t.Context(), atMachine, w.viewer.ID, nil)
 	require.NoError(t, err)
 	gone := b.get(live, "HX-Request", "true")
 	require.Equal(t, stopPolling, gone.StatusCode, "nothing is asked for again")
-	require.Contains(t, gone.text(), "This key is not there any more.")
+	holds(t, gone.text(), "This key is not there any more.")
 }
 
 func TestAKeyOfASourceSaysWhoOwnsIt(t *testing.T) {
@@ -191,12 +191,12 @@ func TestAKeyOfASourceSaysWhoOwnsIt(t *testing.T) {
 	w.push(lifecycle.SourceRef{Name: "okta", CustomerID: "acme"}, "kr_from_okta")
 	k := w.stored("kr_from_okta").ID
 	a := w.as(w.operator).get("/keyreeve/keys/" + k)
-	require.Equal(t, http.StatusOK, a.StatusCode, a.body)
-	require.Contains(t, a.text(), "okta owns this key; ask Identity team about it.")
-	require.Contains(t, a.body, `id="key-source" href="/keyreeve/sources/okta?customer_id=acme"`)
+	require.Equal(t, http.StatusOK, a.StatusCode, a.says())
+	holds(t, a.text(), "okta owns this key; ask Identity team about it.")
+	holds(t, a.body, `id="key-source" href="/keyreeve/sources/okta?customer_id=acme"`)
 	few := w.as(w.viewer).get("/keyreeve/keys/" + k)
-	require.Contains(t, few.text(), "More of the source your role does not show.")
-	require.NotContains(t, few.body, "Identity team")
+	holds(t, few.text(), "More of the source your role does not show.")
+	lacks(t, few.body, "Identity team")
 }
 
 func TestTheChartOfCallsIsToldInWordsToo(t *testing.T) {
@@ -218,35 +218,35 @@ func TestWhatAKeyMayCallIsAnsweredOnItsPage(t *testing.T) {
 	ask := url.Values{"method": {"POST"}, "path": {"/c/acme/orders?page=2"}}
 
 	plain := b.get(at)
-	require.Contains(t, plain.body, `id="check-form"`)
-	require.Contains(t, plain.body, `<option value="/c/acme/orders">`, "paths of its customer are suggested")
-	require.NotContains(t, plain.body, "{id}", "and none with a parameter left")
-	require.NotContains(t, plain.body, `class="verdict`)
+	holds(t, plain.body, `id="check-form"`)
+	holds(t, plain.body, `<option value="/c/acme/orders">`, "paths of its customer are suggested")
+	lacks(t, plain.body, "{id}", "and none with a parameter left")
+	lacks(t, plain.body, `class="verdict`)
 
 	// Without script the address of the check leads to the page with the answer.
 	require.Equal(t, at+"?"+ask.Encode(), b.get(at+"/check?"+ask.Encode()).Header.Get("Location"))
 	whole := b.get(at + "?" + ask.Encode())
 	part := b.get(at+"/check?"+ask.Encode()+"&gate=&microtenant_id=", "HX-Request", "true", "HX-Target", "key-check")
 	require.Equal(t, at+"?"+ask.Encode(), part.Header.Get("HX-Push-Url"))
-	require.NotContains(t, part.body, "<html")
-	require.NotContains(t, part.body, "hx-preserve", "a new answer takes the place of the old one")
+	lacks(t, part.body, "<html")
+	lacks(t, part.body, "hx-preserve", "a new answer takes the place of the old one")
 	alone := b.get(at+"?"+ask.Encode(), "HX-Request", "true", "HX-Target", "check-answer")
 	require.True(t, strings.HasPrefix(alone.body, `<div id="check-answer"`), alone.body)
 	for _, a := range []answer{whole, part, alone} {
-		require.Equal(t, http.StatusOK, a.StatusCode, a.body)
+		require.Equal(t, http.StatusOK, a.StatusCode, a.says())
 		for _, want := range []string{"Gate 1 api.example.com Refused The role does not hold the permission that the rule asks for. orders:create is needed, Admin holds read, by *",
 			"The client sees 403 Forbidden permission_denied", "Permission needed orders:create A role holds it by naming orders, its group sales or *.",
 			"The role holds read by *", "Permission Failed orders:create is needed", "Path Passed Every program reads it alike.",
 			"GET, POST /c/{customerId}/orders gate.yaml:5 Applies", "This gate only watches, so the client sees the answer of the upstream"} {
-			require.Contains(t, a.text(), want)
+			holds(t, a.text(), want)
 		}
-		require.Contains(t, a.body, "--key "+w.admin.ClientID+" POST &#39;/c/acme/orders?page=2&#39;")
+		holds(t, a.body, "--key "+w.admin.ClientID+" POST &#39;/c/acme/orders?page=2&#39;")
 	}
-	require.Contains(t, b.get(at+"?method=GET&path=/c/acme/orders&gate=1").text(), "Allowed Nothing stands against it. The client sees the answer of the upstream allowed")
-	require.Contains(t, b.get(at+"?method=GET&path=/c/umbrella/orders&gate=1").text(), "The customer or the microtenant that it names is not the key’s."[:40])
+	holds(t, b.get(at+"?method=GET&path=/c/acme/orders&gate=1").text(), "Allowed Nothing stands against it. The client sees the answer of the upstream allowed")
+	holds(t, b.get(at+"?method=GET&path=/c/umbrella/orders&gate=1").text(), "The customer or the microtenant that it names is not the key’s."[:40])
 
 	// When the page loads itself anew, what was asked stays.
-	require.Contains(t, b.get(at+"?"+ask.Encode(), "HX-Request", "true").body, "hx-preserve")
+	holds(t, b.get(at+"?"+ask.Encode(), "HX-Request", "true").body, "hx-preserve")
 }
 
 func TestWhatIsWrongWithACheckStandsAtItsField(t *testing.T) {
@@ -258,16 +258,16 @@ func TestWhatIsWrongWithACheckStandsAtItsField(t *testing.T) {
 		"method=GET&path=/&source_address=here": "source_address", "method=GET&path=/&gate=9": "gate"} {
 		a := b.get(at + "?" + query)
 		require.Equal(t, http.StatusBadRequest, a.StatusCode, query)
-		require.Contains(t, a.body, `id="f-`+field+`-error"`, query)
-		require.Contains(t, a.body, `href="#f-`+field+`"`, query)
-		require.NotContains(t, a.body, `class="verdict`, query)
+		holds(t, a.body, `id="f-`+field+`-error"`, query)
+		holds(t, a.body, `href="#f-`+field+`"`, query)
+		lacks(t, a.body, `class="verdict`, query)
 	}
 }
 
 func TestWithoutAGateThereIsNothingToAsk(t *testing.T) {
 	w := newWorld(t)
 	b := w.as(w.admin)
-	require.Contains(t, b.get("/keyreeve/keys/"+w.admin.ID).text(), "The configuration has no gate")
-	require.Contains(t, b.get("/keyreeve/policy").text(), "The configuration has no gate")
-	require.Contains(t, b.get("/keyreeve/policy/routes").text(), "No gate of the configuration has a policy")
+	holds(t, b.get("/keyreeve/keys/"+w.admin.ID).text(), "The configuration has no gate")
+	holds(t, b.get("/keyreeve/policy").text(), "The configuration has no gate")
+	holds(t, b.get("/keyreeve/policy/routes").text(), "No gate of the configuration has a policy")
 }

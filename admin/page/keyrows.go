@@ -2,8 +2,6 @@ package page
 
 import (
 	"cmp"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"maps"
 	"slices"
@@ -26,6 +24,8 @@ type keyRow struct {
 	Tags     []string
 	// ExpiresSoon: within 30 days.
 	ExpiresSoon bool
+	// Swap: its cells are sent alone and find their own places.
+	Swap bool
 }
 
 func (v *visit) rowsOf(keys []lifecycle.Key) ([]keyRow, error) {
@@ -105,7 +105,7 @@ func (row keyRow) NewestSecret() string {
 
 // liveMark is the same as long as nothing changed that is kept up to date.
 func liveMark(rows []keyRow) string {
-	hash := sha256.New()
+	var seen []any
 	for _, row := range rows {
 		until, used := "", ""
 		if row.Until != nil {
@@ -114,7 +114,7 @@ func liveMark(rows []keyRow) string {
 		if row.LastUsedAt != nil {
 			used = span(time.Since(*row.LastUsedAt)) // what is shown of it
 		}
-		_, _ = fmt.Fprintf(hash, "%q", []string{row.ID, row.State, row.Why, until, used, fmt.Sprint(row.Enabled, row.DisabledHere, row.Lock.Locked, row.Lock.FailedAttempts, len(row.Secrets))})
+		seen = append(seen, row.ID, row.State, row.Why, until, used, row.Enabled, row.DisabledHere, row.Lock.Locked, row.Lock.FailedAttempts, len(row.Secrets))
 	}
-	return hex.EncodeToString(hash.Sum(nil)[:8])
+	return markOf(seen...)
 }

@@ -167,8 +167,8 @@ func queryAt(target string) query {
 func (v *visit) curl() (base, line string) {
 	const who = `curl -u "$CLIENT_ID:$CLIENT_SECRET" `
 	if base = strings.TrimSuffix(v.page.cfg.BaseURL, "/"); base != "" {
-		return base, who + "-d grant_type=client_credentials " + base + "/oauth2/v1/token"
+		return base, who + "-d grant_type=client_credentials " + quoted(base+"/oauth2/v1/token")
 	}
 	base = v.origin()
-	return base, who + base + "/v1/me"
+	return base, who + quoted(base+"/v1/me")
 }

@@ -53,7 +53,7 @@ func TestTheURLIsTheStateOfTheTable(t *testing.T) {
 		// A part of the page is what the whole is.
 		part := b.get("/keyreeve/keys?"+query, "HX-Request", "true", "HX-Target", "key-list")
 		require.Equal(t, want, part.names(), query)
-		require.NotContains(t, part.body, "<html")
+		lacks(t, part.body, "<html")
 	}
 	// What a form sends without script is tidied up.
 	require.Equal(t, "/keyreeve/keys?q=view", b.get("/keyreeve/keys?state=&q=view&role_id=&unknown=1").Header.Get("Location"))
@@ -85,25 +85,25 @@ func TestFiltersThatCannotBeReadAreMarked(t *testing.T) {
 	for _, query := range []string{"created_after=yesterday", "never_used=maybe", "state=gone", "sort=secret", "label=%21", "expires_within=x", "q=" + fmt.Sprintf("%0201d", 1)} {
 		a := b.get("/keyreeve/keys?" + query)
 		require.Equal(t, http.StatusBadRequest, a.StatusCode, query)
-		require.Contains(t, a.body, `class="faults"`, query)
+		holds(t, a.body, `class="faults"`, query)
 		require.Empty(t, a.names(), query)
 	}
 }
 
 func TestNoKeysYetIsToldFromNoMatch(t *testing.T) {
 	w := newWorld(t)
-	require.Contains(t, w.as(w.admin).get("/keyreeve/keys?q=nothing").body, "No key matches")
+	holds(t, w.as(w.admin).get("/keyreeve/keys?q=nothing").body, "No key matches")
 	_, _, err := w.svc.CreateCustomer(t.Context(), atMachine, lifecycle.NewCustomer{ID: "empty", Name: "Empty"})
 	require.NoError(t, err)
-	require.Contains(t, w.as(w.operator).get("/keyreeve/keys?customer_id=empty").body, "No key matches")
+	holds(t, w.as(w.operator).get("/keyreeve/keys?customer_id=empty").body, "No key matches")
 }
 
 func TestNamesAreShownAsTextWhateverTheyAre(t *testing.T) {
 	w := newWorld(t)
 	w.key(lifecycle.NewKey{Name: `<script>alert("x")</script>`, Description: `"onmouseover=x {{.}}`, RoleID: w.adminRole, CustomerID: "acme"})
 	body := w.as(w.admin).get("/keyreeve/keys").body
-	require.Contains(t, body, "&lt;script&gt;alert")
-	require.NotContains(t, body, "<script>alert")
+	holds(t, body, "&lt;script&gt;alert")
+	lacks(t, body, "<script>alert")
 }
 
 func TestStatesAreAskedForAgainAndAnsweredOnlyWhenTheyChange(t *testing.T) {
@@ -121,8 +121,8 @@ func TestStatesAreAskedForAgainAndAnsweredOnlyWhenTheyChange(t *testing.T) {
 	require.NoError(t, err)
 	a := b.get(live, "HX-Request", "true")
 	require.Equal(t, http.StatusOK, a.StatusCode)
-	require.Contains(t, a.body, `id="state-`+w.viewer.ID+`" hx-swap-oob="true"`)
-	require.Contains(t, a.body, "switched off")
+	holds(t, a.body, `id="state-`+w.viewer.ID+`" hx-swap-oob="true"`)
+	holds(t, a.body, "switched off")
 	require.Equal(t, http.StatusNoContent, b.get(at(a), "HX-Request", "true").StatusCode)
 }
 
@@ -153,32 +153,32 @@ func TestSavedViewsKnowWhatIsNotSaved(t *testing.T) {
 	w := newWorld(t)
 	b := w.as(w.admin)
 	a := b.post("/keyreeve/keys/views/new", url.Values{"back": {"/keyreeve/keys?q=view&sort=-name&page=2"}, "name": {"Viewers"}, "default": {"true"}})
-	require.Equal(t, http.StatusSeeOther, a.StatusCode, a.body)
+	require.Equal(t, http.StatusSeeOther, a.StatusCode, a.says())
 	at := a.Header.Get("Location")
 	require.Contains(t, at, "q=view&sort=-name&view=view_")
 	require.Equal(t, at, b.get("/keyreeve/keys").Header.Get("Location"), "it opens first")
-	require.Contains(t, b.get(at).body, "View “Viewers” saved.")
-	require.NotContains(t, b.get(at).body, "Not saved")
+	holds(t, b.get(at).body, "View “Viewers” saved.")
+	lacks(t, b.get(at).body, "Not saved")
 	changed := b.get(at + "&state=active")
-	require.Contains(t, changed.body, "Not saved")
-	require.Contains(t, changed.body, `id="view-discard"`)
+	holds(t, changed.body, "Not saved")
+	holds(t, changed.body, `id="view-discard"`)
 	require.Equal(t, http.StatusOK, b.get("/keyreeve/keys?view=none").StatusCode)
 
 	id := regexp.MustCompile(`view_\w+`).FindString(at)
 	a = b.post("/keyreeve/keys/views/"+id+"/save", url.Values{"back": {at + "&state=active"}})
 	require.Contains(t, a.Header.Get("Location"), "state=active")
-	require.NotContains(t, b.get(a.Header.Get("Location")).body, "Not saved")
+	lacks(t, b.get(a.Header.Get("Location")).body, "Not saved")
 	require.Equal(t, http.StatusNotFound, w.as(w.viewer).post("/keyreeve/keys/views/"+id+"/save", url.Values{"back": {at}}).StatusCode, "another's")
 	a = b.post("/keyreeve/keys/views/"+id+"/delete", url.Values{"back": {at}})
 	require.Equal(t, "/keyreeve/keys?q=view&sort=-name&view=none", a.Header.Get("Location"))
-	require.Contains(t, b.post("/keyreeve/keys/views/new", url.Values{"name": {""}}).body, `href="#f-name"`)
+	holds(t, b.post("/keyreeve/keys/views/new", url.Values{"name": {""}}).body, `href="#f-name"`)
 }
 
 func TestTheMenuCopiesTheMicrotenantOnlyInsideOne(t *testing.T) {
 	w := newWorld(t)
-	require.NotContains(t, w.as(w.admin).get("/keyreeve/keys").body, "Copy Microtenant ID")
+	lacks(t, w.as(w.admin).get("/keyreeve/keys").body, "Copy Microtenant ID")
 	body := w.as(w.tenant).get("/keyreeve/keys").body
-	require.Contains(t, body, `data-copy="emea"`)
-	require.Contains(t, body, `data-copy="acme"`)
-	require.NotContains(t, body, `id="microtenant_id"`)
+	holds(t, body, `data-copy="emea"`)
+	holds(t, body, `data-copy="acme"`)
+	lacks(t, body, `id="microtenant_id"`)
 }

@@ -1,7 +1,6 @@
 package page
 
 import (
-	"errors"
 	"net/http"
 	"net/url"
 
@@ -62,14 +61,13 @@ func (v *visit) unlockPage(status int, f *Form) error {
 	if d.Name == "" {
 		title = "Unlock a key"
 	}
-	return v.show(view{Status: status, Page: "keyunlock", Block: "dialog", Dialog: true, Title: title, Data: d})
+	return v.dialog(status, "keyunlock", title, d)
 }
 
 // nameOf is a key's name, "" where the actor may not look at keys.
 func (v *visit) nameOf(keyID string) (string, error) {
 	k, err := v.svc().GetKey(v.ctx(), v.actor, keyID)
-	var refused *lifecycle.Error
-	if errors.As(err, &refused) && refused.Kind == lifecycle.Forbidden {
+	if refusedAs(err, lifecycle.Forbidden) {
 		return "", nil
 	}
 	return k.Name, err

@@ -32,10 +32,16 @@ type savedView struct {
 	Open bool
 }
 
-// views are those of the table that the actor sees.
+// views are those of the table that the actor sees, read once.
 func (v *visit) views() ([]lifecycle.View, error) {
+	if v.saved != nil {
+		return v.saved.Items, nil
+	}
 	page, err := v.svc().ListViews(v.ctx(), v.actor, lifecycle.ViewFilter{List: keyList,
 		Paging: lifecycle.Paging{Size: lifecycle.Some(lifecycle.MaxPageSize)}})
+	if err == nil {
+		v.saved = &page
+	}
 	return page.Items, err
 }
 
@@ -116,8 +122,7 @@ func (v *visit) newViewPage(status int, f *Form, q query) error {
 	if err != nil {
 		return err
 	}
-	return v.show(view{Status: status, Page: "keyview", Block: "dialog", Dialog: true, Title: "Save view",
-		Data: newViewData{Form: f, Back: q.String(), Chips: q.chips(choices)}})
+	return v.dialog(status, "keyview", "Save as a new view", newViewData{Form: f, Back: q.String(), Chips: q.chips(choices)})
 }
 
 func (v *visit) createView() error {

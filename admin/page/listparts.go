@@ -1,10 +1,11 @@
 package page
 
 import (
-	"errors"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 
 	"github.com/keyreeve/keyreeve/admin/lifecycle"
-	"github.com/keyreeve/keyreeve/policy"
 )
 
 // tidied reports a list that was asked for with more than its state, as forms
@@ -34,6 +35,16 @@ func (v *visit) blockOf(target, inner, outer string) string {
 	return outer
 }
 
+// markOf is the same as long as what a page shows is.
+func markOf(shown ...any) string {
+	text, err := json.Marshal(shown)
+	if err != nil {
+		panic("page: what is shown was not written as JSON: " + err.Error())
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:8])
+}
+
 // pageAs is a page of lifecycle's with each item made into what a room shows.
 func pageAs[A, B any](p lifecycle.Page[A], err error, as func(A) (B, error)) (lifecycle.Page[B], error) {
 	out := lifecycle.Page[B]{NextCursor: p.NextCursor, Total: p.Total, Items: make([]B, 0, len(p.Items))}
@@ -48,30 +59,8 @@ func pageAs[A, B any](p lifecycle.Page[A], err error, as func(A) (B, error)) (li
 	return out, err
 }
 
-// unlessHidden is err, but nil where it says that the actor may not know.
-func unlessHidden(err error) error {
-	var refused *lifecycle.Error
-	if errors.As(err, &refused) && (refused.Kind == lifecycle.Forbidden || refused.Kind == lifecycle.NotFound) {
-		return nil
-	}
-	return err
-}
-
 // one is the paging of a list of which only the total matters.
 func one() lifecycle.Paging { return lifecycle.Paging{Size: lifecycle.Some(1)} }
-
-// countKeys is how many keys a filter selects; nil where the actor may see none.
-func (v *visit) countKeys(f lifecycle.KeyFilter) (*int, error) {
-	if !v.may(lifecycle.ResourceKeys, policy.Read) {
-		return nil, nil
-	}
-	f.Paging = one()
-	found, err := v.svc().ListKeys(v.ctx(), v.actor, f)
-	if err != nil {
-		return nil, unlessHidden(err)
-	}
-	return &found.Total, nil
-}
 
 // customerName is that of the customer with this id, or the id where the actor may
 // not know. known keeps what was found.

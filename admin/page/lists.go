@@ -1,7 +1,6 @@
 package page
 
 import (
-	"errors"
 	"net/url"
 
 	"github.com/keyreeve/keyreeve/admin/lifecycle"
@@ -70,12 +69,11 @@ func readPage[T any](f *Form, q query, size int, read func(lifecycle.Paging) (li
 		byNumber()
 	}
 	page, err := read(at)
-	var refused *lifecycle.Error
-	if errors.As(err, &refused) && refused.Code == lifecycle.CodeInvalidCursor {
+	if codeOf(err) == lifecycle.CodeInvalidCursor {
 		byNumber()
 		page, err = read(at)
 	}
-	if errors.As(err, &refused) && refused.Kind == lifecycle.Invalid {
+	if refusedAs(err, lifecycle.Invalid) {
 		_, err = f.refuse(err)
 	}
 	return page, err

@@ -56,11 +56,7 @@ func (v *visit) listLocks() error {
 	if err != nil {
 		return err
 	}
-	status := http.StatusOK
-	if d.Failed() {
-		status = http.StatusBadRequest
-	}
-	return v.show(view{Status: status, Page: "locks", Block: v.blockOf("lock-list", "list", "locks"), Title: "Locks", Data: d})
+	return v.show(view{Status: statusOf(d.Form), Page: "locks", Block: v.blockOf("lock-list", "list", "locks"), Title: "Locks", Data: d})
 }
 
 // liveLocks answers with the list when it is not what is shown any more.

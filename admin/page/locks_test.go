@@ -27,8 +27,8 @@ func (w *world) lock(k lifecycle.CreatedKey) {
 func TestLocksAreShownToWhoMaySeeThem(t *testing.T) {
 	w := newWorld(t)
 	a := w.as(w.admin).get("/keyreeve/locks")
-	require.Contains(t, a.body, "No key is locked")
-	require.NotContains(t, a.body, "<table")
+	holds(t, a.body, "No key is locked")
+	lacks(t, a.body, "<table")
 	for _, k := range []lifecycle.CreatedKey{w.bystander, w.tenant, w.foreign} {
 		w.lock(k)
 	}
@@ -36,13 +36,13 @@ func TestLocksAreShownToWhoMaySeeThem(t *testing.T) {
 	require.Equal(t, []string{"bystander", "tenant"}, w.as(w.admin).get("/keyreeve/locks").names())
 	require.Equal(t, []string{"tenant"}, w.as(w.admin).get("/keyreeve/locks?microtenant_id=emea").names())
 	require.Empty(t, w.as(w.admin).get("/keyreeve/locks?customer_id=umbrella").names())
-	require.Contains(t, w.as(w.operator).get("/keyreeve/locks?microtenant_id=none").body, "No key is locked here")
+	holds(t, w.as(w.operator).get("/keyreeve/locks?microtenant_id=none").body, "No key is locked here")
 	require.Equal(t, http.StatusForbidden, w.as(w.viewer).get("/keyreeve/locks").StatusCode)
 
 	a = w.as(w.admin).get("/keyreeve/locks")
-	require.Contains(t, a.body, `href="/keyreeve/keys/`+w.bystander.ID+`/unlock"`)
-	require.Contains(t, a.body, "data-countdown")
-	require.NotContains(t, w.as(w.auditor("")).get("/keyreeve/locks").body, "/unlock", "who may only look is not offered it")
+	holds(t, a.body, `href="/keyreeve/keys/`+w.bystander.ID+`/unlock"`)
+	holds(t, a.body, "data-countdown")
+	lacks(t, w.as(w.auditor("")).get("/keyreeve/locks").body, "/unlock", "who may only look is not offered it")
 }
 
 func TestLocksAreAskedForAgainAndAnsweredOnlyWhenTheyChange(t *testing.T) {

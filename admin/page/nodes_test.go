@@ -31,17 +31,17 @@ func TestTheNodesSayWhatTheirStatesMean(t *testing.T) {
 	w.nodes(&nodes)
 	b := w.as(w.operator)
 	body := b.get("/keyreeve/nodes").body
-	require.Contains(t, body, "This is the only node.")
-	require.Contains(t, body, "SQLite file")
-	require.NotContains(t, body, "behind</span>")
+	holds(t, body, "This is the only node.")
+	holds(t, body, "SQLite file")
+	lacks(t, body, "behind</span>")
 
 	nodes = append(nodes, node("b", lifecycle.NodeLagging, 40), node("c", lifecycle.NodeRefusing, 2))
 	body = b.get("/keyreeve/nodes").body
-	require.NotContains(t, body, "This is the only node.")
-	require.Contains(t, body, "2 of 3 nodes cannot follow the key store")
-	require.Contains(t, body, "2 behind")
-	require.Contains(t, body, "40 behind")
-	require.Contains(t, body, "data-countdown", "until the lagging one refuses")
+	lacks(t, body, "This is the only node.")
+	holds(t, body, "2 of 3 nodes cannot follow the key store")
+	holds(t, body, "2 behind")
+	holds(t, body, "40 behind")
+	holds(t, body, "data-countdown", "until the lagging one refuses")
 	require.Equal(t, []string{"a.example.com", "b.example.com", "c.example.com"}, b.get("/keyreeve/nodes").names())
 	require.Equal(t, http.StatusForbidden, w.as(w.admin).get("/keyreeve/nodes").StatusCode)
 	require.Equal(t, http.StatusForbidden, w.as(w.admin).get("/keyreeve/nodes/live", "HX-Request", "true").StatusCode)
@@ -60,10 +60,10 @@ func TestNodesAreToldAnewInPlaceUntilOneChangesItsState(t *testing.T) {
 	require.Regexp(t, `id="position-node_a" hx-swap-oob="true">43<`, a.body)
 	require.Regexp(t, `id="position-node_b" hx-swap-oob="true">42<span class="why">1 behind`, a.body)
 	require.Empty(t, a.Header.Get("HX-Retarget"))
-	require.NotContains(t, a.body, "data-say", "numbers are not read out")
+	lacks(t, a.body, "data-say", "numbers are not read out")
 	nodes[1].State = lifecycle.NodeLagging
 	a = b.get(live, "HX-Request", "true")
 	require.Equal(t, "#nodes", a.Header.Get("HX-Retarget"))
-	require.Contains(t, a.body, "data-say")
+	holds(t, a.body, "data-say")
 	require.Equal(t, "/keyreeve/nodes", b.get(live).Header.Get("Location"))
 }

@@ -47,8 +47,8 @@ type Page struct {
 	cookies  *sealer
 	mux      *http.ServeMux
 	served   map[string]bool // the patterns of mux
-	origins  *http.CrossOriginProtection
 	throttle *throttle
+	turns    *turns
 }
 
 // New makes the page.
@@ -62,8 +62,7 @@ func New(cfg Config) *Page {
 	if cfg.Secure == nil {
 		cfg.Secure = func(r *http.Request) bool { return r.TLS != nil }
 	}
-	p := &Page{cfg: cfg, svc: cfg.Service, cookies: newSealer(cfg.Keyring), mux: http.NewServeMux(), served: map[string]bool{},
-		origins: http.NewCrossOriginProtection(), throttle: newThrottle(cfg.Now)}
+	p := &Page{cfg: cfg, svc: cfg.Service, cookies: newSealer(cfg.Keyring), mux: http.NewServeMux(), served: map[string]bool{}, throttle: newThrottle(cfg.Now), turns: newTurns()}
 	p.addRoutes()
 	return p
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 
 	"github.com/keyreeve/keyreeve/admin/lifecycle"
@@ -119,22 +118,9 @@ func (v *visit) namedKey(f *checkForm, name string) (string, error) {
 	if name == "" {
 		return "", nil
 	}
-	var found []lifecycle.Key
-	for _, filter := range []lifecycle.KeyFilter{{ID: name}, {ClientID: name}, {Name: name}} {
-		filter.Paging = lifecycle.Paging{Size: lifecycle.Some(maxSuggested)}
-		page, err := v.svc().ListKeys(v.ctx(), v.actor, filter)
-		var refused *lifecycle.Error
-		if errors.As(err, &refused) && refused.Kind == lifecycle.Invalid {
-			break // no key can have such a name
-		}
-		if err != nil {
-			return "", err
-		}
-		for _, k := range page.Items {
-			if !slices.ContainsFunc(found, func(other lifecycle.Key) bool { return other.ID == k.ID }) {
-				found = append(found, k)
-			}
-		}
+	found, err := v.keysNamed(name)
+	if err != nil {
+		return "", err
 	}
 	switch len(found) {
 	case 0:
@@ -181,8 +167,7 @@ func namedRole(f *checkForm, roles []lifecycle.Role, name string) string {
 // keysLike suggests keys for what is typed.
 func (v *visit) keysLike(text string) ([]suggestion, error) {
 	page, err := v.svc().ListKeys(v.ctx(), v.actor, lifecycle.KeyFilter{Text: text, Paging: lifecycle.Paging{Size: lifecycle.Some(maxSuggested)}})
-	var refused *lifecycle.Error
-	if errors.As(err, &refused) && refused.Kind == lifecycle.Invalid {
+	if refusedAs(err, lifecycle.Invalid) {
 		return nil, nil // there is nothing like it
 	}
 	var all []suggestion

@@ -26,19 +26,19 @@ func TestThePolicyIsAskedAboutAKeyByAnyOfItsNames(t *testing.T) {
 	b := w.as(w.operator)
 	for _, name := range []string{"admin", w.admin.ID, w.admin.ClientID} {
 		a := b.get(asked("key_id", name, "method", "GET", "path", "/c/acme/orders", "gate", "1"))
-		require.Equal(t, http.StatusOK, a.StatusCode, a.body)
-		require.Contains(t, a.text(), "Allowed Nothing stands against it.")
-		require.Contains(t, a.body, `href="/keyreeve/keys/`+w.admin.ID+`"`)
+		require.Equal(t, http.StatusOK, a.StatusCode, a.says())
+		holds(t, a.text(), "Allowed Nothing stands against it.")
+		holds(t, a.body, `href="/keyreeve/keys/`+w.admin.ID+`"`)
 	}
 	part := b.get(asked("key_id", "admin", "role_id", "", "method", "GET", "path", "/c/acme/orders"), "HX-Request", "true", "HX-Target", "policy-check")
 	require.Equal(t, asked("key_id", "admin", "method", "GET", "path", "/c/acme/orders"), part.Header.Get("HX-Push-Url"))
-	require.Contains(t, part.text(), "Gate next.example.com: Allowed:")
+	holds(t, part.text(), "Gate next.example.com: Allowed:")
 
 	w.key(lifecycle.NewKey{Name: "admin", RoleID: keystore.RoleReadOnly, CustomerID: "umbrella"})
 	a := b.get(asked("key_id", "admin", "method", "GET", "path", "/"))
 	require.Equal(t, http.StatusBadRequest, a.StatusCode)
-	require.Contains(t, a.text(), "2 keys go by this name. Give the client ID of one:")
-	require.Contains(t, a.body, `<option value="`+w.admin.ClientID+`">admin</option>`)
+	holds(t, a.text(), "2 keys go by this name. Give the client ID of one:")
+	holds(t, a.body, `<option value="`+w.admin.ClientID+`">admin</option>`)
 	require.Equal(t, http.StatusOK, w.as(w.admin).get(asked("key_id", "admin", "method", "GET", "path", "/")).StatusCode, "whoever sees one alone is not asked")
 }
 
@@ -46,10 +46,10 @@ func TestThePolicyIsAskedAboutARoleAlone(t *testing.T) {
 	w := newWorld(t)
 	w.gated()
 	a := w.as(w.operator).get(asked("role_id", "API Read Only", "method", "POST", "path", "/c/acme/orders", "gate", "1"))
-	require.Equal(t, http.StatusOK, a.StatusCode, a.body)
-	require.Contains(t, a.text(), "orders:create is needed, API Read Only holds read, by *")
-	require.Contains(t, a.body, "--role "+keystore.RoleReadOnly)
-	require.Contains(t, a.text(), "Key Not judged A role alone, of no key.")
+	require.Equal(t, http.StatusOK, a.StatusCode, a.says())
+	holds(t, a.text(), "orders:create is needed, API Read Only holds read, by *")
+	holds(t, a.body, "--role "+keystore.RoleReadOnly)
+	holds(t, a.text(), "Key Not judged A role alone, of no key.")
 }
 
 func TestWhoseRequestItIsHasToBeSaidOnce(t *testing.T) {
@@ -65,10 +65,10 @@ func TestWhoseRequestItIsHasToBeSaidOnce(t *testing.T) {
 	} {
 		a := b.get(c.url)
 		require.Equal(t, http.StatusBadRequest, a.StatusCode, c.url)
-		require.Contains(t, a.text(), c.fault)
-		require.NotContains(t, a.body, `class="verdict`)
+		holds(t, a.text(), c.fault)
+		lacks(t, a.body, `class="verdict`)
 	}
-	require.Contains(t, w.as(w.foreign).get(asked("key_id", w.admin.ClientID, "method", "GET", "path", "/")).text(), "No key that you may see")
+	holds(t, w.as(w.foreign).get(asked("key_id", w.admin.ClientID, "method", "GET", "path", "/")).text(), "No key that you may see")
 }
 
 func TestKeysAreSuggestedByNameWithinReach(t *testing.T) {
@@ -78,16 +78,16 @@ func TestKeysAreSuggestedByNameWithinReach(t *testing.T) {
 	require.Equal(t, `<option value="viewer">`+w.viewer.ClientID+`</option>`, w.as(w.admin).get(at+"VIEW", "HX-Request", "true").body)
 	require.Empty(t, w.as(w.foreign).get(at+"view", "HX-Request", "true").body)
 	require.Equal(t, "/keyreeve/policy?key_id=view", w.as(w.admin).get(at+"view").Header.Get("Location"))
-	require.NotContains(t, w.as(w.foreign).get("/keyreeve/policy").body, "bystander")
+	lacks(t, w.as(w.foreign).get("/keyreeve/policy").body, "bystander")
 }
 
 func TestTheRoomOfThePolicyIsForWhoMayReadKeysOrRoles(t *testing.T) {
 	w := newWorld(t)
 	w.gated()
 	keysOnly := w.as(w.viewer)
-	require.Contains(t, keysOnly.get("/keyreeve/keys").body, `href="/keyreeve/policy"`)
-	require.Contains(t, keysOnly.get("/keyreeve/policy").body, `id="f-key_id"`)
-	require.NotContains(t, keysOnly.get("/keyreeve/policy").body, `id="f-role_id"`)
+	holds(t, keysOnly.get("/keyreeve/keys").body, `href="/keyreeve/policy"`)
+	holds(t, keysOnly.get("/keyreeve/policy").body, `id="f-key_id"`)
+	lacks(t, keysOnly.get("/keyreeve/policy").body, `id="f-role_id"`)
 
 	// A session whose key holds roles alone, and one that holds neither.
 	for _, c := range []struct {
@@ -113,22 +113,22 @@ func TestARefusalIsExplainedByItsRequest(t *testing.T) {
 	w := newWorld(t)
 	w.gated()
 	b := w.as(w.viewer)
-	require.NotContains(t, b.get("/keyreeve/policy/explain").body, `class="verdict`)
+	lacks(t, b.get("/keyreeve/policy/explain").body, `class="verdict`)
 	whole := b.get("/keyreeve/policy/explain?request_id=+req-denied")
 	part := b.get("/keyreeve/policy/explain?request_id=req-denied", "HX-Request", "true", "HX-Target", "policy-explain")
-	require.NotContains(t, part.body, "<html")
+	lacks(t, part.body, "<html")
 	for _, a := range []answer{whole, part} {
-		require.Equal(t, http.StatusOK, a.StatusCode, a.body)
+		require.Equal(t, http.StatusOK, a.StatusCode, a.says())
 		for _, want := range []string{"Then: Refused Whatever no rule permits is refused. No rule names it.", "The client saw 403 Forbidden no_route",
 			"Request GET /nowhere", "The same request would be decided alike now.", "Now: Refused", "Key admin"} {
-			require.Contains(t, a.text(), want)
+			holds(t, a.text(), want)
 		}
-		require.Contains(t, a.body, "keyreeve policy explain req-denied")
+		holds(t, a.body, "keyreeve policy explain req-denied")
 	}
 	for _, other := range []lifecycle.CreatedKey{w.foreign, w.tenant} {
 		a := w.as(other).get("/keyreeve/policy/explain?request_id=req-denied")
 		require.Equal(t, http.StatusNotFound, a.StatusCode)
-		require.Contains(t, a.text(), "There is no recent denial with this request id")
+		holds(t, a.text(), "There is no recent denial with this request id")
 	}
 }
 
@@ -141,14 +141,14 @@ func TestRulesAreFoundByTextResourceAndGate(t *testing.T) {
 		"?gate=next.example.com": "3 rules found", "?q=nothing": "No rule matches", "?page_size=1&page=2": "6 rules"} {
 		a := b.get(at + query)
 		require.Equal(t, http.StatusOK, a.StatusCode, query)
-		require.Contains(t, a.text(), rules, query)
+		holds(t, a.text(), rules, query)
 	}
 	a := b.get(at + "?q=healthz&gate=1")
-	require.Contains(t, a.text(), "/healthz gate.yaml:7 GET Public nobody is asked who calls")
-	require.Contains(t, b.get(at+"?resource=orders").text(), "Order Management, group sales")
+	holds(t, a.text(), "/healthz gate.yaml:7 GET Public nobody is asked who calls")
+	holds(t, b.get(at+"?resource=orders").text(), "Order Management, group sales")
 	require.Equal(t, http.StatusBadRequest, b.get(at+"?gate=9").StatusCode)
 	require.Equal(t, at+"?q=x", b.get(at+"?q=x&gate=").Header.Get("Location"), "what a form sends without script is tidied up")
-	require.NotContains(t, b.get(at+"?q=x", "HX-Request", "true", "HX-Target", "policy-routes").body, "<h1>")
+	lacks(t, b.get(at+"?q=x", "HX-Request", "true", "HX-Target", "policy-routes").body, "<h1>")
 }
 
 func TestEveryDecisionHasWords(t *testing.T) {

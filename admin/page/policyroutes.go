@@ -1,7 +1,6 @@
 package page
 
 import (
-	"net/http"
 	"path"
 
 	"github.com/keyreeve/keyreeve/admin/lifecycle"
@@ -53,10 +52,6 @@ func (v *visit) listRoutes() error {
 	if err != nil {
 		return err
 	}
-	status := http.StatusOK
-	if f.Failed() {
-		status = http.StatusBadRequest
-	}
 	d.Routes = &routeList{list, gates, q.filtered()}
-	return v.show(view{Status: status, Page: "policy", Block: v.blockOf("policy-routes", "routes", "main"), Title: "Policy rules", Data: d})
+	return v.show(view{Status: statusOf(f), Page: "policy", Block: v.blockOf("policy-routes", "routes", "main"), Title: "Policy rules", Data: d})
 }

@@ -42,7 +42,7 @@ type preferencesPage struct {
 func (v *visit) showPreferences() error { return v.preferencesPage(http.StatusOK, nil) }
 
 func (v *visit) preferencesPage(status int, f *Form) error {
-	me, err := v.svc().Me(v.ctx(), v.actor)
+	me, err := v.me()
 	if err != nil {
 		return err
 	}
@@ -57,8 +57,8 @@ func (v *visit) preferencesPage(status int, f *Form) error {
 	if f == nil {
 		f = NewForm(url.Values{"theme": {theme}, "page_size": {strconv.Itoa(prefs.PageSize)}})
 	}
-	d := preferencesPage{Form: f, Who: me, Words: roleWords(me.Permissions), Sizes: sizesWith(prefs.PageSize), Idle: spell(idleLimit),
-		Shown: len(v.columnsOf(prefs.Columns)), All: len(v.everyColumn()), Chosen: len(prefs.Columns) > 0,
+	d := preferencesPage{Form: f, Who: *me, Words: roleWords(me.Permissions), Sizes: sizesWith(prefs.PageSize), Idle: spell(idleLimit),
+		Shown: len(v.columnsOf(prefs.Columns)), All: len(v.seen(keyColumns)), Chosen: len(prefs.Columns) > 0,
 		Themes: []Choice{{Value: "system", Label: "As the system has it"}, {Value: "light", Label: "Light"}, {Value: "dark", Label: "Dark"}}}
 	d.link(v)
 	if err := d.addViews(v); err != nil {
@@ -72,7 +72,7 @@ func (d *preferencesPage) link(v *visit) {
 	for _, at := range v.rooms() {
 		switch {
 		case at.Path == keysPath && d.Who.KeyID != nil:
-			d.KeyURL = keysPath + "/" + url.PathEscape(*d.Who.KeyID)
+			d.KeyURL = keyURL(*d.Who.KeyID)
 		case at.Path == rolesPath && d.Who.RoleID != nil:
 			d.RoleURL = rolePath(*d.Who.RoleID)
 		case at.Path == root+"sessions" && d.Who.KeyID != nil:
@@ -146,13 +146,7 @@ func (v *visit) saveDefaultView() error {
 	if err != nil {
 		return err
 	}
-	all, err := v.views()
-	if err != nil {
-		return err
-	}
-	message := "The table opens with every key."
-	id := f.Get("view")
-	if id != "" {
+	if id := f.Get("view"); id != "" {
 		one, err := v.svc().GetView(v.ctx(), v.actor, id)
 		if err != nil {
 			return err
@@ -162,6 +156,11 @@ func (v *visit) saveDefaultView() error {
 		}
 		return v.done(preferencesPath, "The table opens with “"+one.Name+"” from now on.")
 	}
+	all, err := v.views()
+	if err != nil {
+		return err
+	}
+	message := "The table opens with every key."
 	for _, one := range all {
 		if one.Default && !one.Shared {
 			if _, _, err := v.svc().UpdateView(v.ctx(), v.actor, one.ID, lifecycle.ViewPatch{Default: lifecycle.Some(false)}, nil); err != nil {

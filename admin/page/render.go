@@ -24,6 +24,7 @@ var shared = []string{"templates/layout.html", "templates/parts.html", "template
 
 func parsePages() map[string]*template.Template {
 	base := template.Must(template.New("").Funcs(functions).ParseFS(templateFiles, shared...))
+	template.Must(base.Parse(iconParts()))
 	all := map[string]*template.Template{"parts": template.Must(base.Clone())}
 	files, err := templateFiles.ReadDir("templates")
 	if err != nil {
@@ -82,7 +83,7 @@ func (d document) Can(resource, action string) bool {
 func (d document) AllCustomers() bool { return d.visit != nil && d.visit.actor.AllCustomers }
 
 // InMicrotenant reports an actor who sees one microtenant alone.
-func (d document) InMicrotenant() bool { return d.visit != nil && d.visit.actor.MicrotenantID != "" }
+func (d document) InMicrotenant() bool { return d.visit != nil && d.visit.confined() }
 
 // show answers with a page, or with its block where htmx asks.
 func (v *visit) show(s view) error {
@@ -97,17 +98,22 @@ func (v *visit) show(s view) error {
 		return v.render(s.Status, s.Page, s.Block, d)
 	}
 	if v.signedIn() {
-		me, err := v.svc().Me(v.ctx(), v.actor)
-		if err != nil {
+		var err error
+		if d.Me, err = v.me(); err != nil {
 			return err
 		}
-		d.Me, d.Rooms = &me, v.rooms()
+		d.Rooms = v.rooms()
 		if d.Theme, err = v.theme(); err != nil {
 			return err
 		}
 	}
 	d.Notice = v.takeNotice()
 	return v.render(s.Status, s.Page, "layout", d)
+}
+
+// dialog shows a page that opens over another.
+func (v *visit) dialog(status int, page, title string, data any) error {
+	return v.show(view{Status: status, Page: page, Block: "dialog", Dialog: true, Title: title, Data: data})
 }
 
 // render executes a template before the first byte is sent, so that what fails

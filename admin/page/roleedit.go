@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"net/http"
 	"net/url"
-	"strconv"
 
 	"github.com/keyreeve/keyreeve/admin/lifecycle"
 	"github.com/keyreeve/keyreeve/keystore"
@@ -12,7 +11,7 @@ import (
 )
 
 // changeable is the role of the path, or why it cannot be changed.
-func (v *visit) changeable() (lifecycle.Role, policyNames, *stop, error) {
+func (v *visit) changeable() (lifecycle.Role, policyNames, *obstacle, error) {
 	r, err := v.svc().GetRole(v.ctx(), v.actor, v.id())
 	if err != nil {
 		return r, policyNames{}, nil, err
@@ -27,7 +26,7 @@ func (v *visit) editRole() error {
 		return err
 	}
 	if s != nil {
-		return v.refuseWith(http.StatusConflict, s)
+		return v.obstruct(http.StatusConflict, *s)
 	}
 	f := NewForm(url.Values{"name": {r.Name}, "description": {r.Description}})
 	f.setPermissions(r.Permissions)
@@ -58,7 +57,7 @@ func (v *visit) changeRole() error {
 		return err
 	}
 	if s != nil {
-		return v.refuseWith(http.StatusConflict, s)
+		return v.obstruct(http.StatusConflict, *s)
 	}
 	do := f.Get("do")
 	if do == "add" {
@@ -66,7 +65,7 @@ func (v *visit) changeRole() error {
 	}
 	next := f.permissions()
 	if do == "add" || do == "edit" || f.Failed() {
-		return v.editRolePage(statusOf(f), f, r, names, formVersion(f, r))
+		return v.editRolePage(statusOf(f), f, r, names, cmp.Or(f.version(), r.Revision))
 	}
 	patch := rolePatch(f, r, next)
 	if is := f.unchanged(); is != nil && !is(r.Revision) {
@@ -85,14 +84,6 @@ func (v *visit) changeRole() error {
 		return v.editRolePage(status, f, r, names, r.Revision)
 	}
 	return v.wrote(commit, rolePath(r.ID), "Role “"+cmp.Or(patch.Name.Value, r.Name)+"” changed.")
-}
-
-// formVersion is the version that the form was made from.
-func formVersion(f *Form, r lifecycle.Role) keystore.Revision {
-	if version, err := strconv.ParseInt(f.Get("version"), 10, 64); err == nil {
-		return keystore.Revision(version)
-	}
-	return r.Revision
 }
 
 // rolePatch is what differs between the role and the form.

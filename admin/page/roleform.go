@@ -41,12 +41,10 @@ type roleForm struct {
 	// Changes is what saving changes, to be looked at before.
 	Changes []roleChange
 	// Kept are the fields, to be sent again.
-	Kept []sentField
+	Kept []hiddenField
 	// Words are what the role will let keys do.
 	Words []string
 }
-
-type sentField struct{ Name, Value string }
 
 // permissions reads the matrix. Names that it grants nothing on are left out.
 func (f *Form) permissions() policy.Permissions {
@@ -103,8 +101,8 @@ func (f *Form) setPermissions(p policy.Permissions) {
 }
 
 // kept lists the fields of what is typed, in order.
-func (f *Form) kept() []sentField {
-	var all []sentField
+func (f *Form) kept() []hiddenField {
+	var all []hiddenField
 	for _, field := range slices.Sorted(maps.Keys(f.Values)) {
 		level := strings.HasPrefix(field, fieldLevel)
 		if !level && !strings.HasPrefix(field, fieldActions) && !slices.Contains([]string{"name", "description"}, field) {
@@ -112,7 +110,7 @@ func (f *Form) kept() []sentField {
 		}
 		for _, value := range f.Values[field] {
 			if !level || value != levelNone {
-				all = append(all, sentField{field, value})
+				all = append(all, hiddenField{field, value})
 			}
 		}
 	}
@@ -206,7 +204,7 @@ func (r grantRow) Find() string { return strings.ToLower(r.Name + " " + r.Title)
 // newRole shows the form, empty or filled from a role that is there.
 func (v *visit) newRole() error {
 	if s := v.noNewRoles(); s != nil {
-		return v.refuseWith(http.StatusForbidden, s)
+		return v.obstruct(http.StatusForbidden, *s)
 	}
 	f := NewForm(nil)
 	f.Values.Set("once", newOnce())
@@ -246,12 +244,12 @@ func cut(text string, n int) string {
 }
 
 // noNewRoles is why the actor makes no roles; nil where it may.
-func (v *visit) noNewRoles() *stop {
-	s := &stop{Title: "You cannot make roles", Back: rolesPath}
+func (v *visit) noNewRoles() *obstacle {
+	s := &obstacle{Title: "You cannot make roles", Back: rolesPath}
 	switch {
 	case !v.may(lifecycle.ResourceRoles, policy.Create):
 		s.Lead = "Your role does not hold " + lifecycle.ResourceRoles + ":create."
-	case v.actor.MicrotenantID != "":
+	case v.confined():
 		s.Lead = "Roles belong to a whole customer, and your key to one microtenant. An administrator at customer level can make one for you."
 	default:
 		return nil
@@ -290,7 +288,7 @@ func (v *visit) createRole() error {
 		return err
 	}
 	if s := v.noNewRoles(); s != nil {
-		return v.refuseWith(http.StatusForbidden, s)
+		return v.obstruct(http.StatusForbidden, *s)
 	}
 	if f.Get("do") == "add" {
 		f.addRow()
@@ -319,14 +317,6 @@ func (v *visit) createRole() error {
 		return v.newRolePage(status, f, nil, nil)
 	}
 	return v.wrote(commit, rolePath(made.ID), "Role “"+made.Name+"” made.")
-}
-
-// statusOf is the answer's where a form is only shown again.
-func statusOf(f *Form) int {
-	if f.Failed() {
-		return http.StatusBadRequest
-	}
-	return http.StatusOK
 }
 
 // addRow gives the matrix a row for a name that no policy has yet.

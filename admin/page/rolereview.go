@@ -54,14 +54,14 @@ func changesOf(r lifecycle.Role, patch lifecycle.RolePatch, next policy.Permissi
 			wider = "the entry for " + strings.Join(by, " and ") + " grants it"
 		}
 		if more := after &^ before; more != 0 {
-			one := roleChange{Gain: true, Text: deeds(more) + " " + called(name)}
+			one := roleChange{Gain: true, Text: rightsOf(more) + " " + called(name)}
 			if will&^was&more == 0 {
 				one.Note = "makes no difference: " + widerBefore(r.Permissions, name, names) + " already"
 			}
 			gains = append(gains, one)
 		}
 		if less := before &^ after; less != 0 {
-			one := roleChange{Loss: true, Text: deeds(less) + " " + called(name)}
+			one := roleChange{Loss: true, Text: rightsOf(less) + " " + called(name)}
 			if was&^will&less == 0 {
 				one.Note = "makes no difference: " + wider + " still"
 			}

@@ -7,6 +7,7 @@ import (
 	"net/url"
 
 	"github.com/keyreeve/keyreeve/admin/lifecycle"
+	"github.com/keyreeve/keyreeve/keystore"
 	"github.com/keyreeve/keyreeve/policy"
 )
 
@@ -50,7 +51,7 @@ func (r roleRow) Keys() int {
 
 // AuditURL is what was done to the role.
 func (r roleRow) AuditURL() string {
-	return root + "audit?" + url.Values{"target_kind": {"role"}, "target_id": {r.ID}}.Encode()
+	return auditURL("target_kind", string(keystore.KindRole), "target_id", r.ID)
 }
 
 // CopyURL makes a role like it.
@@ -62,7 +63,7 @@ func (v *visit) customerNames() ([]lifecycle.Named, error) {
 		choices, err := v.svc().KeyChoices(v.ctx(), v.actor)
 		return choices.Customers, err
 	}
-	me, err := v.svc().Me(v.ctx(), v.actor)
+	me, err := v.me()
 	if err != nil || me.CustomerID == nil {
 		return nil, err
 	}
@@ -113,7 +114,7 @@ type rolePage struct {
 	Words    []string
 	Sections []grantSection
 	// Stop is why it cannot be changed, nil where it can.
-	Stop *stop
+	Stop *obstacle
 }
 
 func (v *visit) showRole() error {
@@ -133,36 +134,21 @@ func (v *visit) showRole() error {
 	return v.show(view{Page: "role", Title: r.Name, Data: d})
 }
 
-// stop is why something cannot be done, and what can be done instead.
-type stop struct {
-	Title, Lead string
-	Points      []string
-	// URL leads on, and Label says where to.
-	URL, Label string
-	// Back is where the page was.
-	Back string
-}
-
-// refuseWith answers with a stop: in the dialog, or as a page.
-func (v *visit) refuseWith(status int, s *stop) error {
-	return v.show(view{Status: status, Page: "rolestop", Block: "dialog", Dialog: true, Title: s.Title, Data: s})
-}
-
 // unchangeable foretells what lifecycle would refuse of any change to a role, so that
 // nobody fills a form for nothing; nil where there is no such thing.
-func (v *visit) unchangeable(r lifecycle.Role, names policyNames) *stop {
-	copied := roleRow{Role: r}.CopyURL()
-	s := &stop{Title: "“" + r.Name + "” cannot be changed", Back: rolePath(r.ID), URL: copied, Label: "Make a role like it"}
+func (v *visit) unchangeable(r lifecycle.Role, names policyNames) *obstacle {
+	s := &obstacle{Title: "“" + r.Name + "” cannot be changed", Back: rolePath(r.ID)}
+	copied := false // whether a role like it is of any use
 	switch {
 	case r.Predefined:
+		copied = true
 		s.Lead = "The role comes with Keyreeve, is the same everywhere, and can be neither changed nor deleted. Make one of your own from it, and give that to the keys."
-	case v.actor.MicrotenantID != "":
+	case v.confined():
 		s.Lead = "Roles belong to a whole customer, and your key to one microtenant. An administrator at customer level can change it."
-		s.URL = ""
 	case v.actor.Key != nil && v.actor.Key.RoleID == r.ID:
 		s.Lead = "It is the role of your own key, and no key changes what it may do itself. An administrator whose key has another role can."
-		s.URL = ""
 	case r.CustomerID == nil && !v.actor.AllCustomers:
+		copied = true
 		s.Lead = "The role is for the keys of every customer, so only an Operator changes it. You can make one like it for your own."
 	default:
 		more := beyond(r.Permissions, v.actor.Permissions, names)
@@ -171,10 +157,9 @@ func (v *visit) unchangeable(r lifecycle.Role, names policyNames) *stop {
 		}
 		s.Lead = "It lets keys do what yours may not, and nobody changes or deletes a role that is above their own. Beyond what you hold, it grants:"
 		s.Points = roleWords(more)
-		s.URL = ""
 	}
-	if !v.may(lifecycle.ResourceRoles, policy.Create) {
-		s.URL = ""
+	if copied && v.may(lifecycle.ResourceRoles, policy.Create) {
+		s.Links = []obstacleLink{{Label: "Make a role like it", URL: roleRow{Role: r}.CopyURL()}}
 	}
 	return s
 }
@@ -195,10 +180,10 @@ func (v *visit) deleteRolePage(status int, f *Form) error {
 	}
 	if s := v.unchangeable(r, names); s != nil {
 		s.Title = "“" + r.Name + "” cannot be deleted"
-		return v.refuseWith(http.StatusConflict, s)
+		return v.obstruct(http.StatusConflict, *s)
 	}
 	if r.KeyCount != nil && *r.KeyCount > 0 {
-		return v.refuseWith(http.StatusConflict, inUse(r, ""))
+		return v.obstruct(http.StatusConflict, roleInUse(r, ""))
 	}
 	id := "id:" + r.ID
 	return v.confirm(status, confirmation{Form: f, Title: "Delete the role “" + r.Name + "”?", Action: rolePath(r.ID) + "/delete", Back: rolePath(r.ID),
@@ -207,14 +192,14 @@ func (v *visit) deleteRolePage(status int, f *Form) error {
 		Commands: v.commands(call{Method: http.MethodDelete, Path: "/v1/roles/" + url.PathEscape(r.ID), Version: r.Revision}, "role", "delete", id, "--yes")})
 }
 
-// inUse is why a role that is used stays. detail is lifecycle's, where it refused.
-func inUse(r lifecycle.Role, detail string) *stop {
-	s := &stop{Title: "“" + r.Name + "” is in use", Back: rolePath(r.ID)}
+// roleInUse is why a role that is used stays. detail is lifecycle's, where it refused.
+func roleInUse(r lifecycle.Role, detail string) obstacle {
+	s := obstacle{Title: "“" + r.Name + "” is in use", Back: rolePath(r.ID)}
 	if r.KeyCount != nil && *r.KeyCount > 0 {
 		n := *r.KeyCount
 		s.Lead = number(n) + " " + plural(n, "key") + " " + map[bool]string{true: "has", false: "have"}[n == 1] + " this role, and a key must have one. Give " +
 			map[bool]string{true: "it", false: "them"}[n == 1] + " another role first."
-		s.URL, s.Label = roleRow{Role: r}.KeysURL(), "Show the "+plural(n, "key")
+		s.Links = []obstacleLink{{Label: "Show the " + plural(n, "key"), URL: roleRow{Role: r}.KeysURL()}}
 		return s
 	}
 	s.Lead = cmp.Or(sentence(detail), "Something needs it still.")
@@ -236,7 +221,7 @@ func (v *visit) deleteRole() error {
 	}
 	var refused *lifecycle.Error
 	if errors.As(err, &refused) && refused.Code == lifecycle.CodeInUse {
-		return v.refuseWith(http.StatusConflict, inUse(r, refused.Detail))
+		return v.obstruct(http.StatusConflict, roleInUse(r, refused.Detail))
 	}
 	status, err := f.refuse(err)
 	if err != nil {

@@ -46,7 +46,7 @@ func wordsOf(p policy.Permissions, most int) []string {
 	var words []string
 	all := p["*"]
 	if all != 0 {
-		words = append(words, deeds(all)+" everything of the upstreams")
+		words = append(words, rightsOf(all)+" everything of the upstreams")
 	}
 	named := map[policy.Mask][]string{}
 	for _, name := range slices.Sorted(maps.Keys(p)) {
@@ -58,7 +58,7 @@ func wordsOf(p policy.Permissions, most int) []string {
 
 	own := p[policy.OwnPrefix+"*"]
 	if own != 0 {
-		words = append(words, deeds(own)+" everything in Keyreeve itself")
+		words = append(words, rightsOf(own)+" everything in Keyreeve itself")
 	}
 	named = map[policy.Mask][]string{}
 	for _, one := range ownNames {
@@ -83,13 +83,13 @@ func phrases(named map[policy.Mask][]string, most int, where string) []string {
 	})
 	var words []string
 	for _, m := range masks {
-		words = append(words, deeds(m)+" "+enumerate(named[m], most)+where)
+		words = append(words, rightsOf(m)+" "+enumerate(named[m], most)+where)
 	}
 	return words
 }
 
-// deeds are the actions of a mask as a phrase begins with them.
-func deeds(m policy.Mask) string {
+// rightsOf is the actions of a mask as a phrase begins with them.
+func rightsOf(m policy.Mask) string {
 	if m == policy.Full {
 		return "Full access to"
 	}

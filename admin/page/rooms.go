@@ -1,6 +1,7 @@
 package page
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/keyreeve/keyreeve/admin/lifecycle"
@@ -10,8 +11,8 @@ import (
 // room is an entry of the navigation.
 type room struct {
 	Title, Path, Icon string
-	// resource must be readable to enter; "" needs nothing.
-	resource string
+	// resources are those of which one must be readable to enter; none needs nothing.
+	resources []string
 	// operators see it alone.
 	operators bool
 	// whole: it is of a whole customer, so nobody inside a microtenant sees it.
@@ -21,17 +22,17 @@ type room struct {
 
 // allRooms is the navigation in its order.
 var allRooms = []room{
-	{Title: "Keys", Path: keysPath, Icon: "key", resource: lifecycle.ResourceKeys},
-	{Title: "Roles", Path: root + "roles", Icon: "shield", resource: lifecycle.ResourceRoles},
-	{Title: "Locks", Path: root + "locks", Icon: "lock", resource: lifecycle.ResourceLocks},
-	{Title: "Sessions", Path: root + "sessions", Icon: "clock", resource: lifecycle.ResourceSessions},
-	{Title: "Audit", Path: root + "audit", Icon: "list", resource: lifecycle.ResourceAudit},
-	{Title: "Sources", Path: root + "sources", Icon: "link", resource: lifecycle.ResourceSources, whole: true},
-	{Title: "Microtenants", Path: root + "microtenants", Icon: "layers", resource: lifecycle.ResourceTenants},
-	{Title: "Customers", Path: root + "customers", Icon: "building", resource: lifecycle.ResourceTenants, operators: true},
-	{Title: "Nodes", Path: root + "nodes", Icon: "server", resource: lifecycle.ResourceNodes},
-	{Title: "Policy check", Path: root + "policy", Icon: "check", resource: lifecycle.ResourceKeys},
-	{Title: "Preferences", Path: root + "preferences", Icon: "sliders"},
+	{Title: "Keys", Path: keysPath, Icon: "key", resources: []string{lifecycle.ResourceKeys}},
+	{Title: "Roles", Path: rolesPath, Icon: "shield", resources: []string{lifecycle.ResourceRoles}},
+	{Title: "Locks", Path: locksPath, Icon: "lock", resources: []string{lifecycle.ResourceLocks}},
+	{Title: "Sessions", Path: sessionsPath, Icon: "clock", resources: []string{lifecycle.ResourceSessions}},
+	{Title: "Audit", Path: auditPath, Icon: "list", resources: []string{lifecycle.ResourceAudit}},
+	{Title: "Sources", Path: sourcesPath, Icon: "link", resources: []string{lifecycle.ResourceSources}, whole: true},
+	{Title: "Microtenants", Path: microtenantsPath, Icon: "layers", resources: []string{lifecycle.ResourceTenants}},
+	{Title: "Customers", Path: customersPath, Icon: "building", resources: []string{lifecycle.ResourceTenants}, operators: true},
+	{Title: "Nodes", Path: root + "nodes", Icon: "server", resources: []string{lifecycle.ResourceNodes}},
+	{Title: "Policy check", Path: policyPath, Icon: "check", resources: []string{lifecycle.ResourceKeys, lifecycle.ResourceRoles}},
+	{Title: "Preferences", Path: preferencesPath, Icon: "sliders"},
 }
 
 // rooms are those that the page has and the actor may enter.
@@ -41,8 +42,8 @@ func (v *visit) rooms() []room {
 		if !v.page.served["GET "+at.Path] {
 			continue
 		}
-		if at.resource != "" && !v.may(at.resource, policy.Read) || at.operators && !v.actor.AllCustomers ||
-			at.whole && v.actor.MicrotenantID != "" && !v.actor.AllCustomers {
+		readable := func(resource string) bool { return v.may(resource, policy.Read) }
+		if len(at.resources) > 0 && !slices.ContainsFunc(at.resources, readable) || at.operators && !v.actor.AllCustomers || at.whole && v.confined() {
 			continue
 		}
 		at.Current = v.r.URL.Path == at.Path || strings.HasPrefix(v.r.URL.Path, at.Path+"/")

@@ -66,7 +66,7 @@ func (p *Page) add(pattern string, at route) {
 			r = passive(r)
 		}
 		v := &visit{page: p, w: w, r: r, route: at}
-		if err := p.origins.Check(r); err != nil {
+		if FromElsewhere(r) {
 			v.showError(http.StatusForbidden, "cross_origin", "This came from another site, so nothing was done. Open the page itself and try again.")
 			return
 		}
@@ -76,11 +76,25 @@ func (p *Page) add(pattern string, at route) {
 		if !at.open && !v.resume() {
 			return
 		}
+		if v.signedIn() {
+			if !p.turns.enter(v.actor.ID) {
+				w.Header().Set("Retry-After", "1")
+				v.showError(http.StatusTooManyRequests, "too_many_requests", "Too many requests at one time. Wait a moment and try again.")
+				return
+			}
+			defer p.turns.leave(v.actor.ID)
+		}
 		if err := at.handle(v); err != nil {
 			v.fail(err)
 		}
 	})
 }
+
+var origins = http.NewCrossOriginProtection()
+
+// FromElsewhere reports a request that another site has a browser make to change
+// something: it is not to be done for the sake of a cookie.
+func FromElsewhere(r *http.Request) bool { return origins.Check(r) != nil }
 
 func (p *Page) toKeys(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {

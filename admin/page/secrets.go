@@ -1,7 +1,6 @@
 package page
 
 import (
-	"errors"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -25,12 +24,11 @@ func (p *Page) addSecrets() {
 	p.add("GET "+secrets+"/{sid}/use", route{handle: (*visit).watchUse, passive: true})
 }
 
-// Values of previous_expires_in: what a rotation does that says nothing, see
-// lifecycle.DefaultOverlap, and no end.
-const (
-	usualOverlap = "86400"
-	untilRetired = "null"
-)
+// usualOverlap is what a rotation does that says nothing, in seconds.
+var usualOverlap = strconv.Itoa(int(lifecycle.DefaultOverlap / time.Second))
+
+// untilRetired is the value of previous_expires_in for no end.
+const untilRetired = "null"
 
 // overlaps are how long the secret before may stay good, in seconds, the shortest
 // first.
@@ -46,20 +44,19 @@ var overlaps = []Choice{
 // rotation is the data of the dialog that gives a key another secret.
 type rotation struct {
 	*Form
-	Secrets  *secretsList
-	Once     string
-	Version  keystore.Revision
-	Choices  []Choice
+	Secrets *secretsList
+	Once    string
+	Version keystore.Revision
+	Choices []Choice
+	// Usual is the choice to begin with.
+	Usual    string
 	Commands *commands
 }
 
 func (v *visit) showRotate() error {
-	k, err := v.changeableKey(policy.Update)
-	if err != nil {
+	k, shown, err := v.ownKey(policy.Update, "rotate")
+	if err != nil || shown {
 		return err
-	}
-	if k.Source != nil {
-		return v.showManaged(k, "rotate")
 	}
 	f := NewForm(url.Values{"previous_expires_in": {usualOverlap}})
 	return v.rotatePage(http.StatusOK, k, f)
@@ -70,14 +67,14 @@ func (v *visit) rotatePage(status int, k lifecycle.Key, f *Form) error {
 	if err != nil {
 		return err
 	}
-	d := rotation{Form: f, Secrets: secrets, Once: f.Get("once"), Version: k.Revision, Choices: overlaps}
+	d := rotation{Form: f, Secrets: secrets, Once: f.Get("once"), Version: k.Revision, Choices: overlaps, Usual: usualOverlap}
 	if d.Once == "" || f.Failed() {
 		d.Once = newOnce()
 	}
 	if f.asksForCommands() && !f.Failed() {
 		d.Commands = v.rotateCommands(k, f.Get("previous_expires_in"))
 	}
-	return v.show(view{Status: status, Page: "secretnew", Block: "dialog", Dialog: true, Title: "Rotate the secret of " + k.Name, Data: d})
+	return v.dialog(status, "secretnew", "Rotate the secret of “"+k.Name+"”", d)
 }
 
 func (v *visit) rotateCommands(k lifecycle.Key, overlap string) *commands {
@@ -125,22 +122,16 @@ func (v *visit) rotate() error {
 		d.Previous = previousWords(k, in)
 		return v.showSecret(d, made.Secret.ID)
 	}
-	var refused *lifecycle.Error
-	if errors.As(err, &refused) && refused.Code == lifecycle.CodeManaged {
+	code := codeOf(err)
+	if code == lifecycle.CodeManaged {
 		return v.showManaged(k, "rotate")
 	}
-	status, err := f.refuseWhole(err)
-	if err != nil {
-		return err
-	}
-	if refused.Code == lifecycle.CodeTooManySecrets {
-		f.Summary = "The key has two secrets already, as many as it can have. Retire one of them first, or let both end with the rotation."
-	}
-	// As it is now: what refused it may be what changed.
-	if k, err = v.changeableKey(policy.Update); err != nil {
-		return err
-	}
-	return v.rotatePage(status, k, f)
+	return v.again(f, err, policy.Update, func(status int, k lifecycle.Key, f *Form) error {
+		if code == lifecycle.CodeTooManySecrets {
+			f.Summary = "The key has two secrets already, as many as it can have. Retire one of them first, or let both end with the rotation."
+		}
+		return v.rotatePage(status, k, f)
+	})
 }
 
 // previousWords say what became of the secrets that the key had.
@@ -195,12 +186,9 @@ func (v *visit) secretOf(k lifecycle.Key) (*secretsList, secretRow, error) {
 }
 
 func (v *visit) showRetire() error {
-	k, err := v.changeableKey(policy.Update)
-	if err != nil {
+	k, shown, err := v.ownKey(policy.Update, "rotate")
+	if err != nil || shown {
 		return err
-	}
-	if k.Source != nil {
-		return v.showManaged(k, "rotate")
 	}
 	return v.retirePage(http.StatusOK, k, NewForm(nil), false)
 }
@@ -221,7 +209,7 @@ func (v *visit) retirePage(status int, k lifecycle.Key, f *Form, refused bool) e
 		path, args = path+"?force=true", append(args, "--force")
 	}
 	d.Commands = v.commands(call{Method: "DELETE", Path: path, Version: k.Revision}, args...)
-	return v.show(view{Status: status, Page: "secretend", Block: "dialog", Dialog: true, Title: "Retire the secret " + one.Name, Data: d})
+	return v.dialog(status, "secretend", "Retire the secret "+one.Name, d)
 }
 
 func (v *visit) retire() error {
@@ -241,20 +229,15 @@ func (v *visit) retire() error {
 	if err == nil {
 		return v.wrote(commit, v.after(k.ID), "The secret "+one.Name+" of “"+k.Name+"” is retired.")
 	}
-	var refused *lifecycle.Error
-	if errors.As(err, &refused) && refused.Code == lifecycle.CodeManaged {
+	code := codeOf(err)
+	if code == lifecycle.CodeManaged {
 		return v.showManaged(k, "rotate")
 	}
-	status, err := f.refuseWhole(err)
-	if err != nil {
-		return err
-	}
-	inUse := refused.Code == lifecycle.CodeSecretInUse
-	if inUse {
-		f.Summary = "The secret is in use, so nothing was done. Give whoever uses it the newer one first, or tick below to lock them out."
-	}
-	if k, err = v.changeableKey(policy.Update); err != nil {
-		return err
-	}
-	return v.retirePage(status, k, f, inUse)
+	return v.again(f, err, policy.Update, func(status int, k lifecycle.Key, f *Form) error {
+		inUse := code == lifecycle.CodeSecretInUse
+		if inUse {
+			f.Summary = "The secret is in use, so nothing was done. Give whoever uses it the newer one first, or tick below to lock them out."
+		}
+		return v.retirePage(status, k, f, inUse)
+	})
 }

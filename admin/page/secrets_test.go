@@ -55,15 +55,15 @@ func TestARotationShowsTheNewSecretAndKeepsTheClientID(t *testing.T) {
 		k := w.viewer
 		a := b.get(rotateURL(k.Key))
 		require.Equal(t, http.StatusOK, a.StatusCode)
-		require.Contains(t, a.body, `value="86400" checked`)
-		require.Contains(t, a.body, k.ClientID)
+		holds(t, a.body, `value="86400" checked`)
+		holds(t, a.body, k.ClientID)
 		form := url.Values{"once": {a.hidden("once")}, "version": {a.hidden("version")}, "previous_expires_in": {overlap}}
 		a = b.post(rotateURL(k.Key), form, "HX-Request", "true")
-		require.Equal(t, http.StatusCreated, a.StatusCode, a.body)
+		require.Equal(t, http.StatusCreated, a.StatusCode, a.says())
 		secret := a.shown()["secret"]
 		require.Equal(t, k.ClientID, a.shown()["id"])
 		require.NotEqual(t, k.ClientSecret, secret)
-		require.NotContains(t, a.body, k.ClientSecret)
+		lacks(t, a.body, k.ClientSecret)
 
 		live := w.secretsOf(k)
 		switch {
@@ -76,8 +76,8 @@ func TestARotationShowsTheNewSecretAndKeepsTheClientID(t *testing.T) {
 			require.WithinDuration(t, w.clock.Now().Wall.Add(wantEnd), *live[1].ExpiresAt, time.Second)
 		}
 		again := b.post(rotateURL(k.Key), form, "HX-Request", "true")
-		require.NotContains(t, again.body, secret)
-		require.Contains(t, again.body, "was shown before")
+		lacks(t, again.body, secret)
+		holds(t, again.body, "was shown before")
 		require.Len(t, w.secretsOf(k), len(live), "sent twice, done once")
 	}
 }
@@ -91,16 +91,16 @@ func TestAThirdSecretIsRefusedAndTheWayOutTold(t *testing.T) {
 	live := w.secretsOf(k)
 	a := b.get(rotateURL(k.Key))
 	for _, one := range live {
-		require.Contains(t, a.body, retireURL(k.Key, one.ID))
+		holds(t, a.body, retireURL(k.Key, one.ID))
 	}
-	require.NotContains(t, a.body, `value="3600"`, "what would be refused is not offered")
+	lacks(t, a.body, `value="3600"`, "what would be refused is not offered")
 	require.Equal(t, http.StatusBadRequest, b.post(rotateURL(k.Key), url.Values{"once": {"x"}}).StatusCode, "ending both takes a tick")
 	a = b.post(rotateURL(k.Key), url.Values{"once": {"x"}, "previous_expires_in": {"3600"}})
 	require.Equal(t, http.StatusConflict, a.StatusCode)
-	require.Contains(t, a.body, "Retire one of them first")
+	holds(t, a.body, "Retire one of them first")
 	a = b.post(rotateURL(k.Key), url.Values{"once": {"x"}, "previous_expires_in": {"0"}})
-	require.Equal(t, http.StatusCreated, a.StatusCode, a.body)
-	require.Contains(t, a.body, "Both secrets before it are retired.")
+	require.Equal(t, http.StatusCreated, a.StatusCode, a.says())
+	holds(t, a.body, "Both secrets before it are retired.")
 	require.Len(t, w.secretsOf(k), 1)
 }
 
@@ -112,23 +112,23 @@ func TestASecretInUseIsRetiredOnlyByForce(t *testing.T) {
 
 	k = w.viewer
 	at := retireURL(k.Key, k.Secrets[0].ID)
-	require.NotContains(t, b.get(at).body, `name="force"`, "never used")
-	require.Contains(t, b.get(at).body, "only secret of this key")
+	lacks(t, b.get(at).body, `name="force"`, "never used")
+	holds(t, b.get(at).body, "only secret of this key")
 	w.use(k.ID, k.Secrets[0].ID, "198.51.100.7", "", false)
 	w.clock.Advance(time.Minute)
 	a := b.post(at, url.Values{})
 	require.Equal(t, http.StatusConflict, a.StatusCode)
-	require.Contains(t, a.body, "198.51.100.7")
-	require.Contains(t, a.body, `name="force"`)
-	require.Contains(t, html.UnescapeString(a.body), "?force=true")
+	holds(t, a.body, "198.51.100.7")
+	holds(t, a.body, `name="force"`)
+	holds(t, html.UnescapeString(a.body), "?force=true")
 	require.Len(t, w.secretsOf(k), 1)
 	require.Equal(t, http.StatusPreconditionFailed, b.post(at, url.Values{"force": {"true"}, "version": {"1"}}).StatusCode)
 
 	a = b.post(at, url.Values{"force": {"true"}})
-	require.Equal(t, http.StatusSeeOther, a.StatusCode, a.body)
+	require.Equal(t, http.StatusSeeOther, a.StatusCode, a.says())
 	require.Equal(t, "/keyreeve/keys/"+k.ID, a.Header.Get("Location"))
 	require.Empty(t, w.secretsOf(k))
-	require.Contains(t, b.get(at).body, "over already")
+	holds(t, b.get(at).body, "over already")
 }
 
 func TestSecretsOfOthersAreNotThere(t *testing.T) {
@@ -154,10 +154,10 @@ func TestSecretsOfASourceAreItsOwnersToRotate(t *testing.T) {
 	k := w.stored("from-idp")
 	b := w.as(w.operator)
 	for _, path := range []string{rotateURL(k), retireURL(k, k.Secrets[0].ID)} {
-		require.Contains(t, b.get(path).body, "issued by its source", path)
+		holds(t, b.get(path).body, "issued by its source", path)
 	}
-	require.Contains(t, b.post(rotateURL(k), url.Values{"previous_expires_in": {"0"}, "once": {"x"}}).body, "issued by its source")
-	require.Contains(t, b.post(retireURL(k, k.Secrets[0].ID), nil).body, "issued by its source")
+	holds(t, b.post(rotateURL(k), url.Values{"previous_expires_in": {"0"}, "once": {"x"}}).body, "issued by its source")
+	holds(t, b.post(retireURL(k, k.Secrets[0].ID), nil).body, "issued by its source")
 }
 
 func TestTheLightTurnsGreenWithTheFirstUse(t *testing.T) {
@@ -171,10 +171,10 @@ func TestTheLightTurnsGreenWithTheFirstUse(t *testing.T) {
 	w.use(k.ID, k.Secrets[0].ID, "198.51.100.7", "/orders/{id}", false)
 	a := b.get(at, htmx...)
 	require.Equal(t, http.StatusOK, a.StatusCode)
-	require.Contains(t, a.body, `class="light on"`)
-	require.Contains(t, a.body, "198.51.100.7")
-	require.Contains(t, a.body, "/orders/{id}")
-	require.NotContains(t, a.body, "hx-get", "it stops asking")
+	holds(t, a.body, `class="light on"`)
+	holds(t, a.body, "198.51.100.7")
+	holds(t, a.body, "/orders/{id}")
+	lacks(t, a.body, "hx-get", "it stops asking")
 
 	// After half an hour, or where there is nothing to wait for, it stops too.
 	idle := w.bystander.Key
@@ -182,13 +182,13 @@ func TestTheLightTurnsGreenWithTheFirstUse(t *testing.T) {
 	w.clock.Advance(31 * time.Minute)
 	b = w.as(w.admin)
 	a = b.get(at, htmx...)
-	require.Contains(t, a.body, "Not used within half an hour")
-	require.NotContains(t, a.body, "hx-trigger")
+	holds(t, a.body, "Not used within half an hour")
+	lacks(t, a.body, "hx-trigger")
 	a = b.get(html.UnescapeString(firstLink(a.body))+"&again=1", htmx...)
-	require.Contains(t, a.body, `hx-trigger="every 2s"`, "asked to, it looks again")
+	holds(t, a.body, `hx-trigger="every 2s"`, "asked to, it looks again")
 	gone := w.as(w.foreign).get(at, htmx...)
-	require.Contains(t, gone.body, "no longer good")
-	require.NotContains(t, gone.body, "hx-get")
+	holds(t, gone.body, "no longer good")
+	lacks(t, gone.body, "hx-get")
 	require.Equal(t, http.StatusSeeOther, b.get(at).StatusCode, "without script it leads to the key")
 }
 
@@ -230,12 +230,12 @@ func TestRotatingAndRetiringCanBeShownAsCommands(t *testing.T) {
 	k := w.viewer.Key
 	a := b.post(rotateURL(k), url.Values{"once": {"x"}, "previous_expires_in": {"null"}, "as": {"commands"}})
 	text := html.UnescapeString(a.body)
-	require.Contains(t, text, "keyreeve secret rotate id:"+k.ID+" --previous-expires-in never --url")
-	require.Contains(t, text, `{"previous_expires_in":null}`)
+	holds(t, text, "keyreeve secret rotate id:"+k.ID+" --previous-expires-in never --url")
+	holds(t, text, `{"previous_expires_in":null}`)
 	require.Len(t, w.secretsOf(w.viewer), 1)
 	text = html.UnescapeString(b.get(retireURL(k, k.Secrets[0].ID)).body)
-	require.Contains(t, text, "keyreeve secret retire id:"+k.ID+" "+k.Secrets[0].ID+" --url")
-	require.Contains(t, text, "-X DELETE")
+	holds(t, text, "keyreeve secret retire id:"+k.ID+" "+k.Secrets[0].ID+" --url")
+	holds(t, text, "-X DELETE")
 }
 
 func TestNamesOfKubernetesAreMadeOfAnyName(t *testing.T) {

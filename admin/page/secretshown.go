@@ -1,7 +1,6 @@
 package page
 
 import (
-	"errors"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -46,7 +45,7 @@ func (v *visit) showSecret(d shownSecret, secretID string) error {
 		// The list behind the dialog shows what was made. The dialog itself is held.
 		v.w.Header().Set("HX-Trigger-After-Swap", "keyreeve:done")
 	}
-	return v.show(view{Status: http.StatusCreated, Page: "secret", Block: "dialog", Dialog: true, Title: title, Data: d})
+	return v.dialog(http.StatusCreated, "secret", title, d)
 }
 
 // Names of the variables that a secret is offered in: those that the CLI reads.
@@ -141,8 +140,7 @@ func (v *visit) watchUse() error {
 
 func (v *visit) firstUse(secretID string) (firstUse, error) {
 	all, err := v.svc().ListSecrets(v.ctx(), v.actor, v.id())
-	var refused *lifecycle.Error
-	if errors.As(err, &refused) && refused.Kind == lifecycle.NotFound {
+	if refusedAs(err, lifecycle.NotFound) {
 		return firstUse{Gone: true}, nil // deleted, or out of reach: no reason to go on asking
 	}
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/keyreeve/keyreeve/admin/lifecycle"
+	"github.com/keyreeve/keyreeve/keystore"
 	"github.com/keyreeve/keyreeve/policy"
 )
 
@@ -40,7 +41,7 @@ type secretRow struct {
 func (d *secretsList) RotateURL() string { return keyURL(d.Key.ID, "secrets", "new") }
 
 // Full reports that no other secret can be added beside them.
-func (d *secretsList) Full() bool { return len(d.Live) > 1 }
+func (d *secretsList) Full() bool { return len(d.Live) >= keystore.MaxLiveSecrets }
 
 // secretsList reads the secrets of a key that the actor may see.
 func (v *visit) secretsList(k lifecycle.Key) (*secretsList, error) {

@@ -88,6 +88,19 @@ type ticket struct {
 	Seen int64 `json:"s"`
 }
 
+// Token is that of the session in the request's cookie, "" for none and for one that
+// nobody used for the idle limit.
+func (p *Page) Token(r *http.Request) string {
+	t := p.ticket(r)
+	if t == nil || p.idle(t) >= idleLimit {
+		return ""
+	}
+	return t.Token
+}
+
+// idle is how long nobody did anything.
+func (p *Page) idle(t *ticket) time.Duration { return p.cfg.Now().Sub(time.Unix(t.Seen, 0)) }
+
 func (p *Page) cookieName(r *http.Request) string {
 	if p.cfg.Secure(r) {
 		return secureCookie
@@ -142,8 +155,7 @@ func (v *visit) resume() bool {
 		v.askToSignIn("")
 		return false
 	}
-	now := p.cfg.Now()
-	idle := now.Sub(time.Unix(t.Seen, 0))
+	idle := p.idle(t)
 	if idle >= idleLimit {
 		_ = p.cfg.Door.SignOut(v.r, t.Token) // it ends by itself soon, if not by this
 		p.forget(v.w, v.r)

@@ -69,7 +69,7 @@ func (v *visit) endSession() error {
 	own := s.ID == v.ownSession() // which cannot be told once it is over
 	commit, err := v.svc().EndSession(v.ctx(), v.actor, s.ID, nil)
 	if err != nil {
-		status, err := f.refuseWhole(err)
+		status, err := f.refuseAsked(err, "session")
 		if err != nil {
 			return err
 		}
@@ -90,16 +90,16 @@ func (v *visit) signedOut() error {
 	return v.redirect(signInURL("", whyOut))
 }
 
-// liveSessions are the live sessions of the key of the path.
-type liveSessions struct {
+// keySessionsToEnd are the live sessions of the key of the path.
+type keySessionsToEnd struct {
 	ID, Name string
 	Live     int
 	// Own: the one that the actor is signed in with is among them.
 	Own bool
 }
 
-func (v *visit) endableKey() (liveSessions, error) {
-	k := liveSessions{ID: v.id(), Name: "this key"}
+func (v *visit) endableKey() (keySessionsToEnd, error) {
+	k := keySessionsToEnd{ID: v.id(), Name: "this key"}
 	if err := v.svc().May(v.ctx(), v.actor, lifecycle.NeedsTo(policy.Delete, lifecycle.ResourceSessions)); err != nil {
 		return k, err
 	}
@@ -131,7 +131,7 @@ func (v *visit) askEndSessions() error {
 	return v.confirmEndAll(http.StatusOK, NewForm(nil), k)
 }
 
-func (v *visit) confirmEndAll(status int, f *Form, k liveSessions) error {
+func (v *visit) confirmEndAll(status int, f *Form, k keySessionsToEnd) error {
 	lead := count(int64(k.Live), "live session") + " of " + k.Name + " end now."
 	switch k.Live {
 	case 0:
@@ -162,7 +162,7 @@ func (v *visit) endSessions() error {
 	}
 	commit, err := v.svc().EndKeySessions(v.ctx(), v.actor, k.ID, nil)
 	if err != nil {
-		status, err := f.refuseWhole(err)
+		status, err := f.refuseAsked(err, "key")
 		if err != nil {
 			return err
 		}

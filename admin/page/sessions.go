@@ -1,7 +1,6 @@
 package page
 
 import (
-	"net/http"
 	"net/url"
 
 	"github.com/keyreeve/keyreeve/admin/lifecycle"
@@ -77,11 +76,7 @@ func (v *visit) listSessions() error {
 	if err != nil {
 		return err
 	}
-	status := http.StatusOK
-	if d.Failed() {
-		status = http.StatusBadRequest
-	}
-	return v.show(view{Status: status, Page: "sessions", Block: v.blockOf("session-list", "list", "sessions"), Title: "Sessions", Data: d})
+	return v.show(view{Status: statusOf(d.Form), Page: "sessions", Block: v.blockOf("session-list", "list", "sessions"), Title: "Sessions", Data: d})
 }
 
 func (v *visit) readSessions(q query, f *Form) (*sessionList, error) {

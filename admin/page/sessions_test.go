@@ -84,7 +84,7 @@ func TestSessionsAreNarrowedByEachFilter(t *testing.T) {
 		require.Equal(t, want, b.get("/keyreeve/sessions"+query, "HX-Request", "true", "HX-Target", "session-list").names(), query)
 	}
 	require.Equal(t, http.StatusBadRequest, b.get("/keyreeve/sessions?state=odd").StatusCode)
-	require.Contains(t, b.get("/keyreeve/sessions?state=expired").body, "No session matches")
+	holds(t, b.get("/keyreeve/sessions?state=expired").body, "No session matches")
 	require.Equal(t, "/keyreeve/sessions?key_id="+w.viewer.ID, b.get("/keyreeve/sessions?key_id=viewer&state=").Header.Get("Location"), "a key goes by its name")
 	require.Equal(t, []string{"bystander", "tenant", "bystander"}, w.as(w.warden()).get("/keyreeve/sessions").names())
 	require.Equal(t, []string{"tenant"}, w.as(w.auditor("emea")).get("/keyreeve/sessions").names())
@@ -97,22 +97,22 @@ func TestASessionIsEndedOnceItWasAskedFor(t *testing.T) {
 	b := w.as(w.warden())
 	a := b.get(sessionURL(id))
 	require.Equal(t, http.StatusOK, a.StatusCode)
-	require.Contains(t, words(a.body), "It was opened by the key “bystander” from 192.0.2.7")
-	require.Contains(t, html.UnescapeString(a.body), "keyreeve session end "+id)
+	holds(t, words(a.body), "It was opened by the key “bystander” from 192.0.2.7")
+	holds(t, html.UnescapeString(a.body), "keyreeve session end "+id)
 	require.Equal(t, keystore.SessionActive, w.stateOf(id))
 
 	a = b.post(sessionURL(id), url.Values{})
 	require.Equal(t, "/keyreeve/sessions", a.Header.Get("Location"))
-	require.Contains(t, b.get("/keyreeve/sessions").body, "Session of bystander ended.")
+	holds(t, b.get("/keyreeve/sessions").body, "Session of bystander ended.")
 	require.Equal(t, keystore.SessionEnded, w.stateOf(id))
-	require.Contains(t, b.get(sessionURL(id)).body, "This session is over already")
+	holds(t, b.get(sessionURL(id)).body, "This session is over already")
 	b.post(sessionURL(id), url.Values{})
-	require.Contains(t, b.get("/keyreeve/sessions").body, "That session was over already.")
+	holds(t, b.get("/keyreeve/sessions").body, "That session was over already.")
 
 	other := w.openSession(w.bystander)
 	a = b.post(sessionURL(other), url.Values{}, "HX-Request", "true", "HX-Current-URL", w.url+"/keyreeve/sessions?state=active")
 	require.Equal(t, "keyreeve:done", a.Header.Get("HX-Trigger"))
-	require.Contains(t, a.body, "Session of bystander ended.")
+	holds(t, a.body, "Session of bystander ended.")
 }
 
 func TestSessionsOfOthersAreNotEnded(t *testing.T) {
@@ -127,7 +127,7 @@ func TestSessionsOfOthersAreNotEnded(t *testing.T) {
 		require.Equal(t, http.StatusForbidden, looker.get(path).StatusCode, path)
 		require.Equal(t, http.StatusForbidden, looker.post(path, url.Values{}).StatusCode, path)
 	}
-	require.NotContains(t, looker.get("/keyreeve/sessions").body, "/end")
+	lacks(t, looker.get("/keyreeve/sessions").body, "/end")
 	require.Equal(t, []string{keystore.SessionActive, keystore.SessionActive}, []string{w.stateOf(foreign), w.stateOf(own)})
 }
 
@@ -137,15 +137,15 @@ func TestAllSessionsOfAKeyAreEndedTogether(t *testing.T) {
 	b := w.as(w.warden())
 	path := "/keyreeve/keys/" + w.bystander.ID + "/sessions/end"
 	a := b.get(path)
-	require.Contains(t, words(a.body), "2 live sessions of “bystander” end now.")
-	require.Contains(t, html.UnescapeString(a.body), "keyreeve session end --key "+w.bystander.ID)
+	holds(t, words(a.body), "2 live sessions of “bystander” end now.")
+	holds(t, html.UnescapeString(a.body), "keyreeve session end --key "+w.bystander.ID)
 	a = b.post(path, url.Values{})
 	require.Equal(t, "/keyreeve/keys/"+w.bystander.ID, a.Header.Get("Location"))
 	for _, id := range ids {
 		require.Equal(t, keystore.SessionEnded, w.stateOf(id))
 	}
-	require.Contains(t, words(b.get(path).body), "No session of “bystander” is live at the moment.")
-	require.Contains(t, words(b.get("/keyreeve/sessions").body), "with all others of the key or its tenant")
+	holds(t, words(b.get(path).body), "No session of “bystander” is live at the moment.")
+	holds(t, words(b.get("/keyreeve/sessions").body), "with all others of the key or its tenant")
 }
 
 func TestOnesOwnSessionIsMarkedAndSignsOut(t *testing.T) {
@@ -154,8 +154,8 @@ func TestOnesOwnSessionIsMarkedAndSignsOut(t *testing.T) {
 	b, id := w.own(k)
 	other := w.openSession(k)
 	require.Len(t, regexp.MustCompile("You, here").FindAllString(b.get("/keyreeve/sessions").body, -1), 1)
-	require.Contains(t, words(b.get(sessionURL(id)).body), "Sign yourself out")
-	require.NotContains(t, words(b.get(sessionURL(other)).body), "Sign yourself out")
+	holds(t, words(b.get(sessionURL(id)).body), "Sign yourself out")
+	lacks(t, words(b.get(sessionURL(other)).body), "Sign yourself out")
 	a := b.post(sessionURL(id), url.Values{})
 	require.Contains(t, a.Header.Get("Location"), "/keyreeve/login")
 	require.Equal(t, keystore.SessionEnded, w.stateOf(id))
@@ -163,7 +163,7 @@ func TestOnesOwnSessionIsMarkedAndSignsOut(t *testing.T) {
 
 	b, _ = w.own(k)
 	path := "/keyreeve/keys/" + k.ID + "/sessions/end"
-	require.Contains(t, words(b.get(path).body), "This is your own key")
+	holds(t, words(b.get(path).body), "This is your own key")
 	a = b.post(path, url.Values{}, "HX-Request", "true")
 	require.Contains(t, a.Header.Get("HX-Redirect"), "/keyreeve/login")
 	require.Equal(t, keystore.SessionEnded, w.stateOf(other))

@@ -53,21 +53,15 @@ func (v *visit) signIn() error {
 		return err
 	}
 	d := signInData{Form: f, Next: local(f.Get("next"))}
-	clientID, secret := strings.TrimSpace(f.Get("client_id")), strings.TrimSpace(f.Get("client_secret"))
+	clientID, secret := f.part("client_id", "client ID"), f.part("client_secret", "client secret")
 	f.Values = url.Values{"client_id": {clientID}} // never the secret
-	if clientID == "" {
-		f.Fail("client_id", "Enter the client ID.")
-	}
-	if secret == "" {
-		f.Fail("client_secret", "Enter the client secret.")
-	}
-	if f.Failed() {
-		return v.signInPage(http.StatusBadRequest, d)
-	}
 	if wait := v.page.throttle.wait(v.page.cfg.Address(v.r)); wait > 0 {
 		v.w.Header().Set("Retry-After", strconv.Itoa(seconds(wait)))
 		f.Fail("", "Too many tries from your address. Wait a few seconds and try again.")
 		return v.signInPage(http.StatusTooManyRequests, d)
+	}
+	if f.Failed() {
+		return v.signInPage(http.StatusBadRequest, d)
 	}
 	session, problem := v.page.cfg.Door.SignIn(v.r, clientID, secret)
 	if problem != nil {
@@ -78,8 +72,35 @@ func (v *visit) signIn() error {
 		f.Fail("", v.refusal(problem))
 		return v.signInPage(problem.Status, d)
 	}
-	v.page.remember(v.w, v.r, session.Token)
+	v.enter(session)
 	return v.redirect(d.Next)
+}
+
+// maxCredential bounds half a credential, in bytes.
+const maxCredential = 1024
+
+// part is half of a credential, as it stands: what is nearly one is none, and not
+// worth a try.
+func (f *Form) part(name, title string) string {
+	text := f.Get(name)
+	switch {
+	case text == "":
+		f.Fail(name, "Enter the "+title+".")
+	case len(f.Values[name]) > 1, len(text) > maxCredential:
+		f.Fail(name, "This is no "+title+".")
+		return ""
+	case strings.TrimSpace(text) != text:
+		f.Fail(name, "There is white space before or behind the "+title+".")
+	}
+	return text
+}
+
+// enter puts a session into the browser, in the place of the one that it had.
+func (v *visit) enter(s Session) {
+	if t := v.page.ticket(v.r); t != nil && t.Token != s.Token {
+		_ = v.page.cfg.Door.SignOut(v.r, t.Token) // where the store is away, it ends by itself
+	}
+	v.page.remember(v.w, v.r, s.Token)
 }
 
 // refusal is why somebody was not let in, in words.
@@ -122,7 +143,7 @@ func (v *visit) useLink() error {
 		f.Fail("", v.refusal(problem))
 		return v.signInPage(problem.Status, signInData{Form: f, Next: root})
 	}
-	v.page.remember(v.w, v.r, session.Token)
+	v.enter(session)
 	return v.redirect(root)
 }
 

@@ -27,9 +27,9 @@ func TestSignInSaysWhatIsWrongAndNeverRepeatsTheSecret(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			a := w.browser().post("/keyreeve/login", url.Values{"client_id": {c.id}, "client_secret": {c.secret}})
 			require.Equal(t, c.status, a.StatusCode)
-			require.Contains(t, a.body, c.want)
-			require.NotContains(t, a.body, "s3cret-canary")
-			require.NotContains(t, a.body, w.bystander.ClientSecret)
+			holds(t, a.body, c.want)
+			lacks(t, a.body, "s3cret-canary")
+			lacks(t, a.body, w.bystander.ClientSecret)
 			require.Empty(t, a.Cookies())
 		})
 	}
@@ -80,7 +80,7 @@ func TestWhatComesFromAnotherSiteIsRefused(t *testing.T) {
 		for _, path := range []string{"/keyreeve/login", "/keyreeve/logout", "/keyreeve/keys/columns", "/keyreeve/keys/views/new", "/keyreeve/login/code"} {
 			a := b.post(path, url.Values{"name": {"x"}}, headers...)
 			require.Equal(t, http.StatusForbidden, a.StatusCode, "%s %v", path, headers)
-			require.Contains(t, a.body, "cross_origin")
+			holds(t, a.body, "cross_origin")
 		}
 	}
 	require.Len(t, w.door.sessions, 1, "nobody was signed out")
@@ -146,4 +146,23 @@ func TestTheNavigationHasWhatThePageServesAndTheActorMayEnter(t *testing.T) {
 	}
 	delete(w.page.served, "GET "+root+"roles")
 	require.False(t, strings.Contains(w.as(w.operator).get("/keyreeve/keys").body, "<span>Roles</span>"))
+}
+
+func TestHalfACredentialIsTakenAsItStands(t *testing.T) {
+	w := newWorld(t)
+	good := url.Values{"client_id": {w.admin.ClientID}, "client_secret": {w.admin.ClientSecret}}
+	for name, change := range map[string]func(url.Values){
+		"white space before":      func(v url.Values) { v.Set("client_id", " "+w.admin.ClientID) },
+		"a wide space behind":     func(v url.Values) { v.Set("client_secret", w.admin.ClientSecret+"\u3000") },
+		"twice":                   func(v url.Values) { v.Add("client_id", w.admin.ClientID) },
+		"longer than any":         func(v url.Values) { v.Set("client_secret", strings.Repeat("x", 2000)) },
+		"nothing but white space": func(v url.Values) { v.Set("client_id", "  ") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			form := url.Values{"client_id": good["client_id"], "client_secret": good["client_secret"]}
+			change(form)
+			require.Equal(t, http.StatusBadRequest, w.browser().post("/keyreeve/login", form).StatusCode)
+		})
+	}
+	require.Equal(t, http.StatusSeeOther, w.browser().post("/keyreeve/login", good).StatusCode)
 }

@@ -18,8 +18,8 @@ const shownPushes = 5
 // sourcePage is the data of a source's own page.
 type sourcePage struct {
 	sourceRow
-	// By is who pushed the last list; ByURL leads to that key, "" where it is none.
-	By, ByURL string
+	// By is who pushed the last list.
+	By who
 	// Pushes are the latest lists that changed something, or were refused; Told
 	// reports whether the actor may know of them, Quiet that a later list changed
 	// nothing.
@@ -46,8 +46,10 @@ func (v *visit) showSource() error {
 		return err
 	}
 	d := &sourcePage{sourceRow: row, Example: row.example()}
-	if d.By, d.ByURL, err = v.pusher(row); err != nil {
-		return err
+	if row.LastSyncBy != nil {
+		if d.By, err = v.whoDid(*row.LastSyncBy, nil); err != nil {
+			return err
+		}
 	}
 	if d.Pushes, d.Told, err = v.pushes(row); err != nil {
 		return err
@@ -98,24 +100,6 @@ func (s sourceRow) cli(verb string, flags ...string) []string {
 		line = append(line, "--customer", s.CustomerID)
 	}
 	return line
-}
-
-// pusher is who pushed the last list.
-func (v *visit) pusher(s sourceRow) (name, at string, err error) {
-	if s.LastSyncBy == nil {
-		return "", "", nil
-	}
-	switch name = *s.LastSyncBy; name {
-	case lifecycle.ActorLocal:
-		return "somebody at the machine", "", nil
-	case lifecycle.ActorSystem:
-		return "Keyreeve itself", "", nil
-	}
-	k, err := v.svc().GetKey(v.ctx(), v.actor, name)
-	if err != nil {
-		return name, "", unlessHidden(err) // deleted since, or another's
-	}
-	return k.Name, keyURL(k.ID), nil
 }
 
 // pushes are the latest lists of a source that left a trace.

@@ -1,9 +1,7 @@
 package page
 
 import (
-	"net/http"
 	"net/url"
-	"time"
 
 	"github.com/keyreeve/keyreeve/admin/lifecycle"
 	"github.com/keyreeve/keyreeve/keystore"
@@ -11,10 +9,6 @@ import (
 )
 
 const sourcesPath = root + "sources"
-
-// syncOverdue is how old a source's last list may be before it is remarked on; as
-// `keyreeve doctor` has it.
-const syncOverdue = 8 * 24 * time.Hour
 
 func (p *Page) addSources() {
 	const one = sourcesPath + "/{name}"
@@ -44,16 +38,25 @@ type sourceRow struct {
 	named bool
 }
 
-// At is the place of the source, or of what is done to it.
-func (s sourceRow) At(what ...string) string {
-	at := sourcesPath + "/" + url.PathEscape(s.Name)
+// sourceURL is the page of a source, or the place of what is done to it. named says
+// that URLs name the customer.
+func sourceURL(name, customerID string, named bool, what ...string) string {
+	at := sourcesPath + "/" + url.PathEscape(name)
 	for _, part := range what {
 		at += "/" + part
 	}
-	if len(what) == 0 && s.Name == "new" {
+	if len(what) == 0 && name == "new" {
 		at += "/" // where one is made is called so too
 	}
-	return at + s.query("")
+	if named {
+		at += "?" + url.Values{"customer_id": {customerID}}.Encode()
+	}
+	return at
+}
+
+// At is the place of the source, or of what is done to it.
+func (s sourceRow) At(what ...string) string {
+	return sourceURL(s.Name, s.CustomerID, s.named, what...)
 }
 
 // query names the customer, where that is needed, and begins with first.
@@ -84,8 +87,11 @@ func (s sourceRow) KeysURL() string {
 
 // AuditURL lists what was done to it, and its lists.
 func (s sourceRow) AuditURL() string {
-	return root + "audit?" + url.Values{"target_kind": {string(keystore.KindSource)}, "target_id": {s.Name}, "customer_id": {s.CustomerID}}.Encode()
+	return auditURL("target_kind", string(keystore.KindSource), "target_id", s.Name, "customer_id", s.CustomerID)
 }
+
+// OverdueDays is after how many days a list is overdue.
+func (sourceRow) OverdueDays() int { return int(lifecycle.SyncOverdue.Hours() / 24) }
 
 // Locked reports a source whose keys are not to be changed there either.
 func (s sourceRow) Locked() bool { return s.Rule == keystore.SourceLocked }
@@ -123,11 +129,7 @@ func (v *visit) listSources() error {
 	if d.Customers, err = v.customerPick(); err != nil {
 		return err
 	}
-	status := http.StatusOK
-	if f.Failed() {
-		status = http.StatusBadRequest
-	}
-	return v.show(view{Status: status, Page: "sources", Block: v.blockOf("source-list", "list", "sources"), Title: "Sources", Data: d})
+	return v.show(view{Status: statusOf(f), Page: "sources", Block: v.blockOf("source-list", "list", "sources"), Title: "Sources", Data: d})
 }
 
 // sourceNames are names that were found already, by id.
@@ -140,7 +142,7 @@ func (v *visit) sourceRow(s lifecycle.Source, known *sourceNames) (row sourceRow
 	if s.LastSyncAt != nil {
 		since = *s.LastSyncAt
 	}
-	row.Overdue = v.page.cfg.Now().Sub(since) > syncOverdue
+	row.Overdue = v.page.cfg.Now().Sub(since) > lifecycle.SyncOverdue
 	if row.Role, err = v.roleName(known.roles, s.CustomerID, s.MaxRoleID); err != nil || !row.named {
 		return row, err
 	}

@@ -72,20 +72,20 @@ func TestSourcesAreThoseThatTheActorSees(t *testing.T) {
 	for _, path := range []string{"", "/idp", "/new", "/idp/edit", "/idp/delete"} {
 		require.Equal(t, http.StatusForbidden, w.as(w.admin).get("/keyreeve/sources"+path).StatusCode, path)
 	}
-	require.NotContains(t, w.as(w.admin).get("/keyreeve/keys").body, `href="/keyreeve/sources"`)
-	require.Contains(t, steward.get("/keyreeve/keys").body, `href="/keyreeve/sources"`)
+	lacks(t, w.as(w.admin).get("/keyreeve/keys").body, `href="/keyreeve/sources"`)
+	holds(t, steward.get("/keyreeve/keys").body, `href="/keyreeve/sources"`)
 }
 
 func TestNoSourcesYetIsToldFromNoMatch(t *testing.T) {
 	w := newWorld(t)
 	b := w.as(w.operator)
-	require.Contains(t, b.get("/keyreeve/sources").body, "No sources yet")
+	holds(t, b.get("/keyreeve/sources").body, "No sources yet")
 	w.source("acme", "idp")
-	require.Contains(t, b.get("/keyreeve/sources?q=nothing").body, "No source matches")
+	holds(t, b.get("/keyreeve/sources?q=nothing").body, "No source matches")
 	part := b.get("/keyreeve/sources?q=IDENT&customer_id=", "HX-Request", "true", "HX-Target", "source-list")
 	require.Equal(t, []string{"idp"}, part.names())
 	require.Equal(t, "/keyreeve/sources?q=IDENT", part.Header.Get("HX-Push-Url"))
-	require.NotContains(t, part.body, `id="find"`)
+	lacks(t, part.body, `id="find"`)
 	require.Equal(t, "/keyreeve/sources?q=ident", b.get("/keyreeve/sources?q=ident&customer_id=").Header.Get("Location"))
 }
 
@@ -97,14 +97,14 @@ func TestASourceIsMadeOnceHoweverOftenItsFormIsSent(t *testing.T) {
 	form := url.Values{"once": {once}, "name": {"idp"}, "owner": {"Identity team"}, "rule": {"read_only"}, "max_role_id": {keystore.RoleReadOnly}}
 	for range 2 {
 		a := b.post("/keyreeve/sources/new", form)
-		require.Equal(t, http.StatusSeeOther, a.StatusCode, a.body)
+		require.Equal(t, http.StatusSeeOther, a.StatusCode, a.says())
 		require.Equal(t, "/keyreeve/sources/idp", a.Header.Get("Location"))
 	}
-	require.Contains(t, b.get("/keyreeve/sources/idp").body, "It owns no keys until its first list is pushed.")
+	holds(t, b.get("/keyreeve/sources/idp").body, "It owns no keys until its first list is pushed.")
 	form.Set("once", "another")
 	a := b.post("/keyreeve/sources/new", form, "HX-Request", "true")
 	require.Equal(t, http.StatusConflict, a.StatusCode)
-	require.Contains(t, a.body, `href="#f-name"`)
+	holds(t, a.body, `href="#f-name"`)
 }
 
 func TestWhatIsWrongWithASourceStandsAtItsFields(t *testing.T) {
@@ -113,13 +113,13 @@ func TestWhatIsWrongWithASourceStandsAtItsFields(t *testing.T) {
 	a := b.post("/keyreeve/sources/new", url.Values{"name": {"Not a name"}, "rule": {"loose"}, "owner": {"kept"}})
 	require.Equal(t, http.StatusBadRequest, a.StatusCode)
 	for _, field := range []string{"name", "rule", "max_role_id"} {
-		require.Contains(t, a.body, `href="#f-`+field+`"`)
-		require.Contains(t, a.body, `id="f-`+field+`-error"`)
+		holds(t, a.body, `href="#f-`+field+`"`)
+		holds(t, a.body, `id="f-`+field+`-error"`)
 	}
-	require.Contains(t, a.body, `value="kept"`, "nothing is lost")
+	holds(t, a.body, `value="kept"`, "nothing is lost")
 	a = b.post("/keyreeve/sources/new", url.Values{"name": {"idp"}, "rule": {"locked"}, "max_role_id": {keystore.RoleOperator}})
 	require.Equal(t, http.StatusForbidden, a.StatusCode, "beyond the actor's own rights")
-	require.Contains(t, a.body, `id="f-max_role_id-error"`)
+	holds(t, a.body, `id="f-max_role_id-error"`)
 	a = b.post("/keyreeve/sources/new", url.Values{"name": {"idp"}, "customer_id": {"umbrella"}, "rule": {"locked"}, "max_role_id": {keystore.RoleReadOnly}})
 	require.GreaterOrEqual(t, a.StatusCode, 400)
 	require.Empty(t, w.as(w.operator).get("/keyreeve/sources").names())
@@ -136,7 +136,7 @@ func TestASourceThatSomebodyElseChangedIsNotWrittenOver(t *testing.T) {
 	a := b.post(at, form)
 	require.Equal(t, http.StatusPreconditionFailed, a.StatusCode)
 	require.Regexp(t, `(?s)Owner</th><td>Theirs</td><td>Mine</td>.*Locked</td>`, a.body)
-	require.NotContains(t, a.body, "Highest role</th>", "which is the same")
+	lacks(t, a.body, "Highest role</th>", "which is the same")
 
 	form.Set("version", a.hidden("version"))
 	a = b.post(at, form)
@@ -149,7 +149,7 @@ func TestASourceThatSomebodyElseChangedIsNotWrittenOver(t *testing.T) {
 	w.push(lifecycle.SourceRef{Name: s.Name, CustomerID: "acme"}, "pushed-meanwhile")
 	a = b.post(at, form)
 	require.Equal(t, http.StatusPreconditionFailed, a.StatusCode)
-	require.Contains(t, a.body, "list was pushed meanwhile")
+	holds(t, a.body, "list was pushed meanwhile")
 }
 
 func TestASourceIsDeletedOnlyWithoutKeysAndByItsName(t *testing.T) {
@@ -159,15 +159,15 @@ func TestASourceIsDeletedOnlyWithoutKeysAndByItsName(t *testing.T) {
 	b := w.as(w.steward("acme"))
 	w.push(ref, "one", "two")
 	for _, a := range []answer{b.get("/keyreeve/sources/idp/delete"), b.post("/keyreeve/sources/idp/delete", url.Values{"confirm": {"idp"}})} {
-		require.Contains(t, a.body, "It owns 2 keys, so it cannot be deleted.")
-		require.Contains(t, a.body, `href="/keyreeve/keys?source=idp"`)
-		require.Contains(t, html.UnescapeString(a.body), `echo 'keys: []' | keyreeve source push idp -f - --max-removals 2 --url`)
+		holds(t, a.body, "It owns 2 keys, so it cannot be deleted.")
+		holds(t, a.body, `href="/keyreeve/keys?source=idp"`)
+		holds(t, html.UnescapeString(a.body), `echo 'keys: []' | keyreeve source push idp -f - --max-removals 2 --url`)
 	}
 	w.push(ref)
 	require.Equal(t, http.StatusBadRequest, b.post("/keyreeve/sources/idp/delete", url.Values{"confirm": {"IDP"}}).StatusCode)
 	a := b.post("/keyreeve/sources/idp/delete", url.Values{"confirm": {"idp"}, "version": {b.get("/keyreeve/sources/idp/delete").hidden("version")}})
 	require.Equal(t, "/keyreeve/sources", a.Header.Get("Location"), a.body)
-	require.Contains(t, b.get("/keyreeve/sources").body, "Source “idp” deleted.")
+	holds(t, b.get("/keyreeve/sources").body, "Source “idp” deleted.")
 }
 
 func TestASourcesPageTellsWhatItsListsDid(t *testing.T) {
@@ -175,25 +175,37 @@ func TestASourcesPageTellsWhatItsListsDid(t *testing.T) {
 	w.source("acme", "idp")
 	ref := lifecycle.SourceRef{Name: "idp", CustomerID: "acme"}
 	b := w.as(w.operator)
-	require.Contains(t, b.get("/keyreeve/sources/idp").body, "No list was pushed yet.")
+	holds(t, b.get("/keyreeve/sources/idp").body, "No list was pushed yet.")
 	w.push(ref, "one", "two", "three")
 	w.clock.Advance(time.Minute)
 	w.push(ref, "one", "four")
 	body := b.get("/keyreeve/sources/idp").body
-	require.Contains(t, body, "1 new, 2 removed, 1 as before")
-	require.Contains(t, body, "3 new")
-	require.NotContains(t, body, "It changed nothing.")
-	require.Contains(t, body, "from somebody at the machine")
-	require.Contains(t, html.UnescapeString(body), "keyreeve source push idp -f keys.yaml --dry-run --customer acme")
-	require.Contains(t, html.UnescapeString(body), "/v1/sources/idp/keys?dry_run=true&customer_id=acme")
+	holds(t, body, "1 new, 2 removed, 1 as before")
+	holds(t, body, "3 new")
+	lacks(t, body, "It changed nothing.")
+	holds(t, body, "from somebody at the machine")
+	holds(t, html.UnescapeString(body), "keyreeve source push idp -f keys.yaml --dry-run --customer acme")
+	holds(t, html.UnescapeString(body), "/v1/sources/idp/keys?dry_run=true&customer_id=acme")
 	w.clock.Advance(time.Minute)
 	w.push(ref, "one", "four")
-	require.Contains(t, b.get("/keyreeve/sources/idp").body, "It changed nothing.")
-	require.NotContains(t, b.get("/keyreeve/sources").body, "Overdue")
+	holds(t, b.get("/keyreeve/sources/idp").body, "It changed nothing.")
+	lacks(t, b.get("/keyreeve/sources").body, "Overdue")
 	w.clock.Advance(9 * 24 * time.Hour)
 	b = w.as(w.operator)
-	require.Contains(t, b.get("/keyreeve/sources").body, "Overdue")
-	require.Contains(t, b.get("/keyreeve/sources/idp").body, "ask Identity team")
+	holds(t, b.get("/keyreeve/sources").body, "Overdue")
+	holds(t, b.get("/keyreeve/sources/idp").body, "That is more than 8 days ago.")
+	holds(t, b.get("/keyreeve/sources/idp").body, "ask Identity team")
+}
+
+func TestASourceThatNeverHadAListIsOverdueByItsAge(t *testing.T) {
+	w := newWorld(t)
+	w.source("acme", "idp")
+	b := w.as(w.steward("acme"))
+	lacks(t, b.get("/keyreeve/sources/idp").body, "so a list should have come by now")
+	w.clock.Advance(9 * 24 * time.Hour)
+	body := w.as(w.operator).get("/keyreeve/sources/idp").body
+	holds(t, body, "No list was pushed yet.")
+	holds(t, body, "It was made more than 8 days ago, so a list should have come by now: ask Identity team.")
 }
 
 func TestARefusedListIsNotTakenForTheLastOne(t *testing.T) {
@@ -210,10 +222,12 @@ func TestASourceMayBeCalledAsThePlaceWhereOneIsMade(t *testing.T) {
 	w := newWorld(t)
 	w.source("acme", "new")
 	b := w.as(w.steward("acme"))
-	require.Contains(t, b.get("/keyreeve/sources").body, `href="/keyreeve/sources/new/"`)
-	require.Contains(t, b.get("/keyreeve/sources/new/").body, "<h1>new</h1>")
-	require.Contains(t, b.get("/keyreeve/sources/new").body, "New source</h1>")
-	require.Contains(t, b.get("/keyreeve/sources/new/edit").body, "Edit source new</h1>")
+	holds(t, b.get("/keyreeve/sources").body, `href="/keyreeve/sources/new/"`)
+	holds(t, b.get("/keyreeve/sources/new/").body, "<h1>new</h1>")
+	holds(t, b.get("/keyreeve/sources/new").body, "New source</h1>")
+	holds(t, b.get("/keyreeve/sources/new/edit").body, "Edit source new</h1>")
+	holds(t, b.get("/keyreeve/audit?target_kind=source").body, `href="/keyreeve/sources/new/"`)
+	holds(t, w.as(w.operator).get("/keyreeve/audit?target_kind=source").body, `href="/keyreeve/sources/new/?customer_id=acme"`)
 }
 
 func TestASourcesDialogsShowTheirCommandsAndWriteNothing(t *testing.T) {
@@ -223,13 +237,13 @@ func TestASourcesDialogsShowTheirCommandsAndWriteNothing(t *testing.T) {
 	a := b.post("/keyreeve/sources/new", form, "HX-Request", "true")
 	require.Equal(t, http.StatusOK, a.StatusCode)
 	require.Equal(t, "kept", a.hidden("once"))
-	require.Contains(t, html.UnescapeString(a.body), `keyreeve source create idp --rule locked --max-role role_api_read_only --owner 'It'\''s us' --customer acme --url`)
+	holds(t, html.UnescapeString(a.body), `keyreeve source create idp --rule locked --max-role role_api_read_only --owner 'It'\''s us' --customer acme --url`)
 	require.Empty(t, b.get("/keyreeve/sources").names())
 	w.source("acme", "idp")
 	form.Set("version", "7")
 	a = b.post("/keyreeve/sources/idp/edit?customer_id=acme", form)
-	require.Contains(t, html.UnescapeString(a.body), `-H 'If-Match: "`)
-	require.Contains(t, html.UnescapeString(a.body), `keyreeve source edit idp --owner`)
+	holds(t, html.UnescapeString(a.body), `-H 'If-Match: "`)
+	holds(t, html.UnescapeString(a.body), `keyreeve source edit idp --owner`)
 }
 
 func TestASourcesPageShowsNoMoreThanTheRoleAllows(t *testing.T) {
@@ -241,14 +255,14 @@ func TestASourcesPageShowsNoMoreThanTheRoleAllows(t *testing.T) {
 	require.NoError(t, err)
 	b := w.as(w.key(lifecycle.NewKey{Name: "narrow", RoleID: r.ID, CustomerID: "acme"}))
 	page := b.get("/keyreeve/sources/idp").body
-	require.Contains(t, page, "API Read Only")
-	require.Contains(t, page, "which your role does not show")
+	holds(t, page, "API Read Only")
+	holds(t, page, "which your role does not show")
 	for _, id := range []string{"source-audit", "source-edit", "source-delete"} {
-		require.NotContains(t, page, id)
+		lacks(t, page, id)
 	}
-	require.NotContains(t, page, "1 new")
-	require.NotContains(t, page, `href="/keyreeve/roles/`)
-	require.Contains(t, b.get("/keyreeve/sources/new").body, `<option value="role_api_read_only">API Read Only</option>`, "keys are told apart by their roles")
+	lacks(t, page, "1 new")
+	lacks(t, page, `href="/keyreeve/roles/`)
+	holds(t, b.get("/keyreeve/sources/new").body, `<option value="role_api_read_only">API Read Only</option>`, "keys are told apart by their roles")
 	form := url.Values{"owner": {"me"}, "rule": {"locked"}, "max_role_id": {keystore.RoleReadOnly}, "confirm": {"idp"}}
 	for _, what := range []string{"edit", "delete"} {
 		require.Equal(t, http.StatusForbidden, b.get("/keyreeve/sources/idp/"+what).StatusCode)

@@ -19,10 +19,6 @@ func (v *visit) askTenantStatus() error {
 // tenantStatusDialog says what comes of it. Only a customer's name must be typed: its
 // sessions are many and do not come back, while a microtenant is small.
 func (v *visit) tenantStatusDialog(status int, f *Form, t tenant, enable bool) error {
-	t, err := v.counted(t)
-	if err != nil {
-		return err
-	}
 	c := confirmation{Form: f, Title: "Disable " + t.Kind.Name, Lead: "“" + t.Name + "” stays, with all that is in it, but none of its keys gets in any more.",
 		Label: "Disable", Danger: true, Action: t.At("status"), Back: t.Kind.Path, Version: t.Revision, Hidden: map[string]string{"enabled": "false"}}
 	c.Points = []string{inside(t, "is refused", "are refused") + " from then on, at every gate and on this page.",
@@ -96,10 +92,6 @@ func (v *visit) askTenantDelete() error {
 
 // tenantDeleteDialog asks, or says what must go first.
 func (v *visit) tenantDeleteDialog(status int, f *Form, t tenant) error {
-	t, err := v.counted(t)
-	if err != nil {
-		return err
-	}
 	title := "Delete " + t.Kind.Name
 	links, err := v.contents(t)
 	if err != nil {

@@ -1,7 +1,6 @@
 package page
 
 import (
-	"net/http"
 	"net/url"
 	"strings"
 	"time"
@@ -77,16 +76,18 @@ type tenant struct {
 	Revision             keystore.Revision
 	// Customer is the name of a microtenant's.
 	Customer string
-	// Keys and Microtenants count what is in it; nil is not known to the actor.
+	// Keys and Microtenants count what is in it; nil is not known to the actor, or has none.
 	Keys, Microtenants *int
 }
 
 func ofCustomer(c lifecycle.Customer) tenant {
-	return tenant{Kind: customerKind, ID: c.ID, Name: c.Name, Enabled: c.Enabled, CreatedAt: c.CreatedAt, Revision: c.Revision}
+	return tenant{Kind: customerKind, ID: c.ID, Name: c.Name, Enabled: c.Enabled, CreatedAt: c.CreatedAt, Revision: c.Revision,
+		Keys: c.KeyCount, Microtenants: &c.MicrotenantCount}
 }
 
 func ofMicrotenant(m lifecycle.Microtenant) tenant {
-	return tenant{Kind: microtenantKind, ID: m.ID, CustomerID: m.CustomerID, Name: m.Name, Enabled: m.Enabled, CreatedAt: m.CreatedAt, Revision: m.Revision}
+	return tenant{Kind: microtenantKind, ID: m.ID, CustomerID: m.CustomerID, Name: m.Name, Enabled: m.Enabled, CreatedAt: m.CreatedAt, Revision: m.Revision,
+		Keys: m.KeyCount}
 }
 
 // At is the place of what is done to it, such as edit.
@@ -125,7 +126,7 @@ func (t tenant) SourcesURL() string {
 // AuditURL lists what was done to it.
 func (t tenant) AuditURL() string {
 	customerID, _ := t.microtenant()
-	return root + "audit?" + url.Values{"target_kind": {t.Kind.Name}, "target_id": {t.ID}, "customer_id": {customerID}}.Encode()
+	return auditURL("target_kind", t.Kind.Name, "target_id", t.ID, "customer_id", customerID)
 }
 
 // tenantList is the data of a room of tenants.
@@ -163,16 +164,12 @@ func (v *visit) listTenants() error {
 			return err
 		}
 	}
-	status := http.StatusOK
-	if f.Failed() {
-		status = http.StatusBadRequest
-	}
-	return v.show(view{Status: status, Page: "tenants", Block: v.blockOf("tenant-list", "list", "tenants"), Title: kind.Title, Data: d})
+	return v.show(view{Status: statusOf(f), Page: "tenants", Block: v.blockOf("tenant-list", "list", "tenants"), Title: kind.Title, Data: d})
 }
 
 // mayChange reports whether to offer a change of tenants of a kind.
 func (v *visit) mayChange(kind *tenantKind, action policy.Mask) bool {
-	level := v.actor.AllCustomers || kind == microtenantKind && v.actor.MicrotenantID == ""
+	level := v.actor.AllCustomers || kind == microtenantKind && !v.confined()
 	return level && v.may(lifecycle.ResourceTenants, action)
 }
 
@@ -192,31 +189,15 @@ func (v *visit) tenants(kind *tenantKind, q query, at lifecycle.Paging) (lifecyc
 	f := lifecycle.CustomerFilter{Text: q.Get("q"), Sort: q.Get(paramSort), Paging: at}
 	if kind == customerKind {
 		page, err := v.svc().ListCustomers(v.ctx(), v.actor, f)
-		return pageAs(page, err, func(c lifecycle.Customer) (tenant, error) { return v.counted(ofCustomer(c)) })
+		return pageAs(page, err, func(c lifecycle.Customer) (tenant, error) { return ofCustomer(c), nil })
 	}
 	names := map[string]string{}
 	page, err := v.svc().ListMicrotenants(v.ctx(), v.actor, lifecycle.MicrotenantFilter{CustomerFilter: f, CustomerID: q.Get("customer_id")})
 	return pageAs(page, err, func(m lifecycle.Microtenant) (t tenant, err error) {
 		t = ofMicrotenant(m)
 		if v.actor.AllCustomers {
-			if t.Customer, err = v.customerName(names, t.CustomerID); err != nil {
-				return t, err
-			}
+			t.Customer, err = v.customerName(names, t.CustomerID)
 		}
-		return v.counted(t)
-	})
-}
-
-// counted is a tenant with how much is in it.
-func (v *visit) counted(t tenant) (tenant, error) {
-	customerID, microtenantID := t.microtenant()
-	var err error
-	if t.Keys, err = v.countKeys(lifecycle.KeyFilter{CustomerID: customerID, MicrotenantID: microtenantID}); err != nil || t.Kind == microtenantKind {
 		return t, err
-	}
-	found, err := v.svc().ListMicrotenants(v.ctx(), v.actor, lifecycle.MicrotenantFilter{CustomerID: t.ID, CustomerFilter: lifecycle.CustomerFilter{Paging: one()}})
-	if err == nil {
-		t.Microtenants = &found.Total
-	}
-	return t, unlessHidden(err)
+	})
 }

@@ -29,8 +29,8 @@ func TestTenantsAreThoseThatTheActorSees(t *testing.T) {
 	steward := w.as(w.steward("acme"))
 	require.Equal(t, []string{"Europe"}, steward.get("/keyreeve/microtenants").names())
 	require.Equal(t, []string{"ACME"}, steward.get("/keyreeve/customers").names())
-	require.NotContains(t, steward.get("/keyreeve/customers").body, `id="tenant-new"`)
-	require.NotContains(t, steward.get("/keyreeve/microtenants").body, `name="customer_id"`)
+	lacks(t, steward.get("/keyreeve/customers").body, `id="tenant-new"`)
+	lacks(t, steward.get("/keyreeve/microtenants").body, `name="customer_id"`)
 	form := url.Values{"name": {"Mine"}, "enabled": {"false"}, "confirm": {"Their Europe"}}
 	for _, what := range []string{"edit", "status", "delete"} {
 		for _, at := range []string{"/keyreeve/microtenants/umbrella/emea/", "/keyreeve/customers/umbrella/"} {
@@ -48,41 +48,41 @@ func TestTenantsAreThoseThatTheActorSees(t *testing.T) {
 func TestNoMicrotenantsYetIsToldFromNoMatch(t *testing.T) {
 	w := newWorld(t)
 	b := w.as(w.steward("umbrella"))
-	require.Contains(t, b.get("/keyreeve/microtenants").body, "No microtenants yet")
+	holds(t, b.get("/keyreeve/microtenants").body, "No microtenants yet")
 	for i := range 25 {
 		w.microtenant("umbrella", "mt"+strconv.Itoa(i), "Branch "+strconv.Itoa(100+i))
 	}
 	require.Len(t, b.get("/keyreeve/microtenants").names(), 20)
 	require.Equal(t, "Branch 120", b.get("/keyreeve/microtenants?page=2").names()[0])
 	require.Equal(t, "Branch 124", b.get("/keyreeve/microtenants?sort=-name&page_size=20").names()[0])
-	require.Contains(t, b.get("/keyreeve/microtenants?q=nothing").body, "No microtenant matches")
+	holds(t, b.get("/keyreeve/microtenants?q=nothing").body, "No microtenant matches")
 	require.Equal(t, http.StatusBadRequest, b.get("/keyreeve/microtenants?sort=secret").StatusCode)
 	part := b.get("/keyreeve/microtenants?q=branch+11", "HX-Request", "true", "HX-Target", "tenant-list")
 	require.Len(t, part.names(), 10)
-	require.NotContains(t, part.body, `id="find"`)
+	lacks(t, part.body, `id="find"`)
 }
 
 func TestAMicrotenantIsMadeOnceWithAnIdOfOnesOwn(t *testing.T) {
 	w := newWorld(t)
 	b := w.as(w.operator)
 	page := b.get("/keyreeve/microtenants/new?customer_id=umbrella")
-	require.Contains(t, page.body, `<option value="umbrella" selected>`)
+	holds(t, page.body, `<option value="umbrella" selected>`)
 	form := url.Values{"once": {page.hidden("once")}, "name": {"Asia"}, "id": {"216196257331281921"}, "customer_id": {"umbrella"}, "enabled": {"true"}}
 	for range 2 {
 		a := b.post("/keyreeve/microtenants/new", form)
 		require.Equal(t, "/keyreeve/microtenants", a.Header.Get("Location"), a.body)
 	}
-	require.Contains(t, b.get("/keyreeve/microtenants").body, `data-copy="216196257331281921"`)
+	holds(t, b.get("/keyreeve/microtenants").body, `data-copy="216196257331281921"`)
 	form.Set("once", "another")
 	a := b.post("/keyreeve/microtenants/new", form)
 	require.Equal(t, http.StatusConflict, a.StatusCode)
 	a = b.post("/keyreeve/microtenants/new", url.Values{"name": {""}, "id": {"0"}, "customer_id": {"umbrella"}}, "HX-Request", "true")
 	require.Equal(t, http.StatusBadRequest, a.StatusCode)
-	require.Contains(t, a.body, `href="#f-name"`)
-	require.Contains(t, a.body, `href="#f-id"`)
+	holds(t, a.body, `href="#f-name"`)
+	holds(t, a.body, `href="#f-id"`)
 	a = b.post("/keyreeve/customers/new", url.Values{"name": {"Initech"}})
 	require.Equal(t, "/keyreeve/customers", a.Header.Get("Location"))
-	require.Contains(t, b.get("/keyreeve/customers").body, "Disabled", "the tick was taken away")
+	holds(t, b.get("/keyreeve/customers").body, "Disabled", "the tick was taken away")
 	require.Equal(t, http.StatusForbidden, w.as(w.tenant).get("/keyreeve/microtenants/new").StatusCode)
 }
 
@@ -95,7 +95,7 @@ func TestATenantThatSomebodyElseRenamedIsNotWrittenOver(t *testing.T) {
 	require.NoError(t, err)
 	a := b.post(at, form, "HX-Request", "true")
 	require.Equal(t, http.StatusPreconditionFailed, a.StatusCode)
-	require.Contains(t, a.body, "<td>Theirs</td><td>Mine</td>")
+	holds(t, a.body, "<td>Theirs</td><td>Mine</td>")
 	form.Set("version", a.hidden("version"))
 	require.Equal(t, http.StatusSeeOther, b.post(at, form).StatusCode)
 	require.Equal(t, []string{"Mine"}, b.get("/keyreeve/microtenants").names())
@@ -108,15 +108,15 @@ func TestDisablingATenantSaysWhatComesOfIt(t *testing.T) {
 	b := w.as(w.operator)
 	const at = "/keyreeve/microtenants/acme/emea/status"
 	dialog := b.get(at)
-	require.Contains(t, dialog.body, "The 1 key in it is refused from then on")
-	require.Contains(t, dialog.body, "Sessions of its keys end at once")
-	require.Contains(t, html.UnescapeString(dialog.body), "keyreeve microtenant disable id:emea --customer acme --url")
+	holds(t, dialog.body, "The 1 key in it is refused from then on")
+	holds(t, dialog.body, "Sessions of its keys end at once")
+	holds(t, html.UnescapeString(dialog.body), "keyreeve microtenant disable id:emea --customer acme --url")
 	form := url.Values{"enabled": {dialog.hidden("enabled")}, "version": {dialog.hidden("version")}}
 	a := b.post(at, form)
 	require.Equal(t, "/keyreeve/microtenants", a.Header.Get("Location"), a.body)
-	require.Contains(t, b.get("/keyreeve/microtenants").body, "Microtenant “Europe” disabled; its sessions are over.")
+	holds(t, b.get("/keyreeve/microtenants").body, "Microtenant “Europe” disabled; its sessions are over.")
 	again := b.get(at)
-	require.Contains(t, again.body, "The keys of “Europe” can be used again.")
+	holds(t, again.body, "The keys of “Europe” can be used again.")
 	require.Equal(t, "true", again.hidden("enabled"))
 	require.Equal(t, http.StatusSeeOther, b.post(at, url.Values{"enabled": {"true"}}).StatusCode)
 
@@ -125,7 +125,7 @@ func TestDisablingATenantSaysWhatComesOfIt(t *testing.T) {
 	require.Equal(t, http.StatusSeeOther, b.post("/keyreeve/customers/umbrella/status", url.Values{"enabled": {"false"}, "confirm": {"UMBRELLA"}}).StatusCode)
 	a = b.post("/keyreeve/customers/acme/status", url.Values{"enabled": {"false"}, "confirm": {"ACME"}})
 	require.Equal(t, http.StatusConflict, a.StatusCode)
-	require.Contains(t, a.body, "would lock itself out")
+	holds(t, a.body, "would lock itself out")
 }
 
 func TestATenantWithSomethingInItSaysWhatMustGoFirst(t *testing.T) {
@@ -134,8 +134,8 @@ func TestATenantWithSomethingInItSaysWhatMustGoFirst(t *testing.T) {
 	const at = "/keyreeve/microtenants/acme/emea/delete"
 	for status, a := range map[int]answer{http.StatusOK: b.get(at), http.StatusConflict: b.post(at, url.Values{"confirm": {"Europe"}})} {
 		require.Equal(t, status, a.StatusCode)
-		require.Contains(t, a.body, "cannot be deleted while there is something in it")
-		require.Contains(t, a.body, `href="/keyreeve/keys?customer_id=acme&amp;microtenant_id=emea">Show the 1 key</a>`)
+		holds(t, a.body, "cannot be deleted while there is something in it")
+		holds(t, a.body, `href="/keyreeve/keys?customer_id=acme&amp;microtenant_id=emea">Show the 1 key</a>`)
 	}
 	w.source("umbrella", "idp")
 	w.microtenant("umbrella", "apac", "Asia")
@@ -159,10 +159,10 @@ func TestATenantsDialogsShowTheirCommandsAndWriteNothing(t *testing.T) {
 	b := w.as(w.operator)
 	form := url.Values{"as": {"commands"}, "name": {"Asia & more"}, "id": {"apac"}, "customer_id": {"acme"}}
 	a := b.post("/keyreeve/microtenants/new", form)
-	require.Contains(t, html.UnescapeString(a.body), "keyreeve microtenant create 'Asia & more' --id apac --customer acme --disabled --url")
-	require.Contains(t, html.UnescapeString(a.body), `{"customer_id":"acme","enabled":false,"id":"apac","name":"Asia & more"}`)
+	holds(t, html.UnescapeString(a.body), "keyreeve microtenant create 'Asia & more' --id apac --customer acme --disabled --url")
+	holds(t, html.UnescapeString(a.body), `{"customer_id":"acme","enabled":false,"id":"apac","name":"Asia & more"}`)
 	a = b.post("/keyreeve/customers/acme/edit", form)
-	require.Contains(t, html.UnescapeString(a.body), "keyreeve customer edit id:acme --name 'Asia & more' --url")
+	holds(t, html.UnescapeString(a.body), "keyreeve customer edit id:acme --name 'Asia & more' --url")
 	require.Equal(t, []string{"Europe"}, b.get("/keyreeve/microtenants").names())
 	require.Equal(t, []string{"ACME", "UMBRELLA"}, b.get("/keyreeve/customers").names())
 }
@@ -171,16 +171,16 @@ func TestThePageOfAnActorInsideAMicrotenantOffersNoChangeOfIt(t *testing.T) {
 	w := newWorld(t)
 	w.source("acme", "idp")
 	inside := w.key(lifecycle.NewKey{Name: "inside", RoleID: keystore.RoleOperator, CustomerID: "acme", MicrotenantID: lifecycle.Some("emea")})
-	require.Contains(t, w.as(inside).get("/keyreeve/microtenants").body, `id="tenant-new"`, "an Operator's reach is everything, wherever the key is")
+	holds(t, w.as(inside).get("/keyreeve/microtenants").body, `id="tenant-new"`, "an Operator's reach is everything, wherever the key is")
 	r, _, err := w.svc.CreateRole(t.Context(), atMachine, lifecycle.NewRole{Name: "Tenants", CustomerID: lifecycle.Null[string](),
 		Permissions: policy.Permissions{"keyreeve/*": policy.Full}})
 	require.NoError(t, err)
 	b := w.as(w.key(lifecycle.NewKey{Name: "narrow", RoleID: r.ID, CustomerID: "acme", MicrotenantID: lifecycle.Some("emea")}))
 	body := b.get("/keyreeve/microtenants").body
-	require.Contains(t, body, "Europe")
-	require.NotContains(t, body, `id="tenant-new"`)
-	require.NotContains(t, body, `>Rename</a>`)
-	require.NotContains(t, body, `href="/keyreeve/sources"`)
+	holds(t, body, "Europe")
+	lacks(t, body, `id="tenant-new"`)
+	lacks(t, body, `>Rename</a>`)
+	lacks(t, body, `href="/keyreeve/sources"`)
 	require.Equal(t, http.StatusForbidden, b.get("/keyreeve/sources").StatusCode)
 	require.Equal(t, http.StatusForbidden, b.post("/keyreeve/microtenants/acme/emea/edit", url.Values{"name": {"Mine"}}).StatusCode)
 }

@@ -2,6 +2,8 @@ package page
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"net/http"
 	"net/url"
@@ -22,6 +24,9 @@ type visit struct {
 	token string
 	// prefs are read once, by preferences.
 	prefs map[string]json.RawMessage
+	// saved and who are read once, by views and me.
+	saved *lifecycle.Page[lifecycle.View]
+	who   *lifecycle.Me
 }
 
 func (v *visit) ctx() context.Context { return v.r.Context() }
@@ -30,6 +35,18 @@ func (v *visit) svc() *lifecycle.Service { return v.page.svc }
 
 // id is the {id} of the path.
 func (v *visit) id() string { return v.r.PathValue("id") }
+
+// me is what the actor may know of who is signed in.
+func (v *visit) me() (*lifecycle.Me, error) {
+	if v.who == nil {
+		me, err := v.svc().Me(v.ctx(), v.actor)
+		if err != nil {
+			return nil, err
+		}
+		v.who = &me
+	}
+	return v.who, nil
+}
 
 func (v *visit) signedIn() bool { return v.actor.Kind != "" }
 
@@ -44,6 +61,9 @@ func (v *visit) partial() bool {
 func (v *visit) may(resource string, action policy.Mask) bool {
 	return v.actor.Permissions.On(resource, "").Has(action)
 }
+
+// confined reports an actor who sees one microtenant alone.
+func (v *visit) confined() bool { return v.actor.MicrotenantID != "" && !v.actor.AllCustomers }
 
 func (v *visit) requestID() string {
 	if v.page.cfg.RequestID == nil {
@@ -63,6 +83,12 @@ func (v *visit) here() string {
 		return root
 	}
 	return local(u.RequestURI())
+}
+
+// herePath is here without its query.
+func (v *visit) herePath() string {
+	path, _, _ := strings.Cut(v.here(), "?")
+	return path
 }
 
 // redirect sends the browser to a place of the page.
@@ -96,12 +122,15 @@ type notice struct {
 	Text string `json:"m"`
 	// Bad says that it was not done.
 	Bad bool `json:"b,omitempty"`
+	// Of is a mark of the session that it was left in: nobody else is told.
+	Of string `json:"o,omitempty"`
 }
 
 const noticeCookie = "keyreeve_notice"
 
 // leave keeps a notice for the next page.
 func (v *visit) leave(n notice) {
+	n.Of = sessionMark(v.token)
 	v.setNotice(v.page.cookies.seal(noticeCookie, n), 60)
 }
 
@@ -118,8 +147,14 @@ func (v *visit) takeNotice() *notice {
 	}
 	v.setNotice("", -1)
 	n := new(notice)
-	if v.page.cookies.open(noticeCookie, c.Value, n) != nil {
+	if v.page.cookies.open(noticeCookie, c.Value, n) != nil || n.Of != sessionMark(v.token) {
 		return nil
 	}
 	return n
+}
+
+// sessionMark stands for a session where its token must not.
+func sessionMark(token string) string {
+	hash := sha256.Sum256([]byte(token))
+	return hex.EncodeToString(hash[:8])
 }

@@ -114,3 +114,43 @@ func (r *reader) KeysByRole(ctx context.Context, customerID, microtenantID strin
 	}, text+"GROUP BY role_id", args...)
 	return counts, err
 }
+
+// KeysByTenant counts keys by customer and microtenant, from the index that makes
+// their names unique.
+func (r *reader) KeysByTenant(ctx context.Context, customerID string) (map[string]map[string]int, error) {
+	where, args := ofCustomer(customerID)
+	counts := map[string]map[string]int{}
+	_, err := list(ctx, r, func(scan scanner) (struct{}, error) {
+		var customer, microtenant string
+		var n int
+		err := scan(&customer, &microtenant, &n)
+		if counts[customer] == nil {
+			counts[customer] = map[string]int{}
+		}
+		counts[customer][microtenant] = n
+		return struct{}{}, err
+	}, "SELECT customer_id, microtenant_id, count(*) FROM keys "+where+"GROUP BY customer_id, microtenant_id", args...)
+	return counts, err
+}
+
+// MicrotenantsByCustomer counts the microtenants of each customer that has any.
+func (r *reader) MicrotenantsByCustomer(ctx context.Context, customerID string) (map[string]int, error) {
+	where, args := ofCustomer(customerID)
+	counts := map[string]int{}
+	_, err := list(ctx, r, func(scan scanner) (struct{}, error) {
+		var customer string
+		var n int
+		err := scan(&customer, &n)
+		counts[customer] = n
+		return struct{}{}, err
+	}, "SELECT customer_id, count(*) FROM microtenants "+where+"GROUP BY customer_id", args...)
+	return counts, err
+}
+
+// ofCustomer selects what a customer has; "" selects that of all.
+func ofCustomer(id string) (where string, args []any) {
+	if id == "" {
+		return "", nil
+	}
+	return "WHERE customer_id = ? ", []any{id}
+}

@@ -19,6 +19,7 @@ var filterCases = []testCase{
 	{"customers and microtenants are listed by text, page by page in both orders", tenantLists},
 	{"a tenant query must name its customer or ask for all, a sort and a cursor there is", tenantListErrors},
 	{"keys are counted by role, in all, in a customer and in a microtenant", keysByRole},
+	{"keys and microtenants are counted by tenant, of all and of one customer", byTenant},
 }
 
 func filterFields(t *testing.T, f *fixture) {
@@ -290,6 +291,38 @@ func keysByRole(t *testing.T, f *fixture) {
 		}
 		_, err := r.KeysByRole(ctx, "", lab)
 		require.Error(t, err, "a microtenant of which customer?")
+		return nil
+	})
+}
+
+func byTenant(t *testing.T, f *fixture) {
+	a, b, c, other := f.key(1), f.key(2), f.key(3), f.key(4)
+	b.MicrotenantID, c.MicrotenantID = lab, lab
+	other.CustomerID = globex
+	f.put(t, a, b, c, other)
+	f.view(t, func(ctx context.Context, r keystore.Reader) error {
+		ofAcme := map[string]int{"": 1, lab: 2}
+		for customerID, want := range map[string]map[string]map[string]int{
+			"":          {acme: ofAcme, globex: {"": 1}},
+			acme:        {acme: ofAcme},
+			globex:      {globex: {"": 1}},
+			"cust_none": {},
+		} {
+			got, err := r.KeysByTenant(ctx, customerID)
+			require.NoError(t, err)
+			require.Equal(t, want, got, customerID)
+		}
+		for _, customerID := range []string{"", acme, globex, "cust_none"} {
+			want := map[string]int{}
+			all, err := r.Microtenants(ctx, customerID)
+			require.NoError(t, err)
+			for _, m := range all {
+				want[m.CustomerID]++
+			}
+			got, err := r.MicrotenantsByCustomer(ctx, customerID)
+			require.NoError(t, err)
+			require.Equal(t, want, got, customerID)
+		}
 		return nil
 	})
 }

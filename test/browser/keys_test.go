@@ -3,6 +3,8 @@ package browser
 import (
 	"fmt"
 	"testing"
+
+	"github.com/stretchr/testify/require"
 )
 
 const names = `[...document.querySelectorAll('.key-name')].map(e => e.textContent)`
@@ -29,7 +31,7 @@ func TestAnAdministratorFindsKeysByClicksAndKeys(t *testing.T) {
 	b.typeText("terra")
 	b.until(`location.search.includes('q=terra') && ` + names + `.join() === 'Terraform (prod),Terraform (dev)'`)
 	b.until(`document.getElementById('refresh').search === '?q=terra&sort=-name'`) // what goes on from the list goes on from this one
-	b.until(`document.activeElement.id === 'q'`) // typing goes on
+	b.until(`document.activeElement.id === 'q'`)                                   // typing goes on
 	b.until(`document.getElementById('said').textContent.trim() === '2 keys found'`)
 
 	// A chip takes its filter away; going back brings it back.
@@ -43,6 +45,29 @@ func TestAnAdministratorFindsKeysByClicksAndKeys(t *testing.T) {
 	b.typeText("nothing has this name")
 	b.until(`document.querySelector('.empty h2')?.textContent === 'No key matches'`)
 	b.looks("keys-no-match")
+}
+
+func TestTheTableIsSortedByAClickOnEveryColumn(t *testing.T) {
+	d := startDemo(t)
+	d.fill(t)
+	b := openTab(t)
+	b.signIn(d)
+	sorted := func(head, direction string) {
+		b.click("#" + head)
+		b.until(fmt.Sprintf(`document.activeElement.id === %q && document.activeElement.closest('th').getAttribute('aria-sort') === %q
+			&& document.querySelectorAll('[aria-sort]').length === 1`, head, direction))
+	}
+	heads := eval[[]string](b, `[...document.querySelectorAll('thead th[scope=col] a')].map(e => e.id)`)
+	require.Len(t, heads, eval[int](b, `document.querySelectorAll('thead th:not(.narrow-cell)').length`), "each column sorts")
+	for _, head := range heads[1:] { // it is by the first one now
+		sorted(head, "ascending")
+		sorted(head, "descending")
+	}
+	b.looks("keys-sorted")
+	sorted("sort-state", "ascending")
+	b.until(`document.querySelector('tbody .badge').textContent === 'Active'`)
+	sorted("sort-state", "descending")
+	b.until(`document.querySelector('tbody .badge').textContent === 'Disabled'`)
 }
 
 func TestStatesChangeInTheTableWithoutLosingTheSelection(t *testing.T) {

@@ -47,19 +47,19 @@ func TestLocksComeAndGoWhileOneLooks(t *testing.T) {
 	b := openTab(t)
 	b.signIn(d)
 	b.open(d.AdminURL + "/keyreeve/locks")
-	require.Equal(t, "No key is locked", eval[string](b, `document.querySelector('.empty h2').textContent`))
+	b.until(`document.querySelector('.empty h2')?.textContent === 'No key is locked'`)
 	b.looks("locks-none")
 
 	// A lock shows by itself, with the time left, and takes no focus.
 	d.lock(t, first)
 	b.until(`/^in \d\d:\d\d$/.test(document.querySelector('#lock-list tbody time[data-countdown]')?.textContent ?? '')`)
 	b.until(`document.getElementById('said').textContent.trim() === '1 lock in force'`)
-	require.True(t, eval[bool](b, `document.activeElement === document.body`))
+	b.until(`document.activeElement === document.body`)
 	b.focus(`#lock-list tbody .row-actions a`)
 	d.lock(t, second)
 	b.until(`document.querySelectorAll('#lock-list tbody tr').length === 2`)
 	b.until(`document.activeElement.matches('#lock-list tbody tr:first-child .row-actions a')`)
-	require.Equal(t, []string{"Aaa first", "Billing export"}, eval[[]string](b, `[...document.querySelectorAll('.key-name')].map(e => e.textContent)`))
+	b.until(names + `.join() === 'Aaa first,Billing export'`)
 	b.looks("locks")
 
 	// Unlocked by the keyboard, it is gone from the list and gets in again.

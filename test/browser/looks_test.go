@@ -45,9 +45,12 @@ func (b *tab) breaches() []string {
 		b.do(chromedp.Evaluate(axeSource, nil))
 	}
 	var found []string
-	b.do(chromedp.Evaluate(axeRun, &found, func(p *runtime.EvaluateParams) *runtime.EvaluateParams { return p.WithAwaitPromise(true) }))
+	b.do(chromedp.Evaluate(axeRun, &found, awaited))
 	return found
 }
+
+// awaited waits for what a promise comes to.
+func awaited(p *runtime.EvaluateParams) *runtime.EvaluateParams { return p.WithAwaitPromise(true) }
 
 // looks looks at what is shown now on a phone and on a desk, by day and by night:
 // axe finds nothing, nothing but a table scrolls sideways, and a picture is taken

@@ -3,7 +3,6 @@ package browser
 import (
 	"fmt"
 	"net/http"
-	"strings"
 	"testing"
 
 	"github.com/chromedp/chromedp"
@@ -42,8 +41,8 @@ func (b *tab) refusesToClose() {
 	again()
 	b.click("#secret-done")
 	again()
-	require.True(b, eval[bool](b, `(() => { const e = new Event('beforeunload', { cancelable: true }); dispatchEvent(e); return e.defaultPrevented; })()`),
-		"nor does leaving the page go without a question")
+	// Nor does leaving the page go without a question.
+	b.until(`(() => { const e = new Event('beforeunload', { cancelable: true }); dispatchEvent(e); return e.defaultPrevented; })()`)
 }
 
 const inSightOfWhy = `!document.getElementById('hold-why').hidden && document.getElementById('hold-why').textContent.includes('stored')`
@@ -95,12 +94,12 @@ func TestAKeyIsMadeAndItsSecretHandedOverOnce(t *testing.T) {
 	for as, holds := range map[string]string{"env": "KEYREEVE_CLIENT_SECRET=" + secret, "curl": d.GateURL + "/oauth2/v1/token", "manifest": "kind: Secret"} {
 		b.click("#as-" + as)
 		b.until(inSight("#shown-" + as))
-		require.Contains(t, eval[string](b, fmt.Sprintf(`document.getElementById('shown-%s').textContent`, as)), holds)
+		b.until(fmt.Sprintf(`document.getElementById('shown-%s').textContent.includes(%q)`, as, holds))
 		b.picture("secret-" + as)
 	}
 
 	// The light turns green with the first use, by itself.
-	require.Contains(t, eval[string](b, `document.getElementById('first-use').textContent`), "Waiting for its first use")
+	b.until(`document.getElementById('first-use').textContent.includes('Waiting for its first use')`)
 	require.Less(t, d.call(t, clientID, secret), 500)
 	b.until(`document.querySelector('#first-use.on')?.textContent.includes('127.0.0.1')`)
 	b.until(`!document.querySelector('#first-use[hx-get]')`)
@@ -188,7 +187,7 @@ func TestAKeyIsMadeWithoutScript(t *testing.T) {
 	b.click("#stored")
 	b.click("#secret-done")
 	b.until(`!document.getElementById('shown-secret') && document.querySelector('#notice .notice')`)
-	require.True(t, strings.HasPrefix(eval[string](b, `location.pathname`), "/keyreeve/keys/key_"))
+	b.until(`location.pathname.startsWith('/keyreeve/keys/key_')`)
 	b.nowhere(secret)
 	// Going back, the browser has nothing to show but its own question to send it again.
 	err := chromedp.Run(b.ctx, chromedp.NavigateBack())

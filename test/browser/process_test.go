@@ -60,6 +60,8 @@ type demo struct {
 		Secret   string `json:"client_secret"`
 	} `json:"keys"`
 
+	// dir is where its store is.
+	dir    string
 	logged lockedBuffer
 }
 
@@ -96,7 +98,8 @@ func (d *demo) key(t *testing.T, name string) (clientID, secret string) {
 // startDemo runs the demo until the test ends.
 func startDemo(t *testing.T) *demo {
 	t.Helper()
-	dir, d := t.TempDir(), new(demo)
+	d := &demo{dir: t.TempDir()}
+	dir := d.dir
 	cmd := exec.Command(binary, "demo", "--dir", filepath.Join(dir, "demo"), "-o", "json", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0")
 	cmd.Env = append(os.Environ(), "XDG_CONFIG_HOME="+filepath.Join(dir, "config"), "XDG_DATA_HOME="+filepath.Join(dir, "data"), "HOME="+dir)
 	cmd.Stderr = &d.logged

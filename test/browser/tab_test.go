@@ -198,12 +198,6 @@ func (b *tab) click(selector string) {
 	b.pointAt(selector, func(x, y float64) chromedp.Action { return chromedp.MouseClickXY(x, y) })
 }
 
-// hover moves the pointer over an element.
-func (b *tab) hover(selector string) {
-	b.Helper()
-	b.pointAt(selector, func(x, y float64) chromedp.Action { return input.DispatchMouseEvent(input.MouseMoved, x, y) })
-}
-
 // pointAt waits until an element can be hit, and acts at its middle.
 func (b *tab) pointAt(selector string, act func(x, y float64) chromedp.Action) {
 	b.Helper()

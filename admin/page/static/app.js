@@ -21,6 +21,8 @@ document.addEventListener('htmx:beforeSwap', ({ detail }) => { within = detail.t
 
 document.addEventListener('htmx:afterSettle', ({ target }) => {
   focusFaults(target);
+  // Commands that were asked for are brought into sight.
+  target.querySelector('#commands[open]')?.scrollIntoView({ block: 'nearest' });
   const said = target.matches('[data-say]') ? target : target.querySelector('[data-say]');
   // What is loaded behind a dialog is not what one is at.
   const dialog = document.querySelector('dialog[open]');
@@ -31,23 +33,9 @@ document.addEventListener('htmx:afterSettle', ({ target }) => {
 
 document.addEventListener('click', (event) => {
   const button = event.target.closest('[data-dismiss]');
-  if (button) {
-    button.closest('.notice').remove();
-    document.getElementById('main').focus({ preventScroll: true });
-    return;
-  }
-  // Menus close when something else is clicked.
-  for (const menu of document.querySelectorAll('details.menu[open]')) {
-    if (!menu.contains(event.target)) menu.open = false;
-  }
-});
-
-document.addEventListener('keydown', (event) => {
-  if (event.key !== 'Escape') return;
-  const menu = event.target.closest?.('details.menu[open]');
-  if (!menu) return;
-  menu.open = false;
-  menu.querySelector('summary').focus();
+  if (!button) return;
+  button.closest('.notice').remove();
+  document.getElementById('main').focus({ preventScroll: true });
 });
 
 document.addEventListener('htmx:sendError', () => say('The server cannot be reached.'));

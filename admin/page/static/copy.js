@@ -4,9 +4,6 @@ import { say } from './say.js';
 
 const told = new WeakMap();
 
-// Commands that were asked for are brought into sight.
-document.addEventListener('htmx:afterSettle', ({ target }) => target.querySelector?.('#commands[open]')?.scrollIntoView({ block: 'nearest' }));
-
 async function put(text) {
   if (navigator.clipboard && window.isSecureContext) {
     await navigator.clipboard.writeText(text);

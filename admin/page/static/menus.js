@@ -27,6 +27,21 @@ document.addEventListener('click', ({ target }) => {
   menu.querySelector('summary').focus();
 });
 
+// Any menu closes when something else is clicked, and at Escape.
+document.addEventListener('click', ({ target }) => {
+  for (const menu of document.querySelectorAll('details.menu[open]')) {
+    if (!menu.contains(target)) menu.open = false;
+  }
+});
+
+document.addEventListener('keydown', (event) => {
+  if (event.key !== 'Escape') return;
+  const menu = event.target.closest?.('details.menu[open]');
+  if (!menu) return;
+  menu.open = false;
+  menu.querySelector('summary').focus();
+});
+
 document.addEventListener('focusout', ({ target, relatedTarget }) => {
   const menu = target.closest?.(kind);
   if (menu && relatedTarget && !menu.contains(relatedTarget)) menu.open = false;

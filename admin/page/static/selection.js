@@ -11,7 +11,7 @@ function show() {
   const ticked = all.filter((box) => box.checked).length;
   form.toggleAttribute('data-some', ticked > 0);
   const count = form.querySelector('[data-selected]');
-  if (count) count.textContent = ticked === 1 ? '1 selected' : ticked + ' selected';
+  if (count) count.textContent = ticked + ' selected';
   const every = document.querySelector('input[data-select-all]');
   if (every) {
     every.checked = all.length > 0 && ticked === all.length;
