@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/keyreeve/keyreeve/keystore"
@@ -13,8 +14,8 @@ import (
 // ledger makes sure that a proof is counted once although the answer to a commit can
 // get lost, and who counted tries again later.
 //
-// Each store has a row in the database with the number of its latest batch, which
-// the transaction of the batch raises first of all. So while that transaction is not
+// Each store has a row in the database with the number of its latest batch, stored
+// before it counts anything, which the transaction of a batch raises first of all. So while that transaction is not
 // over it holds the row, and once it is over the row says how it ended:
 //
 //   - A batch whose commit was not answered is in doubt. Nothing is counted before it
@@ -34,6 +35,8 @@ type ledger struct {
 	// turn is held by who counts.
 	turn chan struct{}
 	node string
+	// registered: the row is there.
+	registered bool
 	// number of the latest batch that was tried.
 	number int64
 	doubt  *countedBatch
@@ -51,6 +54,10 @@ type countedBatch struct {
 // ledgerMemory is how long the row of a store that counts no more stays: longer than
 // one is cut off with a batch in doubt.
 const ledgerMemory = 30 * 24 * time.Hour
+
+// settleTimeout bounds how long a transaction that still goes on is waited for. The
+// server ends one whose process is gone (idle_in_transaction_session_timeout).
+const settleTimeout = 5 * time.Second
 
 func newLedger() ledger { return ledger{turn: make(chan struct{}, 1), node: rand.Text()} }
 
@@ -71,6 +78,9 @@ func (s *Store) countOnce(ctx context.Context, l policy.Lockout, proofs []keysto
 		return nil, err
 	}
 	if err := s.settle(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.register(ctx); err != nil {
 		return nil, err
 	}
 	results := make([]keystore.CountResult, len(proofs))
@@ -123,11 +133,26 @@ func (s *Store) note(ctx context.Context, t *tx) error {
 	g := &s.ledger
 	g.number++
 	at := millis(t.now.Wall)
-	n, err := t.affect(ctx, "UPDATE "+s.dialect.Ledger+" SET batch = ?, at = ? WHERE node = ?", g.number, at, g.node)
-	if err != nil || n > 0 {
-		return err
+	err := t.one(ctx, "UPDATE "+s.dialect.Ledger+" SET batch = ?, at = ? WHERE node = ?", g.number, at, g.node)
+	if errors.Is(err, keystore.ErrNotFound) {
+		g.registered = false
+		return errors.New("this node's row among those that count is gone; it is made anew")
 	}
-	return t.exec(ctx, "INSERT INTO "+s.dialect.Ledger+" (node, batch, at) VALUES (?, ?, ?)", g.node, g.number, at)
+	return err
+}
+
+// register makes the store's row. It is there, and not about to be, before a batch
+// raises it: of a row that another transaction is about to insert nobody is told.
+func (s *Store) register(ctx context.Context) error {
+	g := &s.ledger
+	if g.registered {
+		return nil
+	}
+	_, err := s.transact(ctx, Beside, func(t *tx) error {
+		return t.exec(ctx, "INSERT INTO "+s.dialect.Ledger+" (node, batch, at) VALUES (?, ?, ?) ON CONFLICT (node) DO NOTHING", g.node, g.number, millis(t.now.Wall))
+	})
+	g.registered = err == nil
+	return err
 }
 
 // settle finds out about a batch in doubt.
@@ -137,15 +162,20 @@ func (s *Store) settle(ctx context.Context) error {
 		return nil
 	}
 	var stored int64
-	_, err := s.transact(ctx, Beside, func(t *tx) error {
-		err := t.row(ctx, []any{&stored}, "SELECT batch FROM "+s.dialect.Ledger+" WHERE node = ? FOR UPDATE", g.node)
-		if errors.Is(err, keystore.ErrNotFound) { // the very first, and it was not stored
-			return nil
-		}
-		return err
-	})
+	within, cancel := context.WithTimeout(ctx, settleTimeout)
+	defer cancel()
+	var err error
+	for again := true; again; again = errors.Is(err, ErrAgain) && within.Err() == nil {
+		_, err = s.transact(within, Beside, func(t *tx) error {
+			err := t.row(within, []any{&stored}, "SELECT batch FROM "+s.dialect.Ledger+" WHERE node = ? FOR UPDATE", g.node)
+			if errors.Is(err, keystore.ErrNotFound) { // forgotten, after ledgerMemory
+				return nil
+			}
+			return err
+		})
+	}
 	if err != nil {
-		return err
+		return fmt.Errorf("settling what became of the counts before: %w", err)
 	}
 	if stored >= g.doubt.number {
 		g.stored = *g.doubt
