@@ -43,16 +43,21 @@ func migrate(ctx context.Context, cfg *pgx.ConnConfig, visit bool) (err error) {
 	if done, err = upToDate(ctx, db, visit); err != nil || done {
 		return err
 	}
-	return migrations.Up(ctx, db)
+	return storeError(ctx, migrations.Up(ctx, db))
 }
 
 // upToDate reports whether the schema is the one this program uses.
 func upToDate(ctx context.Context, db *sql.DB, visit bool) (bool, error) {
 	version, err := migrations.Version(ctx, db)
-	newest := migrations.Newest()
-	switch {
-	case err != nil:
+	if err != nil {
 		return false, storeError(ctx, err)
+	}
+	return fits(version, migrations.Newest(), visit)
+}
+
+// fits reports whether a schema is the newest; the error is that it may not become it.
+func fits(version, newest int64, visit bool) (bool, error) {
+	switch {
 	case version > newest:
 		return false, fmt.Errorf("the database has schema %d and this program knows up to %d; run the newer version, or restore a backup made by this one: %w",
 			version, newest, keystore.ErrNewer)
