@@ -9,10 +9,10 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test bench lint fmt
+.PHONY: help run build test bench screenshots lint fmt
 
 help: ## list the targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 run: build ## build and run the demo: a gate in front of an echo upstream
 	@exec $(BIN) demo $(ARGS)
@@ -26,6 +26,10 @@ test: build ## install what the tests need and is missing, then run all of them
 
 bench: ## run the in-process benchmarks and compare
 	$(GO) run ./bench/cmd/benchtable $(ARGS)
+
+screenshots: build ## take the README's pictures of the page anew, with Chromium
+	@./scripts/test-deps
+	KEYREEVE_BIN='$(abspath $(BIN))' KEYREEVE_README_PICTURES='$(abspath docs/images)' $(GO) test ./test/browser -run TestThePicturesOfTheReadme -count=1
 
 lint: ## gofmt, go vet, staticcheck
 	@unformatted="$$(gofmt -l .)"; if [ -n "$$unformatted" ]; then \

@@ -72,12 +72,7 @@ func (r *roleItem) details() [][]string {
 	}
 }
 
-func (r *roleItem) keys() string {
-	if r.KeyCount == nil {
-		return ""
-	}
-	return strconv.Itoa(*r.KeyCount)
-}
+func (r *roleItem) keys() string { return countOf(r.KeyCount) }
 
 // permissions is such as `keyreeve/keys=view segments=full servers=read,update`.
 func (r *roleItem) permissions(separator string) string {

@@ -19,8 +19,19 @@ type tenantItem struct {
 	CustomerID string `json:"customer_id"` // of a microtenant
 	Name       string `json:"name"`
 	Enabled    bool   `json:"enabled"`
+	KeyCount   *int   `json:"key_count"` // nil where keys may not be seen
 	Created    string `json:"created_at"`
 	Modified   string `json:"modified_at"`
+	// Microtenants is how many a customer has.
+	Microtenants *int `json:"microtenant_count"`
+}
+
+// countOf is a number that may not be known.
+func countOf(n *int) string {
+	if n == nil {
+		return ""
+	}
+	return strconv.Itoa(*n)
 }
 
 func (t *tenantItem) state() string {
@@ -36,6 +47,8 @@ func (t *tenantItem) details() [][]string {
 		{"Name", printable(t.Name)},
 		{"Customer", printable(t.CustomerID)},
 		{"State", t.state()},
+		{"Keys", countOf(t.KeyCount)},
+		{"Microtenants", countOf(t.Microtenants)},
 		{"Created", shortTime(t.Created)},
 		{"Modified", shortTime(t.Modified)},
 		{"ID", printable(t.ID)},
@@ -54,22 +67,22 @@ type tenantKind struct {
 
 var customers = tenantKind{noun: "customer", list: listingOf("/v1/customers", "customers",
 	[]string{"NAME", "STATE", "CREATED", "ID"},
-	[]string{"id", "name", "enabled", "created_at", "modified_at"},
+	[]string{"id", "name", "enabled", "created_at", "modified_at", "key_count", "microtenant_count"},
 	func(t *tenantItem, _ bool) []string {
 		return []string{printable(t.Name), t.state(), shortTime(t.Created), printable(t.ID)}
 	},
 	func(t *tenantItem) []string {
-		return []string{t.ID, t.Name, strconv.FormatBool(t.Enabled), t.Created, t.Modified}
+		return []string{t.ID, t.Name, strconv.FormatBool(t.Enabled), t.Created, t.Modified, countOf(t.KeyCount), countOf(t.Microtenants)}
 	})}
 
 var microtenants = tenantKind{noun: "microtenant", inCustomer: true, list: listingOf("/v1/microtenants", "microtenants",
 	[]string{"NAME", "CUSTOMER", "STATE", "CREATED", "ID"},
-	[]string{"id", "customer_id", "name", "enabled", "created_at", "modified_at"},
+	[]string{"id", "customer_id", "name", "enabled", "created_at", "modified_at", "key_count"},
 	func(t *tenantItem, _ bool) []string {
 		return []string{printable(t.Name), printable(t.CustomerID), t.state(), shortTime(t.Created), printable(t.ID)}
 	},
 	func(t *tenantItem) []string {
-		return []string{t.ID, t.CustomerID, t.Name, strconv.FormatBool(t.Enabled), t.Created, t.Modified}
+		return []string{t.ID, t.CustomerID, t.Name, strconv.FormatBool(t.Enabled), t.Created, t.Modified, countOf(t.KeyCount)}
 	})}
 
 var customerGroup = customers.group("Manage customers", `

@@ -104,6 +104,9 @@ func headsOf(text string) []string {
 // verifyAudit follows every chain that the actor sees to its end. That reads the
 // whole trail, so it takes a POST.
 func (v *visit) verifyAudit() error {
+	if err := v.svc().May(v.ctx(), v.actor, lifecycle.NeedsTo(policy.Read, lifecycle.ResourceAudit)); err != nil {
+		return err
+	}
 	f, err := v.form()
 	if err != nil {
 		return err

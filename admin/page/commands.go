@@ -3,6 +3,7 @@ package page
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 	"strings"
 
 	"github.com/keyreeve/keyreeve/admin/api"
@@ -12,6 +13,7 @@ import (
 // commands tell how to do by program what a dialog does: lines to copy.
 type commands struct {
 	Curl, CLI string
+	// CLI is "" where the command-line tool has no such command.
 	// Open: they were asked for, so they are in sight.
 	Open bool
 }
@@ -57,12 +59,43 @@ func (v *visit) commands(c call, cli ...string) *commands {
 		line = append(line, "-H", quoted("Content-Type: "+kind), "--data", quoted(strings.TrimSpace(body.String())))
 	}
 	origin := v.origin()
+	lines := &commands{Curl: oneLine(append(line, quoted(origin+c.Path))), Open: v.r.PostForm.Get("as") == "commands"}
+	if len(cli) > 0 { // not all that the API can do has a command
+		lines.CLI = toolLine(origin, cli)
+	}
+	return lines
+}
+
+// toolLine is a line for the command-line tool. Flags stand before the "--" that naming
+// put before a name.
+func toolLine(origin string, cli []string) string {
 	tool := []string{"keyreeve"}
 	for _, arg := range cli {
 		tool = append(tool, quoted(arg))
 	}
-	return &commands{Curl: oneLine(append(line, quoted(origin+c.Path))), CLI: oneLine(append(tool, "--url", quoted(origin))),
-		Open: v.r.PostForm.Get("as") == "commands"}
+	at := len(tool)
+	if n := len(cli); n > 2 && cli[n-2] == "--" {
+		at -= 2
+	}
+	return oneLine(slices.Insert(tool, at, "--url", quoted(origin)))
+}
+
+// naming puts a name into arguments that begin with a noun and a verb. One that would be
+// read as a flag stands at the end, where none is.
+func naming(cli []string, name string) []string {
+	if strings.HasPrefix(name, "-") {
+		return append(slices.Clone(cli), "--", name)
+	}
+	return slices.Insert(slices.Clone(cli), 2, name)
+}
+
+// orPlaceholder is what was typed, or a word in its place: commands can be looked at
+// before a form is filled in.
+func orPlaceholder(typed, word string) string {
+	if strings.TrimSpace(typed) == "" {
+		return word
+	}
+	return typed
 }
 
 // maxCommand bounds a line to copy, in bytes: shells and terminals bound it too.

@@ -74,8 +74,8 @@ func (v *visit) refusalOf(action, keyID string) (*lifecycle.Error, error) {
 	return b.Items[0].Refused, nil
 }
 
-// liveSessions is how many sessions of a key are open; -1 where the actor may not know.
-func (v *visit) liveSessions(keyID string) (int, error) {
+// openSessions is how many sessions of a key are open; -1 where the actor may not know.
+func (v *visit) openSessions(keyID string) (int, error) {
 	if !v.may(lifecycle.ResourceSessions, policy.Read) {
 		return -1, nil
 	}
@@ -127,7 +127,7 @@ func isOn(k lifecycle.Key) bool {
 func (v *visit) statusPage(status int, k lifecycle.Key, f *Form) error {
 	on := !isOn(k)
 	action, field := batchOf(k, on)
-	open, err := v.liveSessions(k.ID)
+	open, err := v.openSessions(k.ID)
 	if err != nil {
 		return err
 	}

@@ -316,6 +316,12 @@ func TestAKeyOfASourceExplainsWhoChangesIt(t *testing.T) {
 	}
 	require.Equal(t, k, w.keyNow(k.ID))
 
+	// Where a source is made is called as one may be.
+	w.push(lifecycle.SourceRef{Name: w.source("acme", "new").Name, CustomerID: "acme"}, "from-new")
+	at := w.stored("from-new").ID
+	holds(t, steward.get(keyURL(at, "edit")).body, `href="/keyreeve/sources/new/"`)
+	holds(t, w.as(w.operator).get(keyURL(at)).body, `href="/keyreeve/sources/new/?customer_id=acme"`)
+
 	path := keyURL(k.ID, "status")
 	a := steward.get(path)
 	holds(t, a.body, "a sync does not undo it")

@@ -16,7 +16,7 @@ type column struct {
 	operators bool
 }
 
-// keyColumns are all, in the order that the table begins with. The name is always shown.
+// keyColumns are all. The name is always shown.
 var keyColumns = []column{
 	{ID: "name", Title: "Name", Sort: "name"},
 	{ID: "client_id", Title: "Client ID", Sort: "client_id"},
@@ -34,14 +34,17 @@ var keyColumns = []column{
 	{ID: "labels", Title: "Labels", Sort: "labels"},
 }
 
+// firstColumns are those that the table begins with: what fits on a small desk.
+var firstColumns = []string{"name", "client_id", "state", "session_validity_seconds", "role_id", "created_at", "last_used_at"}
+
 // keyPrefs is what is remembered of the table, beside saved views.
 type keyPrefs struct {
-	// Columns in their order; empty is all.
+	// Columns in their order; empty is firstColumns.
 	Columns []string `json:"columns"`
 	// PageSize is the rows per page; 0 is the first of pageSizes.
 	PageSize int `json:"page_size"`
-	// HideFilters folds the filters away.
-	HideFilters bool `json:"hide_filters"`
+	// Filters says whether they are open; nil is only while one of them is on.
+	Filters *bool `json:"filters,omitempty"`
 }
 
 func (v *visit) keyPrefs() (keyPrefs, error) {
@@ -54,7 +57,7 @@ func (v *visit) keyPrefs() (keyPrefs, error) {
 }
 
 // columnsOf are the columns with these ids, in that order; the name is put first
-// where it is missing, and none at all is every column.
+// where it is missing, and none at all is firstColumns.
 func (v *visit) columnsOf(ids []string) []column {
 	var shown []column
 	for _, id := range ids {
@@ -66,7 +69,7 @@ func (v *visit) columnsOf(ids []string) []column {
 	}
 	switch {
 	case len(shown) == 0:
-		return v.seen(keyColumns)
+		return v.columnsOf(firstColumns)
 	case !slices.Contains(shown, keyColumns[0]):
 		shown = slices.Insert(shown, 0, keyColumns[0])
 	}
@@ -194,7 +197,7 @@ func (v *visit) chooseColumns() error {
 	}
 	if view := back.Get(paramView); view != "" && view != noView {
 		if len(ids) == 0 {
-			ids = idsOf(v.seen(keyColumns))
+			ids = firstColumns
 		}
 		return v.redirect(back.with(paramColumns, strings.Join(ids, ",")).String())
 	}
@@ -219,7 +222,8 @@ func (v *visit) foldFilters() error {
 	if err != nil {
 		return err
 	}
-	if err := v.keepKeyPrefs(func(p *keyPrefs) { p.HideFilters = f.Get("filters") == "hide" }); err != nil {
+	open := f.Get("filters") != "hide"
+	if err := v.keepKeyPrefs(func(p *keyPrefs) { p.Filters = &open }); err != nil {
 		return err
 	}
 	back := queryAt(f.Get("back"))

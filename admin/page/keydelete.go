@@ -40,7 +40,7 @@ func (v *visit) deletePage(status int, k lifecycle.Key, f *Form) (err error) {
 	if d.Usage.KeyUsage, err = v.svc().KeyUsage(v.ctx(), v.actor, k.ID); err != nil {
 		return err
 	}
-	if d.Sessions, err = v.liveSessions(k.ID); err != nil {
+	if d.Sessions, err = v.openSessions(k.ID); err != nil {
 		return err
 	}
 	d.Commands = v.commands(call{"DELETE", "/v1/keys/" + k.ID, nil, k.Revision}, "key", "delete", "id:"+k.ID, "--yes")

@@ -100,15 +100,17 @@ func (v *visit) edit() error {
 		return v.done(v.after(k.ID), k.Name+" stays as it is now. Nothing of yours was saved.")
 	}
 	f.resolve()
+	if f.asksForCommands() { // of what can be read, and differs
+		in := readKeyFields(NewForm(f.Values), v.page.cfg.Now())
+		in.Name = orPlaceholder(in.Name, k.Name)
+		return v.editPage(http.StatusOK, k, f, v.keyPatchCommands(k, in.patch(k)))
+	}
 	in := readKeyFields(f, v.page.cfg.Now())
 	if f.Failed() {
 		return v.editPage(http.StatusBadRequest, k, f, nil)
 	}
 	if f.Get("resolve") == resolveEdit {
 		return v.editPage(http.StatusOK, k, f, nil)
-	}
-	if f.asksForCommands() {
-		return v.editPage(http.StatusOK, k, f, v.keyPatchCommands(k, in.patch(k)))
 	}
 	return v.saveKey(k, f, in)
 }

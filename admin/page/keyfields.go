@@ -154,8 +154,9 @@ func readKeyFields(f *Form, now time.Time) keyInput {
 		n, err := strconv.ParseInt(text, 10, 64)
 		if err != nil {
 			f.Fail("session_validity_seconds", "Must be a whole number of seconds; leave it empty for the default.")
+		} else {
+			in.SessionValiditySeconds = lifecycle.Some(n)
 		}
-		in.SessionValiditySeconds = lifecycle.Some(n)
 	}
 	in.ExpiresAt = readExpiry(f, now)
 	for i, line := range strings.Split(f.Get("allowed_cidrs"), "\n") {

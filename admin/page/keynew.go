@@ -70,6 +70,10 @@ func (v *visit) createKey() error {
 	if f.Get("as") == "customer" { // not to be made yet
 		return v.newKeyPage(http.StatusOK, f, nil)
 	}
+	if f.asksForCommands() { // as far as the form is filled in
+		in := readKeyFields(NewForm(f.Values), v.page.cfg.Now()).newKey(f)
+		return v.newKeyPage(http.StatusOK, f, v.newKeyCommands(in))
+	}
 	fields := readKeyFields(f, v.page.cfg.Now())
 	if fields.RoleID == "" {
 		f.Fail("role_id", "Choose what the key may do.")
@@ -78,9 +82,6 @@ func (v *visit) createKey() error {
 		return v.newKeyPage(http.StatusBadRequest, f, nil)
 	}
 	in := fields.newKey(f)
-	if f.asksForCommands() {
-		return v.newKeyPage(http.StatusOK, f, v.newKeyCommands(in))
-	}
 	made, commit, err := v.svc().CreateKey(v.ctx(), v.once(f), in)
 	if err != nil {
 		status, err := fields.refuse(f, err)
@@ -113,8 +114,9 @@ func (in keyInput) newKey(f *Form) lifecycle.NewKey {
 
 // newKeyCommands tell what is not as it is by itself.
 func (v *visit) newKeyCommands(in lifecycle.NewKey) *commands {
-	body := map[string]any{"name": in.Name, "role_id": in.RoleID}
-	cli := []string{"key", "create", in.Name, "--role", in.RoleID}
+	name, role := orPlaceholder(in.Name, "NAME"), orPlaceholder(in.RoleID, "ROLE_ID")
+	body := map[string]any{"name": name, "role_id": role}
+	cli := []string{"key", "create", "--role", role}
 	add := func(member string, value any, args ...string) {
 		body[member] = value
 		cli = append(cli, args...)
@@ -149,9 +151,9 @@ func (v *visit) newKeyCommands(in lifecycle.NewKey) *commands {
 	}
 	if len(in.Labels) > 0 {
 		body["labels"] = in.Labels
-		for _, name := range slices.Sorted(maps.Keys(in.Labels)) {
-			cli = append(cli, "--label", name+"="+in.Labels[name])
+		for _, label := range slices.Sorted(maps.Keys(in.Labels)) {
+			cli = append(cli, "--label", label+"="+in.Labels[label])
 		}
 	}
-	return v.commands(call{Method: "POST", Path: "/v1/keys", Body: body}, cli...)
+	return v.commands(call{Method: "POST", Path: "/v1/keys", Body: body}, naming(cli, name)...)
 }

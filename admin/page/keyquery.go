@@ -22,6 +22,7 @@ const (
 	paramView    = "view"           // a saved view that the rest is held against
 	paramColumns = "columns"        // in place of the view's
 	paramWithin  = "expires_within" // days: in place of an expires_before that grows old
+	paramOpen    = "open"           // of the form of filters: it is open
 	// noView is the view that is none: the table as it is without a default.
 	noView = "none"
 )
@@ -29,6 +30,9 @@ const (
 // filterParams narrow the list, in the order in which chips are shown.
 var filterParams = []string{"q", "state", "locked", "role_id", "source", "customer_id", "microtenant_id", "label",
 	"never_used", paramWithin, "expires_before", "created_after", "created_before"}
+
+// quickParams are those whose state the search and the quick filters show.
+var quickParams = []string{"q", "state", "locked", "never_used", paramWithin}
 
 // savedParams are what a saved view holds; places are what is not worth keeping.
 var (

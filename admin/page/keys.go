@@ -22,6 +22,9 @@ func (p *Page) addKeyTable() {
 	p.post(keysPath+"/views/{id}/delete", (*visit).deleteView)
 }
 
+// listTarget is the list without the filters.
+const listTarget = "key-list"
+
 // keyTable is the data of the table of keys.
 type keyTable struct {
 	*Form
@@ -86,7 +89,7 @@ func (v *visit) keyTable(q query, status int) error {
 		status = http.StatusBadRequest
 	}
 	block := "keys"
-	if v.r.Header.Get("HX-Target") == "key-list" {
+	if v.r.Header.Get("HX-Target") == listTarget {
 		block = "list"
 	}
 	return v.show(view{Status: status, Page: "keys", Block: block, Title: "API keys", Data: d})
@@ -97,13 +100,14 @@ func (v *visit) readKeys(q query) (*keyTable, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &keyTable{Form: NewForm(q.Values), Query: q, HideFilters: prefs.HideFilters, Quick: q.quickFilters(),
+	d := &keyTable{Form: NewForm(q.Values), Query: q, Quick: q.quickFilters(),
 		Clear: q.unfiltered()}
 	size := q.size(prefs.PageSize)
 	page, err := v.list(d.Form, q, size)
 	if err != nil {
 		return nil, err
 	}
+	d.HideFilters = !d.Failed() && !v.filtersOpen(q, prefs)
 	if d.Choices, err = v.svc().KeyChoices(v.ctx(), v.actor); err != nil {
 		return nil, err
 	}
@@ -122,6 +126,19 @@ func (v *visit) readKeys(q query) (*keyTable, error) {
 	d.Live = v.liveURL(q, d.Rows)
 	d.BaseURL, d.Curl = v.curl()
 	return d, nil
+}
+
+// filtersOpen reports whether the filters are open: as the administrator left them,
+// and before that while one is on that nothing else on the page shows so. A list that
+// is filtered anew leaves them as they stand, which their form tells.
+func (v *visit) filtersOpen(q query, prefs keyPrefs) bool {
+	if v.r.Header.Get("HX-Target") == listTarget {
+		return v.r.URL.Query().Get(paramOpen) != ""
+	}
+	if prefs.Filters != nil {
+		return *prefs.Filters
+	}
+	return slices.ContainsFunc(filterParams, func(name string) bool { return q.Get(name) != "" && !slices.Contains(quickParams, name) })
 }
 
 // list is the page of keys at q; what is wrong with q goes into the form.

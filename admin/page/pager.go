@@ -39,7 +39,11 @@ func newPager(q query, number, size, shown, total int, cursor *string, target st
 		p.Sizes = append(p.Sizes, size)
 		slices.Sort(p.Sizes)
 	}
-	if shown > 0 {
+	switch {
+	case shown == 0:
+	case cursor == nil && total >= shown: // the end, whatever came before it since the first page was read
+		p.From, p.To = total-shown+1, total
+	default:
 		p.From, p.To = (number-1)*size+1, (number-1)*size+shown
 	}
 	at := func(n int) string {

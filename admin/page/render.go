@@ -129,9 +129,7 @@ func (v *visit) render(status int, page, name string, d document) error {
 	if err := pages[page].ExecuteTemplate(&out, name, d); err != nil {
 		return err
 	}
-	v.w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	v.w.WriteHeader(status)
-	_, _ = v.w.Write(out.Bytes()) // the client may be gone
+	v.send(status, out.Bytes())
 	return nil
 }
 

@@ -283,12 +283,12 @@ func (v *visit) newRolePage(status int, f *Form, c *commands, dropped policy.Per
 }
 
 func (v *visit) createRole() error {
+	if s := v.noNewRoles(); s != nil {
+		return v.obstruct(http.StatusForbidden, *s)
+	}
 	f, err := v.form()
 	if err != nil {
 		return err
-	}
-	if s := v.noNewRoles(); s != nil {
-		return v.obstruct(http.StatusForbidden, *s)
 	}
 	if f.Get("do") == "add" {
 		f.addRow()
@@ -334,8 +334,9 @@ func (f *Form) addRow() {
 }
 
 func (v *visit) newRoleCommands(in lifecycle.NewRole) *commands {
-	body := map[string]any{"name": in.Name, "permissions": in.Permissions}
-	cli := []string{"role", "create", in.Name}
+	name := orPlaceholder(in.Name, "NAME")
+	body := map[string]any{"name": name, "permissions": in.Permissions}
+	cli := []string{"role", "create"}
 	if in.Description != "" {
 		body["description"] = in.Description
 		cli = append(cli, "--description", in.Description)
@@ -348,10 +349,10 @@ func (v *visit) newRoleCommands(in lifecycle.NewRole) *commands {
 		body["customer_id"] = in.CustomerID.Value
 		cli = append(cli, "--customer", in.CustomerID.Value)
 	}
-	for _, name := range slices.Sorted(maps.Keys(in.Permissions)) {
-		cli = append(cli, "--grant", grantFlag(name, in.Permissions[name]))
+	for _, entry := range slices.Sorted(maps.Keys(in.Permissions)) {
+		cli = append(cli, "--grant", grantFlag(entry, in.Permissions[entry]))
 	}
-	return v.commands(call{Method: http.MethodPost, Path: "/v1/roles", Body: body}, cli...)
+	return v.commands(call{Method: http.MethodPost, Path: "/v1/roles", Body: body}, naming(cli, name)...)
 }
 
 // grantFlag is an entry as the command line takes it.

@@ -30,7 +30,7 @@ var allRooms = []room{
 	{Title: "Sources", Path: sourcesPath, Icon: "link", resources: []string{lifecycle.ResourceSources}, whole: true},
 	{Title: "Microtenants", Path: microtenantsPath, Icon: "layers", resources: []string{lifecycle.ResourceTenants}},
 	{Title: "Customers", Path: customersPath, Icon: "building", resources: []string{lifecycle.ResourceTenants}, operators: true},
-	{Title: "Nodes", Path: root + "nodes", Icon: "server", resources: []string{lifecycle.ResourceNodes}},
+	{Title: "Nodes", Path: nodesPath, Icon: "server", resources: []string{lifecycle.ResourceNodes}},
 	{Title: "Policy check", Path: policyPath, Icon: "check", resources: []string{lifecycle.ResourceKeys, lifecycle.ResourceRoles}},
 	{Title: "Preferences", Path: preferencesPath, Icon: "sliders"},
 }

@@ -39,6 +39,7 @@ func (v *visit) showSecret(d shownSecret, secretID string) error {
 	d.Base = strings.TrimSuffix(v.page.cfg.BaseURL, "/")
 	d.Use = firstUse{URL: v.useURL(d.Key.ID, secretID, v.page.cfg.Now())}
 	title := "Store the secret"
+	v.secret = d.Secret != ""
 	if d.Secret == "" {
 		title = "The secret was shown before"
 	} else if v.partial() {

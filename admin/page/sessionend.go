@@ -90,10 +90,10 @@ func (v *visit) signedOut() error {
 	return v.redirect(signInURL("", whyOut))
 }
 
-// keySessionsToEnd are the live sessions of the key of the path.
+// keySessionsToEnd are the open sessions of the key of the path.
 type keySessionsToEnd struct {
 	ID, Name string
-	Live     int
+	Open     int
 	// Own: the one that the actor is signed in with is among them.
 	Own bool
 }
@@ -108,7 +108,7 @@ func (v *visit) endableKey() (keySessionsToEnd, error) {
 	if err != nil {
 		return k, err
 	}
-	k.Live = found.Total
+	k.Open = found.Total
 	if len(found.Items) > 0 {
 		k.Name = "“" + found.Items[0].KeyName + "”"
 	} else if shown, err := v.svc().GetKey(v.ctx(), v.actor, k.ID); err == nil {
@@ -132,12 +132,12 @@ func (v *visit) askEndSessions() error {
 }
 
 func (v *visit) confirmEndAll(status int, f *Form, k keySessionsToEnd) error {
-	lead := count(int64(k.Live), "live session") + " of " + k.Name + " end now."
-	switch k.Live {
+	lead := count(int64(k.Open), "open session") + " of " + k.Name + " end now."
+	switch k.Open {
 	case 0:
-		lead = "No session of " + k.Name + " is live at the moment. One that is opened before you confirm ends too."
+		lead = "No session of " + k.Name + " is open at the moment. One that is opened before you confirm ends too."
 	case 1:
-		lead = "One live session of " + k.Name + " ends now."
+		lead = "One open session of " + k.Name + " ends now."
 	}
 	c := confirmation{Form: f, Action: keyURL(k.ID, "sessions", "end"), Back: keyURL(k.ID), Danger: true, Title: "End all sessions of " + k.Name,
 		Label: "End all sessions", Lead: lead,

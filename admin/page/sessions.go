@@ -42,8 +42,8 @@ type sessionRow struct {
 	Why string
 }
 
-// Live reports one that has not ended.
-func (r sessionRow) Live() bool { return r.State == keystore.SessionActive }
+// Open reports one that has not ended.
+func (r sessionRow) Open() bool { return r.State == keystore.SessionActive }
 
 // Handle is what ids of elements about it end in.
 func (r sessionRow) Handle() string { return url.PathEscape(r.ID) }
@@ -112,7 +112,7 @@ func sessionRowOf(s lifecycle.Session, choices lifecycle.KeyChoices, own string)
 }
 
 // sessionStates are the states in words.
-var sessionStates = map[string]string{keystore.SessionActive: "live", keystore.SessionEnded: "ended early", keystore.SessionExpired: "expired"}
+var sessionStates = map[string]string{keystore.SessionActive: "open", keystore.SessionEnded: "ended early", keystore.SessionExpired: "expired"}
 
 func sessionChips(q query, d *sessionList) []chip {
 	var all []chip

@@ -137,14 +137,14 @@ func TestAllSessionsOfAKeyAreEndedTogether(t *testing.T) {
 	b := w.as(w.warden())
 	path := "/keyreeve/keys/" + w.bystander.ID + "/sessions/end"
 	a := b.get(path)
-	holds(t, words(a.body), "2 live sessions of “bystander” end now.")
+	holds(t, words(a.body), "2 open sessions of “bystander” end now.")
 	holds(t, html.UnescapeString(a.body), "keyreeve session end --key "+w.bystander.ID)
 	a = b.post(path, url.Values{})
 	require.Equal(t, "/keyreeve/keys/"+w.bystander.ID, a.Header.Get("Location"))
 	for _, id := range ids {
 		require.Equal(t, keystore.SessionEnded, w.stateOf(id))
 	}
-	holds(t, words(b.get(path).body), "No session of “bystander” is live at the moment.")
+	holds(t, words(b.get(path).body), "No session of “bystander” is open at the moment.")
 	holds(t, words(b.get("/keyreeve/sessions").body), "with all others of the key or its tenant")
 }
 

@@ -105,6 +105,9 @@ func (v *visit) newSource() error {
 // createSource makes what the form says, and goes on to the source's own page: what
 // comes next, pushing its first list, is told there.
 func (v *visit) createSource() error {
+	if err := v.svc().May(v.ctx(), v.actor, lifecycle.NeedsSources(policy.Create)); err != nil {
+		return err
+	}
 	f, err := v.form()
 	if err != nil {
 		return err
@@ -131,15 +134,16 @@ func (v *visit) createSource() error {
 
 // createSourceCommands leave out what is empty, as the form does.
 func (v *visit) createSourceCommands(in lifecycle.NewSource) *commands {
-	body := map[string]any{"name": in.Name, "rule": in.Rule, "max_role_id": in.MaxRoleID}
-	cli := []string{"source", "create", in.Name, "--rule", in.Rule, "--max-role", in.MaxRoleID}
+	name, role := orPlaceholder(in.Name, "NAME"), orPlaceholder(in.MaxRoleID, "ROLE_ID")
+	body := map[string]any{"name": name, "rule": in.Rule, "max_role_id": role}
+	cli := []string{"source", "create", "--rule", in.Rule, "--max-role", role}
 	if in.Owner != "" {
 		body["owner"], cli = in.Owner, append(cli, "--owner", in.Owner)
 	}
 	if in.CustomerID != "" {
 		body["customer_id"], cli = in.CustomerID, append(cli, "--customer", in.CustomerID)
 	}
-	return v.commands(call{Method: http.MethodPost, Path: "/v1/sources", Body: body}, cli...)
+	return v.commands(call{Method: http.MethodPost, Path: "/v1/sources", Body: body}, naming(cli, name)...)
 }
 
 // editSource shows what can be changed: its name is what keys know it by.

@@ -69,6 +69,9 @@ func (v *visit) newTenantForm(status int, f *Form, once string, c *commands) err
 // createTenant makes what the form says. The list stays filtered as it was, so that
 // the notice alone may tell of it.
 func (v *visit) createTenant() error {
+	if err := v.svc().May(v.ctx(), v.actor, lifecycle.NeedsTo(policy.Create, lifecycle.ResourceTenants)); err != nil {
+		return err
+	}
 	f, err := v.form()
 	if err != nil {
 		return err
@@ -102,8 +105,9 @@ func (v *visit) createTenant() error {
 
 // createCommands are those of the form as it is filled in.
 func (v *visit) createCommands(kind *tenantKind, f *Form) *commands {
-	body := map[string]any{"name": f.Get("name")}
-	cli := []string{kind.Name, "create", f.Get("name")}
+	name := orPlaceholder(f.Get("name"), "NAME")
+	body := map[string]any{"name": name}
+	cli := []string{kind.Name, "create"}
 	add := func(field, flag, value string) {
 		if value != "" {
 			body[field], cli = value, append(cli, flag, value)
@@ -116,7 +120,7 @@ func (v *visit) createCommands(kind *tenantKind, f *Form) *commands {
 	if f.Get("enabled") != "true" {
 		body["enabled"], cli = false, append(cli, "--disabled")
 	}
-	return v.commands(call{Method: http.MethodPost, Path: kind.apiPath(), Body: body}, cli...)
+	return v.commands(call{Method: http.MethodPost, Path: kind.apiPath(), Body: body}, naming(cli, name)...)
 }
 
 func (k *tenantKind) apiPath() string { return "/v1/" + k.Name + "s" }

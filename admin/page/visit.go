@@ -22,6 +22,8 @@ type visit struct {
 	// actor is who is signed in; its Kind is "" where nobody is.
 	actor lifecycle.Actor
 	token string
+	// secret: the answer shows one. See send.
+	secret bool
 	// prefs are read once, by preferences.
 	prefs map[string]json.RawMessage
 	// saved and who are read once, by views and me.

@@ -104,7 +104,7 @@ func TestSessionsAreEndedByClicksAndKeys(t *testing.T) {
 	b.choose("#f-state", "active")
 	b.until(`location.search.includes('state=active') && document.querySelectorAll('#session-list tbody tr').length === 2`)
 	b.click("#end-all")
-	b.until(`document.querySelector('#dialog[open] form p')?.textContent.startsWith('2 live sessions of “Nightly backup”')`)
+	b.until(`document.querySelector('#dialog[open] form p')?.textContent.startsWith('2 open sessions of “Nightly backup”')`)
 	b.click("#dialog button.danger")
 	b.until(`document.querySelector('#session-list .empty h2')?.textContent === 'No session matches'`)
 	require.Equal(t, []int{http.StatusUnauthorized, http.StatusUnauthorized, http.StatusUnauthorized}, statuses())

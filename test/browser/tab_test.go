@@ -214,20 +214,18 @@ func (b *tab) pointAt(selector string, act func(x, y float64) chromedp.Action) {
 	b.do(act(at[0], at[1]))
 }
 
-// hittable is the middle of an element that a click would reach, and otherwise null.
+// hittable is the middle of an element that a click would reach, and otherwise null:
+// it is out of sight, or covered, perhaps by a column that stays, and is brought to the
+// middle for the next look.
 const hittable = `(() => {
 	if (!` + settled + `) return null;
 	const e = [...document.querySelectorAll(%[1]q)].find(e => e.checkVisibility({ visibilityProperty: true }));
-	if (!e || e.matches(':disabled')) return null;
-	let r = e.getBoundingClientRect();
-	if (r.top < 0 || r.left < 0 || r.bottom > innerHeight || r.right > innerWidth) {
-		e.scrollIntoView({ block: 'center', inline: 'center', behavior: 'instant' });
-		r = e.getBoundingClientRect();
-	}
-	r = e.getClientRects()[0];
-	if (!r?.width || !r.height) return null;
+	const r = e?.getClientRects()[0];
+	if (!r?.width || !r.height || e.matches(':disabled')) return null;
 	const x = r.left + r.width / 2, y = r.top + r.height / 2, hit = document.elementFromPoint(x, y);
-	return hit && (e.contains(hit) || hit.closest('label')?.control === e) ? [x, y] : null;
+	if (hit && (e.contains(hit) || hit.closest('label')?.control === e)) return [x, y];
+	e.scrollIntoView({ block: 'center', inline: 'center', behavior: 'instant' });
+	return null;
 })()`
 
 // fill puts text into a field in place of what is there, as typing would; fields of

@@ -13,8 +13,19 @@ document.addEventListener('htmx:afterSwap', ({ detail }) => {
   } else if (!dialog.open) {
     opener = document.activeElement?.id ?? '';
     dialog.showModal();
+    begin();
   }
 });
+
+// A dialog begins where something is to be done, not at the cross: at its first field,
+// at Cancel where the button means harm, or else at its own button.
+function begin() {
+  if (dialog.querySelector('[autofocus], [data-focus]')) return;
+  const field = 'input:not([type=hidden], :disabled), select:not(:disabled), textarea:not(:disabled)';
+  const first = [...dialog.querySelectorAll(field)].find((e) => e.checkVisibility());
+  const own = dialog.querySelector('.actions .danger') ? '.actions [data-close]' : '.actions .primary, .actions .button, .actions button';
+  (first ?? dialog.querySelector(own))?.focus();
+}
 
 const close = () => {
   const hold = held(dialog);
