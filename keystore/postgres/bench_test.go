@@ -101,11 +101,11 @@ func BenchmarkWrite(b *testing.B) {
 				return err
 			}},
 			{"a sign-in in turn", func(ctx context.Context, s *Store, n int) error {
-				_, err := s.Update(ctx, func(tx keystore.Tx) error { return signIn(n % benchKeys)(ctx, tx) })
+				_, err := s.Update(ctx, func(tx keystore.Tx) error { return signIn(n%benchKeys)(ctx, tx) })
 				return err
 			}},
 			{"a sign-in beside", func(ctx context.Context, s *Store, n int) error {
-				_, err := s.UpdateKey(ctx, testKey(n%benchKeys).ID, func(tx keystore.Tx) error { return signIn(n % benchKeys)(ctx, tx) })
+				_, err := s.UpdateKey(ctx, testKey(n%benchKeys).ID, func(tx keystore.Tx) error { return signIn(n%benchKeys)(ctx, tx) })
 				return err
 			}},
 		} {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
 
 	"github.com/keyreeve/keyreeve/keystore"
 	"github.com/keyreeve/keyreeve/keystore/storetest"
@@ -259,4 +260,63 @@ func TestWhoHangsUpWhileWaitingForTheTurnLeavesItToOthers(t *testing.T) {
 		require.Eventually(t, func() bool { return waiting() == 0 }, 10*time.Second, 5*time.Millisecond)
 	})
 	putKeys(t, s, 0, 1)
+}
+
+func TestAnEditKeepsTheLastUseThatComesMeanwhile(t *testing.T) {
+	dsn := newDSN(t)
+	s := open(t, dsn, storetest.NewClock())
+	seed(t, s)
+	putKeys(t, s, 0, 1)
+	ctx := t.Context()
+	k := testKey(0)
+	used := make(chan error, 1)
+	_, err := s.Update(ctx, func(tx keystore.Tx) error {
+		read, err := tx.Key(ctx, k.ID)
+		if err != nil {
+			return err
+		}
+		go func() {
+			used <- s.Use(context.Background(), []keystore.Use{{KeyID: k.ID, SecretID: k.Secrets[0].ID, At: time.Unix(1000, 0)}})
+		}()
+		time.Sleep(100 * time.Millisecond)
+		read.Description = "edited"
+		return tx.PutKey(ctx, read)
+	})
+	require.NoError(t, err)
+	require.NoError(t, <-used)
+	got, err := s.KeyByClientID(ctx, k.ClientID)
+	require.NoError(t, err)
+	require.Equal(t, "edited", got.Description)
+	require.Equal(t, time.Unix(1000, 0).UTC(), got.LastUsed)
+	require.Equal(t, got.LastUsed, got.Secrets[0].LastUsed)
+}
+
+func TestNodesFollowEachOther(t *testing.T) {
+	dsn := newDSN(t)
+	clock := storetest.NewClock()
+	var nodes []*keystore.Cached
+	for range 2 {
+		s, err := Open(t.Context(), Options{DSN: dsn, Clock: clock})
+		require.NoError(t, err)
+		s.SealAudit(storetest.NewSealer("mk"))
+		c, err := keystore.OpenCached(t.Context(), s, clock, keystore.CacheSizes{Keys: 100, Unknown: 100, UnknownTTL: time.Second}, zap.NewNop())
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, c.Close()) })
+		nodes = append(nodes, c)
+	}
+	ctx := t.Context()
+	rev, err := nodes[0].Update(ctx, func(tx keystore.Tx) error {
+		if err := tx.PutCustomer(ctx, &keystore.Customer{ID: "c", Name: "C", Enabled: true}); err != nil {
+			return err
+		}
+		return tx.PutKey(ctx, testKey(0))
+	})
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return nodes[1].Position() == rev }, 10*time.Second, time.Millisecond)
+	k, _, err := nodes[1].Look(ctx, testKey(0).ClientID, clock.Now())
+	require.NoError(t, err)
+	require.Equal(t, testKey(0).ID, k.ID)
+	rev, err = nodes[1].UpdateKey(ctx, k.ID, func(tx keystore.Tx) error { return tx.PutSession(ctx, session(1, 0)) })
+	require.NoError(t, err)
+	require.Zero(t, rev)
 }

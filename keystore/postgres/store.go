@@ -143,7 +143,9 @@ func (s *Store) closeAll() {
 }
 
 var (
-	_ keystore.Store    = (*Store)(nil)
-	_ sqlstore.Database = database{}
-	_ sqlstore.Conn     = (*conn)(nil)
+	_ keystore.Store      = (*Store)(nil)
+	_ keystore.Waker      = (*Store)(nil)
+	_ keystore.KeyUpdater = (*Store)(nil)
+	_ sqlstore.Database   = database{}
+	_ sqlstore.Conn       = (*conn)(nil)
 )

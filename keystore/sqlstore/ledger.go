@@ -35,8 +35,6 @@ type ledger struct {
 	// turn is held by who counts.
 	turn chan struct{}
 	node string
-	// registered: the row is there.
-	registered bool
 	// number of the latest batch that was tried.
 	number int64
 	doubt  *countedBatch
@@ -80,9 +78,6 @@ func (s *Store) countOnce(ctx context.Context, l policy.Lockout, proofs []keysto
 	if err := s.settle(ctx); err != nil {
 		return nil, err
 	}
-	if err := s.register(ctx); err != nil {
-		return nil, err
-	}
 	results := make([]keystore.CountResult, len(proofs))
 	var rest []keystore.Proof
 	var places []int // of rest in proofs
@@ -99,7 +94,13 @@ func (s *Store) countOnce(ctx context.Context, l policy.Lockout, proofs []keysto
 		return results, nil
 	}
 	counted := make([]keystore.CountResult, len(rest))
-	if err := s.countBatch(ctx, l, rest, counted); err != nil {
+	err := s.countBatch(ctx, l, rest, counted)
+	if errors.Is(err, errUnregistered) {
+		if err = s.register(ctx); err == nil {
+			err = s.countBatch(ctx, l, rest, counted)
+		}
+	}
+	if err != nil {
 		return nil, err
 	}
 	for i, r := range counted {
@@ -135,23 +136,22 @@ func (s *Store) note(ctx context.Context, t *tx) error {
 	at := millis(t.now.Wall)
 	err := t.one(ctx, "UPDATE "+s.dialect.Ledger+" SET batch = ?, at = ? WHERE node = ?", g.number, at, g.node)
 	if errors.Is(err, keystore.ErrNotFound) {
-		g.registered = false
-		return errors.New("this node's row among those that count is gone; it is made anew")
+		return errUnregistered
 	}
 	return err
 }
+
+// errUnregistered: the store has no row yet, or none any more: a database that was
+// failed over may have lost it.
+var errUnregistered = errors.New("this node has no row among those that count")
 
 // register makes the store's row. It is there, and not about to be, before a batch
 // raises it: of a row that another transaction is about to insert nobody is told.
 func (s *Store) register(ctx context.Context) error {
 	g := &s.ledger
-	if g.registered {
-		return nil
-	}
 	_, err := s.transact(ctx, Beside, func(t *tx) error {
 		return t.exec(ctx, "INSERT INTO "+s.dialect.Ledger+" (node, batch, at) VALUES (?, ?, ?) ON CONFLICT (node) DO NOTHING", g.node, g.number, millis(t.now.Wall))
 	})
-	g.registered = err == nil
 	return err
 }
 

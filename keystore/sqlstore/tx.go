@@ -45,6 +45,17 @@ func (t *tx) begin(ctx context.Context) error {
 	return err
 }
 
+// Key is the key with that id. Whoever has the turn reads it to write it again, as
+// it is then: what others write about it beside, last uses, waits until that is done.
+func (t *tx) Key(ctx context.Context, id string) (*keystore.Key, error) {
+	if !t.beside {
+		if err := t.lockKeys(ctx, id); err != nil {
+			return nil, err
+		}
+	}
+	return t.reader.Key(ctx, id)
+}
+
 // revision is what this transaction's changes will have.
 func (t *tx) revision() keystore.Revision { return t.head + 1 }
 
