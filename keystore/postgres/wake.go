@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
 	"go.uber.org/zap"
 )
 
@@ -30,6 +32,10 @@ type waker struct {
 func listen(cfg *pgx.ConnConfig, logger *zap.Logger) *waker {
 	cfg = cfg.Copy()
 	cfg.RuntimeParams["application_name"] += " listener"
+	// There is no query to be cancelled: who waits here is let go by the connection.
+	cfg.BuildContextWatcherHandler = func(c *pgconn.PgConn) ctxwatch.Handler {
+		return &pgconn.DeadlineContextWatcherHandler{Conn: c.Conn()}
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	w := &waker{wake: make(chan struct{}, 1), cancel: cancel, done: make(chan struct{})}
 	go func() {

@@ -20,7 +20,8 @@ type Conn interface {
 	// Discard gives the connection up: it might still be in a transaction.
 	Discard()
 
-	scratch() *Scratch
+	// Keeps is what this package keeps with the connection; a Scratch has it.
+	Keeps() *Scratch
 }
 
 // Rows are what a query found, as sql.Rows.
@@ -42,7 +43,8 @@ type Scratch struct {
 	row *lookupRow
 }
 
-func (s *Scratch) scratch() *Scratch { return s }
+// Keeps is the scratch itself.
+func (s *Scratch) Keeps() *Scratch { return s }
 
 // Access is what a connection is wanted for.
 type Access int

@@ -130,7 +130,7 @@ func (r *reader) oneKey(ctx context.Context, text, arg string) (*keystore.Key, e
 		return nil, r.failed(ctx, err)
 	}
 	// Not by list: this is the way of every request that no cache answers.
-	row := r.conn.scratch().lookup()
+	row := r.conn.Keeps().lookup()
 	var secrets []keystore.Secret
 	found := false
 	for err == nil && rows.Next() {
