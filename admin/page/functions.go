@@ -3,6 +3,8 @@ package page
 import (
 	"fmt"
 	"html/template"
+	"net/mail"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -12,7 +14,7 @@ import (
 var functions = template.FuncMap{
 	"asset": assetURL,
 	"icon":  icon,
-	"cell":  func(column string, row *keyRow) (template.HTML, error) { return cell(column, row) },
+	"cells": func(columns []header, row *keyRow) (template.HTML, error) { return cells(columns, row) },
 	"ago":   ago,
 	"day":   func(t time.Time) string { return t.UTC().Format("2 Jan 2006") },
 	"stamp": stamp,
@@ -27,10 +29,24 @@ var functions = template.FuncMap{
 		return many
 	},
 	"copyable": func(text, label string) copyable { return copyable{text, label} },
+	"ownerURL": ownerURL,
 	"num64":    func(n *int64) string { return number(int(*n)) },
 	"options":  newOptions,
 	"list":     func(items ...any) []any { return items },
 	"heads":    func(columns []header, target string) heads { return heads{columns, target} },
+}
+
+// ownerURL is where an owner is found who is written as a link (https) or has a mail
+// address in it, "" for who is told in words alone.
+func ownerURL(owner string) string {
+	owner = strings.TrimSpace(owner)
+	if u, err := url.Parse(owner); err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" && u.User == nil {
+		return u.String()
+	}
+	if at, err := mail.ParseAddress(strings.TrimPrefix(owner, "mailto:")); err == nil {
+		return "mailto:" + url.PathEscape(at.Address)
+	}
+	return ""
 }
 
 // newOptions are those of a select: the value that is chosen, then values and labels.

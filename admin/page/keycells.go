@@ -25,15 +25,14 @@ type keyCell struct {
 // keyTag is a label, and the list of the keys that have it.
 type keyTag struct{ Text, URL string }
 
-// cell is executeCell; it is set late since the templates that it executes name it.
-var cell func(column string, row *keyRow) (template.HTML, error)
+// cells is executeCells; it is set late since the templates that it executes name it.
+var cells func(columns []header, row *keyRow) (template.HTML, error)
 
-func init() { cell = executeCell }
+func init() { cells = executeCells }
 
-// executeCell is a row's cell in a column, by the template of that column's own,
-// asked for by name: a template could only ask which of a dozen it is, one after the
-// other.
-func executeCell(column string, row *keyRow) (template.HTML, error) {
+// executeCells is a row, each cell by the template of its column, asked for by name: a
+// template could only ask which of a dozen it is, one after the other.
+func executeCells(columns []header, row *keyRow) (template.HTML, error) {
 	c := keyCell{ID: row.ID, Name: row.Name, Description: row.Description, ClientID: row.ClientID, State: row.State,
 		Role: row.Role, Customer: row.Customer, Microtenant: row.Microtenant, Why: row.Why, Validity: row.Validity, NewestSecret: row.NewestSecret(),
 		Enabled: row.Enabled, DisabledHere: row.DisabledHere, ExpiresSoon: row.ExpiresSoon, CreatedAt: row.CreatedAt,
@@ -41,12 +40,15 @@ func executeCell(column string, row *keyRow) (template.HTML, error) {
 	if row.Source != nil {
 		c.Source = *row.Source
 	}
-	if column == "labels" {
-		for _, tag := range row.Tags {
-			c.Tags = append(c.Tags, keyTag{tag, row.Filter(tag)})
-		}
+	for _, tag := range row.Tags {
+		c.Tags = append(c.Tags, keyTag{tag, row.Filter(tag)})
 	}
 	var out strings.Builder
-	err := pages["keys"].ExecuteTemplate(&out, "cell-"+column, &c)
-	return template.HTML(out.String()), err // escaped by the template
+	for _, column := range columns {
+		if err := pages["keys"].ExecuteTemplate(&out, "cell-"+column.ID, &c); err != nil {
+			return "", err
+		}
+		out.WriteByte('\n')
+	}
+	return template.HTML(out.String()), nil // escaped by the templates
 }

@@ -120,6 +120,7 @@ type chooser struct {
 	Rows []chooserRow
 	// Back is where the table is, and View the saved view that is open in it, "" for none.
 	Back, View string
+	Commands   *commands
 }
 
 type chooserRow struct {
@@ -162,7 +163,18 @@ func (v *visit) chooserPage(q query, order []column, shown []string, moved strin
 		}
 		d.Rows = append(d.Rows, row)
 	}
+	if v.r.PostForm.Get("as") == "commands" {
+		d.Commands = v.columnCommands(d.View, idsOf(slices.DeleteFunc(slices.Clone(order), func(c column) bool { return !slices.Contains(shown, c.ID) })))
+	}
 	return v.dialog(http.StatusOK, "keycolumns", "Columns", d)
+}
+
+// columnCommands keep columns in a saved view, or among the preferences.
+func (v *visit) columnCommands(view string, ids []string) *commands {
+	if view != "" {
+		return v.commands(call{Method: http.MethodPatch, Path: viewsCall + "/" + view, Body: map[string]any{"columns": ids}})
+	}
+	return v.commands(call{Method: http.MethodPatch, Path: "/v1/me/preferences", Body: map[string]any{prefKeys: map[string]any{"columns": ids}}})
 }
 
 // chooseColumns moves a column, or keeps the choice: with a saved view open in the
@@ -186,6 +198,9 @@ func (v *visit) chooseColumns() error {
 			order[i], order[j] = order[j], order[i]
 		}
 		return v.chooserPage(back, order, shown, moved)
+	}
+	if f.asksForCommands() {
+		return v.chooserPage(back, order, shown, "")
 	}
 	var ids []string
 	if f.Get("reset") == "" {

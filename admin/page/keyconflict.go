@@ -27,6 +27,8 @@ type keyConflict struct {
 	// Hidden is the form, sent along.
 	Hidden  []hiddenField
 	Version keystore.Revision
+	// Commands are those of keeping the actor's own.
+	Commands *commands
 }
 
 // conflictRow is a field that either of the two changed.
@@ -147,6 +149,7 @@ func (v *visit) conflictPage(k lifecycle.Key, f *Form, rows []conflictRow) (err 
 			f.take(row.Name, stored)
 		}
 	}
+	d.Commands = v.keyPatchCommands(k, readKeyFields(NewForm(f.Values), v.page.cfg.Now()).patch(k))
 	f.keepWas(k)
 	for _, field := range conflictFields {
 		for _, input := range field.inputs {

@@ -62,7 +62,7 @@ func (v *visit) keyFields(f *Form, customerID string) (*keyFields, error) {
 	for _, one := range options.Roles {
 		card := roleCard{RoleOption: one, Chosen: one.ID == f.Get("role_id")}
 		if one.Refused == "" {
-			card.Words, card.Note = roleWords(one.Permissions), roleNote(one)
+			card.Words, card.Note = v.titles().roleWords(one.Permissions), roleNote(one)
 		}
 		d.Cards = append(d.Cards, card)
 	}

@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"github.com/keyreeve/keyreeve/admin/lifecycle"
+	"github.com/keyreeve/keyreeve/keystore"
 )
 
 // managed is the dialog in the place of what only the owner of a key can do.
@@ -23,6 +24,9 @@ var managedWords = map[string]struct{ title, lead string }{
 	"rotate": {"cannot be given a secret here", "The secret of this key was issued by its source, and is changed there."},
 }
 
+// lockedDeletion is what is said where the rule of the source is that its keys stay.
+const lockedDeletion = "The owner of this key wants it to stay: it goes only when the source itself no longer lists it. Ask the owner, or refuse it here."
+
 // showManaged explains why the key of an external source cannot be edited, deleted or
 // rotated (what: edit, delete, rotate), who can, and what is possible here.
 func (v *visit) showManaged(k lifecycle.Key, what string) error {
@@ -31,6 +35,9 @@ func (v *visit) showManaged(k lifecycle.Key, what string) error {
 	var err error
 	if d.Owner, err = v.sourceOf(k); err != nil {
 		return err
+	}
+	if what == "delete" && d.Owner.Source != nil && d.Owner.Source.Rule == keystore.SourceLocked {
+		d.Lead = lockedDeletion
 	}
 	for _, a := range (document{visit: v}).KeyMenu(k).Actions {
 		if a.here && !a.Hidden {

@@ -21,6 +21,8 @@ type viewBar struct {
 	Modified bool
 	// Opens: a view opens first, so that having none must be said.
 	Opens bool
+	// Landed: something was just done with a view, so that this is where to go on.
+	Landed bool
 	// Discard goes back to what is saved, Leave to no view at all, and New saves the
 	// table as a new one.
 	Discard, Leave, New string
@@ -51,7 +53,7 @@ func (v *visit) viewBar(q query) (viewBar, error) {
 		return viewBar{}, err
 	}
 	none := newQuery(nil)
-	bar := viewBar{Leave: none.with(paramView, noView).String(), New: keysPath + "/views/new?" + only(q.Values, append(slices.Clone(savedParams), paramColumns, paramView)).Encode()}
+	bar := viewBar{Landed: v.told != nil, Leave: none.with(paramView, noView).String(), New: keysPath + "/views/new?" + only(q.Values, append(slices.Clone(savedParams), paramColumns, paramView)).Encode()}
 	for _, one := range all {
 		s := savedView{View: one, URL: viewURL(one), Open: one.ID == q.Get(paramView)}
 		if s.Open {
@@ -104,13 +106,23 @@ func (v *visit) defaultQuery() (string, error) {
 	return at, nil
 }
 
+// Unsaved is what is read out of a table that is not as its view is saved, "" where
+// it is.
+func (b viewBar) Unsaved() string {
+	if b.Current == nil || !b.Modified {
+		return ""
+	}
+	return "; view “" + b.Current.Name + "” is not saved"
+}
+
 // newViewData is the data of the dialog that saves a view.
 type newViewData struct {
 	*Form
 	// Back is the table as it is to be saved.
 	Back string
-	// Summary is its filters in words.
-	Chips []chip
+	// Chips are its filters in words.
+	Chips    []chip
+	Commands *commands
 }
 
 func (v *visit) newView() error {
@@ -122,7 +134,26 @@ func (v *visit) newViewPage(status int, f *Form, q query) error {
 	if err != nil {
 		return err
 	}
-	return v.dialog(status, "keyview", "Save as a new view", newViewData{Form: f, Back: q.String(), Chips: q.chips(choices)})
+	d := newViewData{Form: f, Back: q.String(), Chips: q.chips(choices)}
+	if f.asksForCommands() {
+		in, err := v.newViewOf(f, q)
+		if err != nil {
+			return err
+		}
+		d.Commands = v.commands(call{Method: http.MethodPost, Path: viewsCall, Body: map[string]any{"name": orPlaceholder(in.Name, "NAME"),
+			"list": in.List, "query": in.Query, "columns": in.Columns, "shared": in.Shared, "default": in.Default}})
+	}
+	return v.dialog(status, "keyview", "Save as a new view", d)
+}
+
+// viewsCall is where the admin API has saved views. The command-line tool has none.
+const viewsCall = "/v1/me/views"
+
+// newViewOf is the table at q under the name that was typed.
+func (v *visit) newViewOf(f *Form, q query) (lifecycle.NewView, error) {
+	columns, _, err := v.columns(q)
+	return lifecycle.NewView{Name: f.Get("name"), Shared: f.Get("shared") == "true", Default: f.Get("default") == "true",
+		List: keyList, Query: q.saved(), Columns: idsOf(columns)}, err
 }
 
 func (v *visit) createView() error {
@@ -131,12 +162,14 @@ func (v *visit) createView() error {
 		return err
 	}
 	q := queryAt(f.Get("back"))
-	columns, _, err := v.columns(q)
+	if f.asksForCommands() {
+		return v.newViewPage(http.StatusOK, f, q)
+	}
+	in, err := v.newViewOf(f, q)
 	if err != nil {
 		return err
 	}
-	made, _, err := v.svc().CreateView(v.ctx(), v.actor, lifecycle.NewView{Name: f.Get("name"), Shared: f.Get("shared") == "true",
-		Default: f.Get("default") == "true", List: keyList, Query: q.saved(), Columns: idsOf(columns)})
+	made, _, err := v.svc().CreateView(v.ctx(), v.actor, in)
 	if err != nil {
 		status, err := f.refuse(err)
 		if err != nil {
@@ -144,8 +177,24 @@ func (v *visit) createView() error {
 		}
 		return v.newViewPage(status, f, q)
 	}
-	v.leave(notice{Text: "View “" + made.Name + "” saved."})
-	return v.redirect(viewURL(made))
+	return v.toTable(viewURL(made), "View “"+made.Name+"” saved.")
+}
+
+// toTable goes on in the table at a URL of it, and tells what was done. With script,
+// where the table is there already, it alone is swapped.
+func (v *visit) toTable(to, message string) error {
+	n := notice{Text: message}
+	if !v.partial() || v.herePath() != keysPath {
+		v.leave(n)
+		return v.redirect(to)
+	}
+	v.told, v.saved = &n, nil
+	h := v.w.Header()
+	h.Set("HX-Push-Url", to)
+	h.Set("HX-Retarget", "#keys")
+	h.Set("HX-Reswap", "outerHTML")
+	h.Set("HX-Trigger", "keyreeve:close")
+	return v.keyTable(queryAt(to), http.StatusOK)
 }
 
 // changeView does something with the view of the path, and goes on where the form
@@ -163,8 +212,7 @@ func (v *visit) changeView(change func(lifecycle.View, query) (to, message strin
 	if err != nil {
 		return err
 	}
-	v.leave(notice{Text: message})
-	return v.redirect(to)
+	return v.toTable(to, message)
 }
 
 // saveView makes the view what the table is.

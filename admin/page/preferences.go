@@ -57,7 +57,7 @@ func (v *visit) preferencesPage(status int, f *Form) error {
 	if f == nil {
 		f = NewForm(url.Values{"theme": {theme}, "page_size": {strconv.Itoa(prefs.PageSize)}})
 	}
-	d := preferencesPage{Form: f, Who: *me, Words: roleWords(me.Permissions), Sizes: sizesWith(prefs.PageSize), Idle: spell(idleLimit),
+	d := preferencesPage{Form: f, Who: *me, Words: v.titles().roleWords(me.Permissions), Sizes: sizesWith(prefs.PageSize), Idle: spell(idleLimit),
 		Shown: len(v.columnsOf(prefs.Columns)), All: len(v.seen(keyColumns)), Chosen: len(prefs.Columns) > 0,
 		Themes: []Choice{{Value: "system", Label: "As the system has it"}, {Value: "light", Label: "Light"}, {Value: "dark", Label: "Dark"}}}
 	d.link(v)

@@ -129,6 +129,11 @@ func (v *visit) render(status int, page, name string, d document) error {
 	if err := pages[page].ExecuteTemplate(&out, name, d); err != nil {
 		return err
 	}
+	if d.Partial && v.told != nil {
+		if err := pages["parts"].ExecuteTemplate(&out, "notice", document{Notice: v.told, Swap: true}); err != nil {
+			return err
+		}
+	}
 	v.send(status, out.Bytes())
 	return nil
 }

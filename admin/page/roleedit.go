@@ -40,7 +40,7 @@ func (v *visit) editRolePage(status int, f *Form, r lifecycle.Role, names policy
 	if err != nil {
 		return err
 	}
-	row := rowOfRole(r, customers)
+	row := rowOfRole(r, customers, names.titles)
 	d := roleForm{Form: f, Role: &row, Action: row.Path() + "/edit", Back: row.Path(), Version: version, Sections: v.formSections(f, names)}
 	return v.show(view{Status: status, Page: "roleform", Block: "form", Title: "Edit " + r.Name, Data: d})
 }

@@ -273,11 +273,11 @@ func (v *visit) newRolePage(status int, f *Form, c *commands, dropped policy.Per
 		if err != nil {
 			return err
 		}
-		row := rowOfRole(r, nil)
+		row := rowOfRole(r, nil, nil)
 		d.From, d.Back = &row, row.Path()
 	}
 	if len(dropped) > 0 {
-		d.Dropped = roleWords(dropped)
+		d.Dropped = v.titles().roleWords(dropped)
 	}
 	return v.show(view{Status: status, Page: "roleform", Block: "form", Title: "New role", Data: d})
 }

@@ -17,13 +17,47 @@ type policyNames struct {
 	// members are the resources of each group; those of "" are in none.
 	members map[string][]policyName
 	groupBy map[string]string // group by resource
+	titles  titles
+}
+
+// titles are what resources and groups of policies are called, by name.
+type titles map[string]string
+
+// of is a title, or the name where there is none.
+func (t titles) of(name string) string { return cmp.Or(t[name], name) }
+
+// groupTitle makes a group's title from its name: policies give titles to resources alone.
+func groupTitle(name string) string {
+	words := strings.FieldsFunc(name, func(r rune) bool { return r == '-' || r == '_' })
+	for i, word := range words {
+		switch word {
+		case "api", "idp", "scim", "saml", "ip", "dns", "url":
+			words[i] = strings.ToUpper(word)
+		default:
+			if i == 0 {
+				words[i] = strings.ToUpper(word[:1]) + word[1:]
+			}
+		}
+	}
+	return strings.Join(words, " ")
+}
+
+// titles are those of the policies in force, as far as the actor may know them.
+func (v *visit) titles() titles {
+	if v.named == nil {
+		v.named = titles{}
+		if n, err := v.policyNames(); err == nil { // without them, names do
+			v.named = n.titles
+		}
+	}
+	return v.named
 }
 
 type policyName struct{ Name, Title string }
 
 // policyNames reads them off the rules.
 func (v *visit) policyNames() (policyNames, error) {
-	n := policyNames{members: map[string][]policyName{}, groupBy: map[string]string{}}
+	n := policyNames{members: map[string][]policyName{}, groupBy: map[string]string{}, titles: titles{}}
 	at := lifecycle.Paging{Size: lifecycle.Some(lifecycle.MaxPageSize)}
 	for {
 		page, err := v.svc().ListPolicyRoutes(v.ctx(), v.actor, lifecycle.PolicyRouteFilter{Paging: at})
@@ -64,6 +98,10 @@ func (n policyNames) add(r lifecycle.PolicyRoute) {
 	}
 	n.groupBy[*r.Resource] = group
 	n.members[group] = append(n.members[group], policyName{*r.Resource, title})
+	n.titles[*r.Resource] = title
+	if group != "" && n.titles[group] == "" {
+		n.titles[group] = groupTitle(group)
+	}
 }
 
 func (n policyNames) groupOf(resource string) string { return n.groupBy[resource] }
@@ -171,7 +209,7 @@ func (n policyNames) sections(p policy.Permissions, more []string) []grantSectio
 	star.Wildcard = true
 	upstreams := grantSection{ID: "upstreams", Title: "The upstreams", Rows: []grantRow{star}}
 	for _, group := range n.groups {
-		at := row(group, "", "")
+		at := row(group, n.titles[group], "")
 		var titles []string
 		for _, m := range n.members[group] {
 			member := row(m.Name, m.Title, "")

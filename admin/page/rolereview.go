@@ -26,9 +26,9 @@ func (v *visit) reviewRole(status int, f *Form, r lifecycle.Role, names policyNa
 	if err != nil {
 		return err
 	}
-	row := rowOfRole(r, customers)
+	row := rowOfRole(r, customers, names.titles)
 	d := roleForm{Form: f, Role: &row, Action: row.Path() + "/edit", Back: row.Path(), Version: r.Revision, Kept: f.kept(),
-		Changes: changesOf(r, patch, next, names), Words: roleWordsAll(next), Commands: v.editRoleCommands(r, patch)}
+		Changes: changesOf(r, patch, next, names), Words: names.titles.roleWordsAll(next), Commands: v.editRoleCommands(r, patch)}
 	return v.show(view{Status: status, Page: "rolereview", Block: "form", Title: "Save changes to " + r.Name + "?", Data: d})
 }
 

@@ -70,8 +70,8 @@ func (v *visit) customerNames() ([]lifecycle.Named, error) {
 	return []lifecycle.Named{{ID: *me.CustomerID, Name: *me.CustomerName}}, nil
 }
 
-func rowOfRole(r lifecycle.Role, customers []lifecycle.Named) roleRow {
-	row := roleRow{Role: r, Brief: roleBrief(r.Permissions)}
+func rowOfRole(r lifecycle.Role, customers []lifecycle.Named, names titles) roleRow {
+	row := roleRow{Role: r, Brief: names.roleBrief(r.Permissions)}
 	if r.CustomerID != nil {
 		row.For = nameOf(customers, *r.CustomerID)
 	}
@@ -103,7 +103,7 @@ func (v *visit) listRoles() error {
 		return err
 	}
 	for _, r := range list.Items {
-		d.Rows = append(d.Rows, rowOfRole(r, d.Customers))
+		d.Rows = append(d.Rows, rowOfRole(r, d.Customers, v.titles()))
 	}
 	return v.show(view{Status: statusOf(d.Form), Page: "roles", Block: v.blockOf("role-list", "list", "roles"), Title: "Roles", Data: d})
 }
@@ -130,7 +130,7 @@ func (v *visit) showRole() error {
 	if err != nil {
 		return err
 	}
-	d := rolePage{roleRow: rowOfRole(r, customers), Words: roleWordsAll(r.Permissions), Sections: names.shown(r.Permissions), Stop: v.unchangeable(r, names)}
+	d := rolePage{roleRow: rowOfRole(r, customers, names.titles), Words: names.titles.roleWordsAll(r.Permissions), Sections: names.shown(r.Permissions), Stop: v.unchangeable(r, names)}
 	return v.show(view{Page: "role", Title: r.Name, Data: d})
 }
 
@@ -156,7 +156,7 @@ func (v *visit) unchangeable(r lifecycle.Role, names policyNames) *obstacle {
 			return nil
 		}
 		s.Lead = "It lets keys do what yours may not, and nobody changes or deletes a role that is above their own. Beyond what you hold, it grants:"
-		s.Points = roleWords(more)
+		s.Points = names.titles.roleWords(more)
 	}
 	if copied && v.may(lifecycle.ResourceRoles, policy.Create) {
 		s.Links = []obstacleLink{{Label: "Make a role like it", URL: roleRow{Role: r}.CopyURL()}}
@@ -188,7 +188,7 @@ func (v *visit) deleteRolePage(status int, f *Form) error {
 	id := "id:" + r.ID
 	return v.confirm(status, confirmation{Form: f, Title: "Delete the role “" + r.Name + "”?", Action: rolePath(r.ID) + "/delete", Back: rolePath(r.ID),
 		Lead:   "No key that you can see has it. It is gone for good; the audit trail keeps what it granted.",
-		Points: roleWords(r.Permissions), Label: "Delete role", Danger: true, Version: r.Revision,
+		Points: names.titles.roleWords(r.Permissions), Label: "Delete role", Danger: true, Version: r.Revision,
 		Commands: v.commands(call{Method: http.MethodDelete, Path: "/v1/roles/" + url.PathEscape(r.ID), Version: r.Revision}, "role", "delete", id, "--yes")})
 }
 

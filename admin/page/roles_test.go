@@ -97,11 +97,11 @@ func TestARolesPageShowsWhatItGrantsAndWhy(t *testing.T) {
 	w := underPolicy(t)
 	r := w.role("Mixed", policy.Permissions{"configuration": policy.View, "segments": policy.Read | policy.Create, "planned": policy.Full, "keyreeve/keys": policy.View})
 	body := w.as(w.operator).get("/keyreeve/roles/" + r.ID).body
-	require.Regexp(t, `(?s)<code>configuration</code>.*?data-title="View".*?Application Segments <code class="dim">segments</code>.*?class="exact held" data-title="Exactly">read, create<`, body)
+	require.Regexp(t, `(?s)Configuration <code class="dim">configuration</code>.*?data-title="View".*?Application Segments <code class="dim">segments</code>.*?class="exact held" data-title="Exactly">read, create<`, body)
 	lacks(t, body, `<code>servers</code>`, "what is as its group has no row")
 	require.Regexp(t, `(?s)In no policy in force.*?<code>planned</code>`, body)
 	holds(t, body, "/keyreeve/audit?target_id="+r.ID+"&amp;target_kind=role")
-	require.Regexp(t, `(?s)Read configuration.*Read API keys in Keyreeve`, body)
+	require.Regexp(t, `(?s)Read Configuration.*Read API keys in Keyreeve`, body)
 	require.Regexp(t, `(?s)by <code>\*</code>`, w.as(w.operator).get("/keyreeve/roles/"+keystore.RoleFullAccess).body, "a wider entry is named")
 	require.Equal(t, http.StatusNotFound, w.as(w.foreignAdmin()).get("/keyreeve/roles/"+r.ID).StatusCode)
 }
@@ -192,7 +192,7 @@ func TestNobodyIsOfferedToGiveWhatTheyDoNotHold(t *testing.T) {
 	a = b.get("/keyreeve/roles/new?from=" + r.ID)
 	holds(t, a.body, `value="Copy of Above"`)
 	require.Contains(t, a.radio("configuration", "view"), " checked")
-	require.Regexp(t, `(?s)left out of the copy.*Create, update and delete configuration.*Read the audit trail`, a.body)
+	require.Regexp(t, `(?s)left out of the copy.*Create, update and delete Configuration.*Read the audit trail`, a.body)
 	require.Equal(t, http.StatusNotFound, w.as(w.foreignAdmin()).get("/keyreeve/roles/new?from="+r.ID).StatusCode)
 }
 

@@ -28,21 +28,21 @@ var ownNames = []struct{ resource, name string }{
 // roleWords tells in plain words what keys of a role may do, a phrase each, that of
 // the upstreams first: `Read everything of the upstreams`. What another entry covers
 // is left out. It is never empty.
-func roleWords(p policy.Permissions) []string { return wordsOf(p, maxNames) }
+func (t titles) roleWords(p policy.Permissions) []string { return t.wordsOf(p, maxNames) }
 
 // roleWordsAll is roleWords with every name, where there is room for them.
-func roleWordsAll(p policy.Permissions) []string { return wordsOf(p, len(p)) }
+func (t titles) roleWordsAll(p policy.Permissions) []string { return t.wordsOf(p, len(p)) }
 
 // roleBrief is roleWords for a row of a table.
-func roleBrief(p policy.Permissions) string {
-	words := wordsOf(p, 2)
+func (t titles) roleBrief(p policy.Permissions) string {
+	words := t.wordsOf(p, 2)
 	for i := 1; i < len(words); i++ {
 		words[i] = strings.ToLower(words[i][:1]) + words[i][1:]
 	}
 	return strings.Join(words, "; ")
 }
 
-func wordsOf(p policy.Permissions, most int) []string {
+func (t titles) wordsOf(p policy.Permissions, most int) []string {
 	var words []string
 	all := p["*"]
 	if all != 0 {
@@ -51,7 +51,7 @@ func wordsOf(p policy.Permissions, most int) []string {
 	named := map[policy.Mask][]string{}
 	for _, name := range slices.Sorted(maps.Keys(p)) {
 		if name != "*" && !strings.HasPrefix(name, policy.OwnPrefix) && !all.Has(p[name]) {
-			named[p[name]] = append(named[p[name]], name)
+			named[p[name]] = append(named[p[name]], t.of(name))
 		}
 	}
 	words = append(words, phrases(named, most, "")...)

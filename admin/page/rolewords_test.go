@@ -32,20 +32,26 @@ func TestARoleIsToldInPlainWords(t *testing.T) {
 		{policy.Permissions{"a": 2, "b": 2, "c": 2, "d": 2, "e": 2, "f": 2, "g": 2, "h": 2},
 			[]string{"Update a, b, c, d, e, f and 2 more"}},
 	} {
-		require.Equal(t, c.want, roleWords(c.permissions), c.permissions)
+		require.Equal(t, c.want, titles(nil).roleWords(c.permissions), c.permissions)
 	}
+}
+
+func TestARoleIsToldByTheTitlesOfThePolicy(t *testing.T) {
+	known := titles{"segments": "Application Segments", "api-key-management": groupTitle("api-key-management"), "servers": ""}
+	require.Equal(t, []string{"Full access to API key management", "Read Application Segments and servers"},
+		known.roleWords(policy.Permissions{"segments": policy.View, "servers": policy.View, "api-key-management": policy.Full}))
 }
 
 func TestARowTellsARoleInFewWords(t *testing.T) {
 	require.Equal(t, "Full access to everything of the upstreams; full access to everything in Keyreeve itself",
-		roleBrief(keystore.PredefinedRoles()[0].Permissions))
+		titles(nil).roleBrief(keystore.PredefinedRoles()[0].Permissions))
 	require.Equal(t, "Read a, b and 3 more; read and create API keys in Keyreeve",
-		roleBrief(policy.Permissions{"a": 1, "b": 1, "c": 1, "d": 1, "e": 1, "keyreeve/keys": policy.Read | policy.Create}))
+		titles(nil).roleBrief(policy.Permissions{"a": 1, "b": 1, "c": 1, "d": 1, "e": 1, "keyreeve/keys": policy.Read | policy.Create}))
 }
 
 func TestEveryResourceOfKeyreeveHasAName(t *testing.T) {
 	for _, one := range ownNames {
-		require.NotEqual(t, "Nothing: every call is refused", roleWords(policy.Permissions{one.resource: policy.View})[0])
+		require.NotEqual(t, "Nothing: every call is refused", titles(nil).roleWords(policy.Permissions{one.resource: policy.View})[0])
 	}
 	require.Len(t, ownNames, 8, "as many as lifecycle has")
 }

@@ -12,8 +12,8 @@ import (
 
 // ruleChoices are the rules of a source in words.
 var ruleChoices = []Choice{
-	{Value: keystore.SourceReadOnly, Label: "Read-only here", Hint: "They are changed at the source. Here they can be looked at, unlocked and switched off."},
-	{Value: keystore.SourceLocked, Label: "Locked", Hint: "They are to be changed neither here nor at the source. Here too they can be looked at, unlocked and switched off."},
+	{Value: keystore.SourceReadOnly, Label: "Read-only", Hint: "They are changed at the source alone. Here they can be looked at, unlocked and switched off."},
+	{Value: keystore.SourceLocked, Label: "Neither edited nor deleted", Hint: "Their owner wants them to stay as they are, at the source too. Here they can be looked at, unlocked and switched off."},
 }
 
 // sourceForm is the data of the dialogs that make and change a source.

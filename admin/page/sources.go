@@ -93,7 +93,7 @@ func (s sourceRow) AuditURL() string {
 // OverdueDays is after how many days a list is overdue.
 func (sourceRow) OverdueDays() int { return int(lifecycle.SyncOverdue.Hours() / 24) }
 
-// Locked reports a source whose keys are not to be changed there either.
+// Locked reports a source whose keys their owner wants to stay as they are, there too.
 func (s sourceRow) Locked() bool { return s.Rule == keystore.SourceLocked }
 
 func (s sourceRow) ref() lifecycle.SourceRef {

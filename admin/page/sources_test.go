@@ -135,7 +135,7 @@ func TestASourceThatSomebodyElseChangedIsNotWrittenOver(t *testing.T) {
 	require.NoError(t, err)
 	a := b.post(at, form)
 	require.Equal(t, http.StatusPreconditionFailed, a.StatusCode)
-	require.Regexp(t, `(?s)Owner</th><td>Theirs</td><td>Mine</td>.*Locked</td>`, a.body)
+	require.Regexp(t, `(?s)Owner</th><td>Theirs</td><td>Mine</td>.*Neither edited nor deleted</td>`, a.body)
 	lacks(t, a.body, "Highest role</th>", "which is the same")
 
 	form.Set("version", a.hidden("version"))
@@ -267,5 +267,35 @@ func TestASourcesPageShowsNoMoreThanTheRoleAllows(t *testing.T) {
 	for _, what := range []string{"edit", "delete"} {
 		require.Equal(t, http.StatusForbidden, b.get("/keyreeve/sources/idp/"+what).StatusCode)
 		require.Equal(t, http.StatusForbidden, b.post("/keyreeve/sources/idp/"+what, form).StatusCode)
+	}
+}
+
+func TestAnOwnerIsALinkWhereItIsAnAddress(t *testing.T) {
+	for owner, want := range map[string]string{
+		"Identity team":                      "",
+		"https://wiki.example/keys?a=1":      "https://wiki.example/keys?a=1",
+		"https://":                           "",
+		"https://user:word@wiki.example":     "",
+		"javascript:alert(1)":                "",
+		"id@example.com":                     "mailto:id@example.com",
+		"mailto:id@example.com":              "mailto:id@example.com",
+		"Identity team <id@example.com>":     "mailto:id@example.com",
+		"mailto:id@example.com?bcc=x@y.test": "",
+	} {
+		require.Equal(t, want, ownerURL(owner), owner)
+	}
+	w := newWorld(t)
+	_, _, err := w.svc.CreateSource(t.Context(), atMachine, lifecycle.NewSource{Name: "idp", CustomerID: "acme", Owner: `Team <b> <id@example.com>`, Rule: keystore.SourceLocked, MaxRoleID: keystore.RoleReadOnly})
+	require.NoError(t, err)
+	body := w.as(w.operator).get("/keyreeve/sources/idp?customer_id=acme").body
+	lacks(t, body, "<b> <id@")
+	holds(t, body, "Neither edited nor deleted")
+}
+
+func TestWhetherOneMayIsLookedAtBeforeTheForm(t *testing.T) {
+	w := newWorld(t)
+	b := w.as(w.viewer)
+	for _, path := range []string{"sources/new", "customers/new", "microtenants/new", "audit/verify", "keys/new"} {
+		require.Equal(t, http.StatusForbidden, b.do("POST", "/keyreeve/"+path, "x", "Content-Type", "text/plain").StatusCode, path)
 	}
 }

@@ -22,6 +22,10 @@ type visit struct {
 	// actor is who is signed in; its Kind is "" where nobody is.
 	actor lifecycle.Actor
 	token string
+	// named are read once, by titles.
+	named titles
+	// told comes along with a part that is swapped in after an action. See tell.
+	told *notice
 	// secret: the answer shows one. See send.
 	secret bool
 	// prefs are read once, by preferences.

@@ -79,6 +79,19 @@ func TestAPageIsReadInTheOrderOfAnIndexOrSortedFromOneAlone(t *testing.T) {
 	}
 }
 
+func TestAPageOfManyFromATimeOnIsFoundOnTheWayAlongTheOrder(t *testing.T) {
+	s := newStore(t)
+	q := keystore.KeyQuery{CreatedAfter: time.UnixMilli(1)}
+	l := keyList(t, s, q)
+	require.Contains(t, plan(t, s, l.text(false), l.pageArgs(50, 0)...), "keys_of_customer_by_created (customer_id=? AND created>?)", "few are looked up and sorted")
+	l.match.loosen(l.order[0].column)
+	require.Contains(t, plan(t, s, l.text(false), l.pageArgs(50, 0)...), "keys_of_customer_by_name (customer_id=?)", "many are not")
+	q.Sort = []keystore.SortField{{Field: keystore.SortCreated}}
+	l = keyList(t, s, q)
+	l.match.loosen(l.order[0].column)
+	require.Contains(t, plan(t, s, l.text(false), l.pageArgs(50, 0)...), "keys_of_customer_by_created (customer_id=? AND created>?)", "its own order begins at the time")
+}
+
 func TestFilteredKeysAreCountedFromOneIndex(t *testing.T) {
 	s := newStore(t)
 	value := "ops"

@@ -94,10 +94,10 @@ func (c *conditions) label(d *Dialect, l keystore.LabelFilter) error {
 // keyTimes asks for what a query says of times.
 func (c *conditions) keyTimes(q keystore.KeyQuery) {
 	if !q.CreatedAfter.IsZero() {
-		c.add("k.created > ?", millis(q.CreatedAfter))
+		c.bound("k.created", " > ?", millis(q.CreatedAfter))
 	}
 	if !q.CreatedBefore.IsZero() {
-		c.add("k.created < ?", millisUp(q.CreatedBefore))
+		c.bound("k.created", " < ?", millisUp(q.CreatedBefore))
 	}
 	if !q.ExpiresBefore.IsZero() {
 		c.add("k.expires_at > 0 AND k.expires_at < ?", millisUp(q.ExpiresBefore))

@@ -14,11 +14,32 @@ import (
 type conditions struct {
 	terms []string
 	args  []any
+	// ranges are the terms that bound an indexed column, by their places.
+	ranges map[int]string
 }
 
 func (c *conditions) add(term string, args ...any) {
 	c.terms = append(c.terms, term)
 	c.args = append(c.args, args...)
+}
+
+// bound is add for a term that begins with a column, and bounds it.
+func (c *conditions) bound(column, rest string, args ...any) {
+	if c.ranges == nil {
+		c.ranges = map[int]string{}
+	}
+	c.ranges[len(c.terms)] = column
+	c.add(column+rest, args...)
+}
+
+// loosen has no index looked up by a bound, unless it is that of the order: where many
+// match, a page is rather found on the way along the order than by sorting them all.
+func (c *conditions) loosen(order string) {
+	for i, column := range c.ranges {
+		if column != order && !strings.HasPrefix(c.terms[i], "+") {
+			c.terms[i] = "+" + c.terms[i]
+		}
+	}
 }
 
 // equal asks for a value in a column unless the value is "".
@@ -86,6 +107,9 @@ func page[T any](ctx context.Context, r *reader, l listing, at place, read func(
 	}
 	if at.limit <= 0 || total == 0 && !at.uncounted {
 		return nil, total, l.match.behind(l.order, at.after)
+	}
+	if total > fewRecords {
+		l.match.loosen(l.order[0].column)
 	}
 	if err := l.match.behind(l.order, at.after); err != nil {
 		return nil, 0, err

@@ -57,6 +57,7 @@ func TestTheTableIsSortedByAClickOnEveryColumn(t *testing.T) {
 		b.until(fmt.Sprintf(`document.activeElement.id === %q && document.activeElement.closest('th').getAttribute('aria-sort') === %q
 			&& document.querySelectorAll('[aria-sort]').length === 1`, head, direction))
 	}
+	b.open(d.AdminURL + "/keyreeve/keys?columns=name,client_id,enabled,state,session_validity_seconds,role_id,created_at,last_used_at,expires_at,secrets,source,microtenant_id,customer_id,labels")
 	heads := eval[[]string](b, `[...document.querySelectorAll('thead th[scope=col] a')].map(e => e.id)`)
 	require.Len(t, heads, eval[int](b, `document.querySelectorAll('thead th:not(.narrow-cell)').length`), "each column sorts")
 	for _, head := range heads[1:] { // it is by the first one now
@@ -91,21 +92,30 @@ func TestColumnsAreChosenByTheKeyboardAndKept(t *testing.T) {
 	b.focus("#columns")
 	b.enter()
 	b.until(inSight("#dialog[open] .columns"))
-	b.focus("#up-enabled")
+	b.focus("#up-state")
 	b.enter()
-	b.until(`document.querySelectorAll('.columns [name=order]')[1].value === 'enabled' && document.activeElement.id === 'down-enabled'`)
+	b.until(`document.querySelectorAll('.columns [name=order]')[1].value === 'state' && document.activeElement.id === 'down-state'`)
 	b.looks("columns")
 	b.focus(".columns [name=shown][value=labels]")
 	b.typeText(" ")
-	b.until(`!document.querySelector('.columns [name=shown][value=labels]').checked`)
+	b.until(`document.querySelector('.columns [name=shown][value=labels]').checked`)
 	b.focus("#columns-keep")
 	b.enter()
 	b.until(`!document.getElementById('dialog').open`)
 	b.until(`document.querySelector('#notice .notice span')?.textContent === 'Columns kept.'`)
-	chosen := `(titles => titles[2] === 'Status' && !titles.includes('Labels'))([...document.querySelectorAll('thead th')].map(e => e.textContent.trim()))`
+	chosen := `(titles => titles[2] === 'State' && titles.includes('Labels'))([...document.querySelectorAll('thead th')].map(e => e.textContent.trim()))`
 	b.until(chosen)
 	b.reload()
 	b.until(chosen)
+
+	// What changes is shown where it has a place, and nothing is missed where it has none.
+	clientID, _ := d.key(t, "readonly")
+	d.lock(t, clientID)
+	b.until(`[...document.querySelectorAll('tbody .badge')].some(e => e.textContent === 'Locked')`)
+	d.create(t, map[string]any{"name": "Aaa new since"})
+	clientID, _ = d.key(t, "full")
+	d.lock(t, clientID)
+	b.until(`[...document.querySelectorAll('tbody .badge')].filter(e => e.textContent === 'Locked').length === 2`)
 }
 
 func TestTheTableIsFitForScreensBetweenSmallAndWide(t *testing.T) {

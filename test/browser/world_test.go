@@ -35,7 +35,7 @@ func (d *demo) fill(t *testing.T) {
 	for i, name := range []string{"Billing export", "Grafana reader", "Terraform", "Nightly backup", "SIEM forwarder", "Jenkins", "Data lake",
 		"Mobile gateway", "Partner: Acme", "Incident bot", "Edge probe", "Reporting"} {
 		for j, env := range []string{"prod", "dev"} {
-			body := map[string]any{"name": name + " (" + env + ")", "labels": map[string]string{"env": env}}
+			body := map[string]any{"name": name + " (" + env + ")", "labels": map[string]string{"env": env, "team": "a"}}
 			switch (2*i + j) % 6 {
 			case 0:
 				body["description"] = "Runs at the end of each month"

@@ -4,6 +4,7 @@ import './copy.js';
 import './countdown.js';
 import './help.js';
 import './menus.js';
+import './poll.js';
 import './selection.js';
 import './roles.js';
 import './shortcuts.js';

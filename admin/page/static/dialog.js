@@ -67,7 +67,8 @@ dialog.addEventListener('close', () => {
   dialog.showModal(); // a way to close it that asks nobody, such as a phone's
   close();
 });
-document.addEventListener('keyreeve:done', () => {
+// What was asked is done; `close` says so where the answer is what comes next.
+for (const over of ['keyreeve:done', 'keyreeve:close']) document.addEventListener(over, () => {
   if (held(dialog)) return;
   dialog.replaceChildren(); // before the answer is swapped in, which would open it again
   if (dialog.open) dialog.close();
