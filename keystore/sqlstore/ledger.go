@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/keyreeve/keyreeve/keystore"
@@ -38,10 +39,13 @@ type ledger struct {
 	// number of the latest batch that was tried.
 	number int64
 	doubt  *countedBatch
-	// stored is the latest batch that was in doubt and turned out to be stored, less
+	// stored are the results of what was in doubt and turned out to be stored, less
 	// what was shown again since.
-	stored countedBatch
+	stored map[keystore.Proof]keystore.CountResult
 }
+
+// maxStored bounds them: who owes a proof shows it again soon.
+const maxStored = 100_000
 
 // countedBatch is a batch and its results.
 type countedBatch struct {
@@ -82,9 +86,9 @@ func (s *Store) countOnce(ctx context.Context, l policy.Lockout, proofs []keysto
 	var rest []keystore.Proof
 	var places []int // of rest in proofs
 	for i, p := range proofs {
-		r, counted := g.stored.results[p]
+		r, counted := g.stored[p]
 		if counted {
-			delete(g.stored.results, p)
+			delete(g.stored, p)
 			results[i] = r
 			continue
 		}
@@ -178,7 +182,10 @@ func (s *Store) settle(ctx context.Context) error {
 		return fmt.Errorf("settling what became of the counts before: %w", err)
 	}
 	if stored >= g.doubt.number {
-		g.stored = *g.doubt
+		if g.stored == nil || len(g.stored) > maxStored {
+			g.stored = make(map[keystore.Proof]keystore.CountResult)
+		}
+		maps.Copy(g.stored, g.doubt.results)
 	}
 	g.doubt = nil
 	return nil

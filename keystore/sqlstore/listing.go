@@ -34,10 +34,10 @@ func (c *conditions) bound(column, rest string, args ...any) {
 
 // loosen has no index looked up by a bound, unless it is that of the order: where many
 // match, a page is rather found on the way along the order than by sorting them all.
-func (c *conditions) loosen(order string) {
+func (c *conditions) loosen(d *Dialect, order string) {
 	for i, column := range c.ranges {
-		if column != order && !strings.HasPrefix(c.terms[i], "+") {
-			c.terms[i] = "+" + c.terms[i]
+		if column != order {
+			c.terms[i] = d.Unindexed + strings.TrimPrefix(c.terms[i], d.Unindexed)
 		}
 	}
 }
@@ -109,7 +109,7 @@ func page[T any](ctx context.Context, r *reader, l listing, at place, read func(
 		return nil, total, l.match.behind(l.order, at.after)
 	}
 	if total > fewRecords {
-		l.match.loosen(l.order[0].column)
+		l.match.loosen(r.dialect, l.order[0].column)
 	}
 	if err := l.match.behind(l.order, at.after); err != nil {
 		return nil, 0, err
