@@ -37,10 +37,10 @@ func (t *tx) begin(ctx context.Context) error {
 	if t.beside {
 		return nil
 	}
-	if err := t.row(ctx, []any{&t.head, &t.masterKeyID}, "SELECT head, master_key_id FROM state"); err != nil || t.dialect.DrawSeqs != "" {
-		return err
+	if t.dialect.DrawSeqs != "" {
+		return t.row(ctx, []any{&t.head, &t.masterKeyID}, "SELECT head, master_key_id FROM state")
 	}
-	err := t.row(ctx, []any{&t.seqs.newest}, "SELECT tally_seq FROM state")
+	err := t.row(ctx, []any{&t.head, &t.masterKeyID, &t.seqs.newest}, "SELECT head, master_key_id, tally_seq FROM state")
 	t.seqs.before = t.seqs.newest
 	return err
 }
@@ -112,15 +112,8 @@ func (t *tx) commit(ctx context.Context) (keystore.Revision, error) {
 			return 0, err
 		}
 	}
-	if len(t.changes) > 0 {
-		if err := t.later(ctx, "UPDATE state SET head = ?", t.newest()); err != nil {
-			return 0, err
-		}
-	}
-	if t.seqs.newest != t.seqs.before {
-		if err := t.later(ctx, "UPDATE state SET tally_seq = ?", t.seqs.newest); err != nil {
-			return 0, err
-		}
+	if err := t.storeState(ctx); err != nil {
+		return 0, err
 	}
 	if len(t.changes) > 0 && t.dialect.Announce != "" {
 		if err := t.later(ctx, t.dialect.Announce); err != nil {
@@ -142,6 +135,17 @@ func (t *tx) commit(ctx context.Context) (keystore.Revision, error) {
 	}
 	t.ended = true
 	return t.newest(), nil
+}
+
+// storeState moves where the database stands.
+func (t *tx) storeState(ctx context.Context) error {
+	switch counted := t.dialect.DrawSeqs == "" && t.seqs.newest != t.seqs.before; {
+	case counted:
+		return t.later(ctx, "UPDATE state SET head = ?, tally_seq = ?", t.newest(), t.seqs.newest)
+	case len(t.changes) > 0:
+		return t.later(ctx, "UPDATE state SET head = ?", t.newest())
+	}
+	return nil
 }
 
 // commitTimeout bounds how long a commit is waited for.
