@@ -182,7 +182,7 @@ func TestWithScriptAViewIsSavedAndDeletedInPlace(t *testing.T) {
 	require.Equal(t, http.StatusOK, a.StatusCode, a.says())
 	at := a.Header.Get("HX-Push-Url")
 	require.Contains(t, at, "q=view&view=view_")
-	require.Equal(t, []string{"#keys", "outerHTML", "keyreeve:close"}, []string{a.Header.Get("HX-Retarget"), a.Header.Get("HX-Reswap"), a.Header.Get("HX-Trigger")})
+	require.Equal(t, []string{"#keys", "outerHTML", "keyreeve:close"}, []string{a.Header.Get("HX-Retarget"), a.Header.Get("HX-Reswap"), a.Header.Get("HX-Trigger-After-Swap")})
 	require.Regexp(t, `(?s)^\s*<div id="keys">.*id="view-delete".*<div id="notice" hx-swap-oob="true">.*View “Viewers” saved.`, a.body)
 
 	changed := b.get(at+"&state=active", script...)

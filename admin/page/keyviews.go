@@ -193,7 +193,7 @@ func (v *visit) toTable(to, message string) error {
 	h.Set("HX-Push-Url", to)
 	h.Set("HX-Retarget", "#keys")
 	h.Set("HX-Reswap", "outerHTML")
-	h.Set("HX-Trigger", "keyreeve:close")
+	h.Set("HX-Trigger-After-Swap", "keyreeve:close") // the form of the dialog finds what is swapped
 	return v.keyTable(queryAt(to), http.StatusOK)
 }
 

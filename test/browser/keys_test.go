@@ -62,7 +62,6 @@ func TestTheTableIsSortedByAClickOnEveryColumn(t *testing.T) {
 	require.Len(t, heads, eval[int](b, `document.querySelectorAll('thead th:not(.narrow-cell)').length`), "each column sorts")
 	for _, head := range heads[1:] { // it is by the first one now
 		sorted(head, "ascending")
-		sorted(head, "descending")
 	}
 	b.looks("keys-sorted")
 	sorted("sort-state", "ascending")

@@ -19,14 +19,14 @@ func TestNoPageScrollsSideways(t *testing.T) {
 	b := openTab(t)
 	rooms := func(name string) {
 		for _, path := range eval[[]string](b, `[...document.querySelectorAll('nav.rooms a')].map(a => a.getAttribute('href'))`) {
+			b.look(320, "light")
 			b.open(d.AdminURL + path)
+			b.until(`(r => r.left >= 0 && r.right <= innerWidth)(document.querySelector('nav.rooms [aria-current]').getBoundingClientRect())`)
 			for _, width := range []int64{320, 360, 768} {
 				b.look(width, "light")
 				b.fits(width)
 			}
 			b.picture("fits-" + name + strings.ReplaceAll(strings.TrimPrefix(path, "/keyreeve"), "/", "-"))
-			b.look(320, "light")
-			b.until(`(r => r.left >= 0 && r.right <= innerWidth)(document.querySelector('nav.rooms [aria-current]').getBoundingClientRect())`)
 		}
 	}
 	d.api(t, "POST", "/v1/sources", map[string]any{"name": "second-product", "owner": "Identity team <id@example.com>", "customer_id": d.CustomerID, "max_role_id": "role_api_read_only", "rule": "read_only"})

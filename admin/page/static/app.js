@@ -23,6 +23,7 @@ const sayNotice = () => {
   say(notice.querySelector('span').textContent.trim());
   return true;
 };
+let outcome; // the answer that it came with
 setTimeout(sayNotice, 100); // a region is heeded once it is there
 
 // Whether the focus is in what is about to be swapped: what loads itself anew must not
@@ -39,7 +40,8 @@ document.addEventListener('htmx:afterSettle', ({ target, detail }) => {
   // says more than what is loaded anew since.
   const dialog = document.querySelector('dialog[open]');
   const anew = detail.requestConfig?.triggeringEvent?.type === 'keyreeve:done';
-  if (!sayNotice() && !anew && said && (!dialog || dialog.contains(target))) say(said.textContent.trim());
+  if (sayNotice()) outcome = detail.xhr;
+  else if (detail.xhr !== outcome && !anew && said && (!dialog || dialog.contains(target))) say(said.textContent.trim());
   // What had the focus is gone: go on where the new content begins.
   if (within && document.activeElement === document.body) target.querySelector('[data-land]')?.focus();
 });
