@@ -249,6 +249,11 @@ func (c *Cached) Update(ctx context.Context, fn func(Tx) error) (Revision, error
 	if err != nil {
 		return 0, err
 	}
+	return rev, c.see(ctx, rev)
+}
+
+// see returns once decisions on this node see a revision that was written here.
+func (c *Cached) see(ctx context.Context, rev Revision) error {
 	// The write stands: from here the caller's hanging up must not matter.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), pollTimeout)
 	defer cancel()
@@ -260,22 +265,27 @@ func (c *Cached) Update(ctx context.Context, fn func(Tx) error) (Revision, error
 		c.synced.Store(&syncState{at: was.at, lost: true, unseen: true, position: was.position})
 		c.feedMu.Unlock()
 		c.logger.Error("a write is stored but this node cannot see it; it refuses until it does", zap.Int64("revision", int64(rev)), zap.Error(err))
-		return rev, fmt.Errorf("%w: %w", ErrUnseen, err)
+		return fmt.Errorf("%w: %w", ErrUnseen, err)
 	}
-	return rev, nil
+	return nil
 }
 
-// follow polls the change log until ctx ends.
+// follow polls the change log until ctx ends, sooner where the store wakes it.
 func (c *Cached) follow(ctx context.Context) {
 	poll := time.NewTicker(pollEvery)
 	defer poll.Stop()
+	var woken <-chan struct{} // nil, which never receives, where the store does not
+	if w, ok := c.store.(Waker); ok {
+		woken = w.Wake()
+	}
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-poll.C:
-			_ = c.Poll(ctx) // logged there, and tried again
+		case <-woken:
 		}
+		_ = c.Poll(ctx) // logged there, and tried again
 	}
 }
 

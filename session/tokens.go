@@ -126,7 +126,7 @@ func (t *Tokens) lifetime(key *keystore.Key, now time.Time) time.Duration {
 
 // store writes the session and ends the oldest ones beyond the bound.
 func (t *Tokens) store(ctx context.Context, s *keystore.Session) error {
-	_, err := t.keys.Update(ctx, func(tx keystore.Tx) error {
+	_, err := t.keys.UpdateKey(ctx, s.KeyID, func(tx keystore.Tx) error {
 		key, err := proven(ctx, tx, s)
 		if err != nil {
 			return err

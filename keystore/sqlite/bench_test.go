@@ -2,14 +2,17 @@ package sqlite
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/keyreeve/keyreeve/keystore"
+	"github.com/keyreeve/keyreeve/keystore/sqlstore"
 	"github.com/keyreeve/keyreeve/policy"
 )
 
@@ -42,13 +45,18 @@ func BenchmarkLookup(b *testing.B) {
 			}
 		}
 	})
-	bare := func(b *testing.B, text string, columns int) {
+	bare := func(b *testing.B, text string) {
 		s := benchStore(b)
 		db := s.database("_query_only=1")
 		db.SetMaxIdleConns(1)
 		stmt, err := db.Prepare(text)
 		require.NoError(b, err)
-		values, dest := make([]any, columns), make([]any, columns)
+		rows, err := stmt.Query("none")
+		require.NoError(b, err)
+		names, err := rows.Columns()
+		require.NoError(b, err)
+		require.NoError(b, rows.Close())
+		values, dest := make([]any, len(names)), make([]any, len(names))
 		for i := range dest {
 			dest[i] = &values[i]
 		}
@@ -59,8 +67,15 @@ func BenchmarkLookup(b *testing.B) {
 			}
 		}
 	}
-	b.Run("bare, same columns", func(b *testing.B) { bare(b, keyByClientID, len(new(keyRow).dest)+len(new(secretRow).dest)) })
-	b.Run("bare, one column", func(b *testing.B) { bare(b, "SELECT id FROM keys WHERE client_id = ?", 1) })
+	b.Run("bare, same columns", func(b *testing.B) {
+		lookup := asked(b, newStore(b), "WHERE k.client_id = ?", func(s *sqlstore.Store) error {
+			_, err := s.KeyByClientID(b.Context(), "none")
+			require.ErrorIs(b, err, keystore.ErrNotFound)
+			return nil
+		})
+		bare(b, lookup.Text)
+	})
+	b.Run("bare, one column", func(b *testing.B) { bare(b, "SELECT id FROM keys WHERE client_id = ?") })
 }
 
 // BenchmarkFail measures durable counting: one transaction, one sync, however
@@ -85,10 +100,14 @@ func BenchmarkFail(b *testing.B) {
 	}
 	b.Run("bare commit", func(b *testing.B) {
 		s := benchStore(b)
+		c, err := s.writes.get(b.Context())
+		require.NoError(b, err)
+		defer s.writes.put(c)
 		for b.Loop() {
-			_, err := s.update(b.Context(), func(t *tx) error { return t.exec(b.Context(), "UPDATE state SET tally_seq = tally_seq + 1") })
-			if err != nil {
-				b.Fatal(err)
+			for _, text := range []string{"BEGIN IMMEDIATE", "UPDATE state SET tally_seq = tally_seq + 1", "COMMIT"} {
+				if _, err := c.Exec(b.Context(), text); err != nil {
+					b.Fatal(err)
+				}
 			}
 		}
 	})
@@ -177,8 +196,9 @@ func BenchmarkKeys(b *testing.B) {
 			}
 		})
 		b.Run(c.name+"/bare", func(b *testing.B) {
+			l := bareList(b, s, c.q)
 			for b.Loop() {
-				if err := s.view(ctx, s.readers, func(r *reader) error { return bareList(ctx, r, c.q) }); err != nil {
+				if err := l.read(ctx, s); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -186,28 +206,49 @@ func BenchmarkKeys(b *testing.B) {
 	}
 }
 
-// bareList asks for what a query selects as anybody would write it down.
-func bareList(ctx context.Context, r *reader, q keystore.KeyQuery) error {
-	l, err := r.keyList(ctx, q)
+// bare is what a query selects as anybody would write it down.
+type bare struct{ count, list sqlstore.Statement }
+
+func bareList(b *testing.B, s *Store, q keystore.KeyQuery) bare {
+	first, page := q, keyPage(b, s, q)
+	first.After = nil
+	_, where, found := strings.Cut(page.Text, "(SELECT k.rowid")
+	require.True(b, found)
+	where, _, found = strings.Cut(where, ") ORDER BY")
+	require.True(b, found)
+	given, rest, _ := strings.Cut(page.Text, "SELECT k.id,")
+	columns, _, _ := strings.Cut(rest, " FROM keys k WHERE k.rowid")
+	where = strings.TrimSuffix(where, " OFFSET ?")
+	return bare{keyCount(b, s, first), sqlstore.Statement{Text: given + "SELECT k.id," + columns + where, Args: page.Args[:len(page.Args)-1]}}
+}
+
+func (l bare) read(ctx context.Context, s *Store) error {
+	c, err := s.readers.get(ctx)
 	if err != nil {
 		return err
 	}
-	if _, err := r.count(ctx, l); err != nil {
-		return err
+	defer s.readers.put(c)
+	for _, a := range []sqlstore.Statement{l.count, l.list} {
+		rows, err := c.c.QueryContext(ctx, a.Text, a.Args...)
+		if err != nil {
+			return err
+		}
+		names, err := rows.Columns()
+		if err != nil {
+			return err
+		}
+		dest := make([]any, len(names))
+		for i := range dest {
+			dest[i] = new(any)
+		}
+		for err == nil && rows.Next() {
+			err = rows.Scan(dest...)
+		}
+		if err = errors.Join(err, rows.Close()); err != nil {
+			return err
+		}
 	}
-	if err := l.match.behind(l.order, q.After); err != nil {
-		return err
-	}
-	rows, err := r.conn.c.QueryContext(ctx, "SELECT "+keyColumns+" FROM keys k"+l.match.where()+orderBy(l.order, "")+" LIMIT ?",
-		append(l.match.args, q.Limit)...)
-	if err != nil {
-		return err
-	}
-	_, err = drain(ctx, r, rows, func(scan scanner) (struct{}, error) {
-		var k keyRow
-		return struct{}{}, scan(k.into()...)
-	})
-	return err
+	return nil
 }
 
 // BenchmarkUse measures how long a batch of uses, each of another key, holds up writers.
@@ -235,27 +276,52 @@ func BenchmarkAddAudit(b *testing.B) {
 		return &keystore.Audit{At: time.Now(), CustomerID: "c", ActorKind: "key", ActorID: "key_1", Action: "key.update", TargetKind: "key", TargetID: "key_2",
 			Before: []byte(`{"enabled":true,"name":"nightly export"}`), After: []byte(`{"enabled":false,"name":"nightly export"}`)}
 	}
-	for name, add := range map[string]func(context.Context, *tx) error{
-		"store": func(ctx context.Context, t *tx) error { return t.AddAudit(ctx, event()) },
-		"bare":  func(ctx context.Context, t *tx) error { return t.insertAudit(ctx, event()) },
-	} {
-		b.Run(name, func(b *testing.B) {
-			s := newStore(b)
-			ctx := b.Context()
-			for b.Loop() {
-				_, err := s.update(ctx, func(t *tx) error {
-					for range 100 {
-						if err := add(ctx, t); err != nil {
-							return err
-						}
+	const each = 100
+	b.Run("store", func(b *testing.B) {
+		s := newStore(b)
+		ctx := b.Context()
+		for b.Loop() {
+			_, err := s.Update(ctx, func(tx keystore.Tx) error {
+				for range each {
+					if err := tx.AddAudit(ctx, event()); err != nil {
+						return err
 					}
-					return nil
-				})
-				if err != nil {
-					b.Fatal(err)
+				}
+				return nil
+			})
+			if err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*each), "ns/event")
+	})
+	b.Run("bare", func(b *testing.B) {
+		s := newStore(b)
+		ctx := b.Context()
+		insert := asked(b, s, "INSERT INTO audit (", func(s *sqlstore.Store) error {
+			_, err := s.Update(ctx, func(tx keystore.Tx) error { return tx.AddAudit(ctx, event()) })
+			return err
+		})
+		c, err := s.writes.get(ctx)
+		require.NoError(b, err)
+		defer s.writes.put(c)
+		number := int64(10)
+		for b.Loop() {
+			_, err := c.Exec(ctx, "BEGIN IMMEDIATE")
+			for range each {
+				number++
+				insert.Args[0], insert.Args[1] = number, number // in the chain, and over all
+				var id int64
+				stmt, stmtErr := c.stmt(ctx, insert.Text)
+				if err = errors.Join(err, stmtErr); err == nil {
+					err = stmt.QueryRowContext(ctx, insert.Args...).Scan(&id)
 				}
 			}
-			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*100), "ns/event")
-		})
-	}
+			_, commitErr := c.Exec(ctx, "COMMIT")
+			if err = errors.Join(err, commitErr); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*each), "ns/event")
+	})
 }

@@ -11,6 +11,7 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/keyreeve/keyreeve/keystore"
+	"github.com/keyreeve/keyreeve/keystore/sqlstore"
 )
 
 // pool is a fixed number of connections that are opened when first needed.
@@ -21,7 +22,7 @@ type pool struct {
 func newPool(db *sql.DB, size int) *pool {
 	p := &pool{free: make(chan *conn, size)}
 	for range size {
-		p.free <- &conn{db: db}
+		p.free <- &conn{db: db, pool: p}
 	}
 	return p
 }
@@ -63,11 +64,12 @@ func (p *pool) close() error {
 // conn is one connection and the statements prepared on it. Used by one
 // goroutine at a time.
 type conn struct {
+	sqlstore.Scratch
 	db    *sql.DB
+	pool  *pool
 	c     *sql.Conn
 	stmts map[string]*sql.Stmt
 	head  headReading
-	row   *lookupRow
 }
 
 // headReading is the newest revision as of a data version, which means
@@ -106,6 +108,9 @@ func (c *conn) close() error {
 // stmt is the prepared statement of a text, which must be a constant: what is
 // prepared stays until the connection closes.
 func (c *conn) stmt(ctx context.Context, text string) (*sql.Stmt, error) {
+	if c.c == nil {
+		return nil, sql.ErrConnDone // discarded
+	}
 	if s, ok := c.stmts[text]; ok {
 		return s, nil
 	}
@@ -117,20 +122,61 @@ func (c *conn) stmt(ctx context.Context, text string) (*sql.Stmt, error) {
 	return s, nil
 }
 
-func (c *conn) exec(ctx context.Context, text string, args ...any) (sql.Result, error) {
+// Exec runs a statement and counts the rows it changed.
+func (c *conn) Exec(ctx context.Context, text string, args ...any) (int64, error) {
 	s, err := c.stmt(ctx, text)
 	if err != nil {
-		return nil, err
+		return 0, err
 	}
-	return s.ExecContext(ctx, args...)
+	result, err := s.ExecContext(ctx, args...)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
 }
 
-func (c *conn) query(ctx context.Context, text string, args ...any) (*sql.Rows, error) {
+// ExecAll runs statements one after the other: there is no round trip to spare.
+func (c *conn) ExecAll(ctx context.Context, statements []sqlstore.Statement) error {
+	for _, s := range statements {
+		if _, err := c.Exec(ctx, s.Text, s.Args...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Query reads rows by a statement that stays prepared.
+func (c *conn) Query(ctx context.Context, text string, args ...any) (sqlstore.Rows, error) {
 	s, err := c.stmt(ctx, text)
 	if err != nil {
 		return nil, err
 	}
-	return s.QueryContext(ctx, args...)
+	rows, err := s.QueryContext(ctx, args...)
+	if err != nil {
+		return nil, err // not rows, which would be no nil interface
+	}
+	return rows, nil
+}
+
+// QueryOnce reads rows by a statement that does not.
+func (c *conn) QueryOnce(ctx context.Context, text string, args ...any) (sqlstore.Rows, error) {
+	rows, err := c.c.QueryContext(ctx, text, args...)
+	if err != nil {
+		return nil, err
+	}
+	return rows, nil
+}
+
+// Discard closes the connection; the next use opens another.
+func (c *conn) Discard() { _ = c.close() }
+
+// value reads the one value that a statement answers.
+func (c *conn) value(ctx context.Context, into any, text string) error {
+	s, err := c.stmt(ctx, text)
+	if err == nil {
+		err = s.QueryRowContext(ctx).Scan(into)
+	}
+	return storeError(ctx, err)
 }
 
 // storeError is err in the words of package keystore. What it does not know is
@@ -140,8 +186,6 @@ func storeError(ctx context.Context, err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, sql.ErrNoRows):
-		return keystore.ErrNotFound
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
 	case errors.Is(err, sql.ErrConnDone), errors.Is(err, driver.ErrBadConn):

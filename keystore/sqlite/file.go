@@ -58,7 +58,7 @@ type Examination struct {
 // Examine looks at a database file without changing it. The error says why it
 // could not be opened: damaged, of another program, of a newer version.
 func Examine(ctx context.Context, path string) (Examination, error) {
-	e := Examination{Newest: newestSchema()}
+	e := Examination{Newest: schema.Newest()}
 	header, err := readHeader(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), err == nil && len(header) == 0:
@@ -142,12 +142,12 @@ func inspect(ctx context.Context, path string) (version int64, masterKeys []stri
 		}
 		return fmt.Errorf("the key store %s is damaged or cut short; restore a backup: %w", path, err)
 	}
-	if version, err = schemaVersion(ctx, db); err != nil {
+	if version, err = schema.Version(ctx, db); err != nil {
 		return 0, nil, damaged(err)
 	}
-	if version > newestSchema() {
+	if version > schema.Newest() {
 		return version, nil, fmt.Errorf("%s has schema %d and this program knows up to %d; run the newer version, or restore a backup made by this one: %w",
-			path, version, newestSchema(), keystore.ErrNewer)
+			path, version, schema.Newest(), keystore.ErrNewer)
 	}
 	if version > 0 {
 		if masterKeys, err = secretKeys(ctx, db); err != nil {

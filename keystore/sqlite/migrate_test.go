@@ -20,8 +20,8 @@ import (
 	"github.com/keyreeve/keyreeve/policy"
 )
 
-// schema brings a database to these migrations and no further.
-func schema(t *testing.T, path string, names ...string) {
+// migrateTo brings a database to these migrations and no further.
+func migrateTo(t *testing.T, path string, names ...string) {
 	t.Helper()
 	files := fstest.MapFS{}
 	for _, name := range names {
@@ -44,7 +44,7 @@ func firstSchema(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "keyreeve.db")
 	require.NoError(t, createFile(t.Context(), path))
-	schema(t, path, "00001_init.sql")
+	migrateTo(t, path, "00001_init.sql")
 	verifier := "x'" + strings.Repeat("ab", 32) + "'"
 	raw(t, path, "PRAGMA journal_mode = WAL",
 		"UPDATE state SET head = 7",
@@ -123,7 +123,7 @@ func TestADatabaseOfTheFirstSchemaIsMigratedWithAllItHolds(t *testing.T) {
 
 func TestADatabaseOfTheSecondSchemaCountsCallsAndKeepsTriesFromNowOn(t *testing.T) {
 	path := firstSchema(t)
-	schema(t, path, "00001_init.sql", "00002_lifecycle.sql")
+	migrateTo(t, path, "00001_init.sql", "00002_lifecycle.sql")
 	clock := storetest.NewClock()
 	now := clock.Now()
 	raw(t, path, fmt.Sprintf("INSERT INTO tallies VALUES ('key_1', '', 2, %[1]d, '%[2]s', %[3]d, 0, '', 0, 0, NULL, 0, 5, 1)",

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/keyreeve/keyreeve/keystore"
+	"github.com/keyreeve/keyreeve/keystore/sqlstore"
 )
 
 const (
@@ -67,7 +68,8 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err := prepareFile(ctx, path, o); err != nil {
 		return nil, err
 	}
-	s := &Store{path: path, clock: o.Clock, logger: o.Logger}
+	s := &Store{path: path, logger: o.Logger}
+	s.Store = sqlstore.New(database{s}, o.Clock)
 	if !o.Visit {
 		err = s.join(ctx)
 	}
@@ -131,7 +133,7 @@ func (s *Store) connect(ctx context.Context) error {
 		return err
 	}
 	var mode string
-	err = (&reader{conn: c}).row(ctx, []any{&mode}, "PRAGMA journal_mode")
+	err = c.value(ctx, &mode, "PRAGMA journal_mode")
 	s.writes.put(c)
 	if err != nil {
 		return err
@@ -145,19 +147,7 @@ func (s *Store) connect(ctx context.Context) error {
 	// Prepared before the migration, the statement would know the old schema.
 	s.readers = newPool(s.database("_query_only=1"), maxReaders)
 	s.feed = newPool(s.database("_query_only=1"), 1)
-	_, err = s.update(ctx, func(t *tx) error {
-		if err := t.predefine(ctx); err != nil {
-			return err
-		}
-		if err := t.fillSearch(ctx); err != nil {
-			return err
-		}
-		if err := t.beginTrail(ctx); err != nil {
-			return err
-		}
-		return t.rebase(ctx)
-	})
-	return err
+	return s.Prepare(ctx)
 }
 
 // database is a handle with the given settings. It keeps no idle connections:

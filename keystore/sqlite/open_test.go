@@ -87,7 +87,7 @@ func TestAFileThatCannotBeTheStoreIsRefusedAndLeftAsItWas(t *testing.T) {
 			path := made(t)
 			raw(t, path, "INSERT INTO goose_db_version (version_id, is_applied) VALUES (7, 1)")
 			return path
-		}, fmt.Sprintf("has schema 7 and this program knows up to %d", newestSchema()), keystore.ErrNewer},
+		}, fmt.Sprintf("has schema 7 and this program knows up to %d", schema.Newest()), keystore.ErrNewer},
 		{"newer version, not yet checkpointed", func(t *testing.T) string {
 			path := made(t)
 			db, err := sql.Open("sqlite", dsn(path, ""))

@@ -8,43 +8,34 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/keyreeve/keyreeve/keystore"
+	"github.com/keyreeve/keyreeve/keystore/sqlstore"
 )
 
 // plan is how SQLite goes about a statement, a line a step. Without statistics,
 // which this store does not gather, it does not depend on what is stored.
-func plan(t *testing.T, s *Store, text string, args ...any) string {
+func plan(t *testing.T, s *Store, a sqlstore.Statement) string {
 	t.Helper()
+	c, err := s.readers.get(t.Context())
+	require.NoError(t, err)
+	defer s.readers.put(c)
+	rows, err := c.QueryOnce(t.Context(), "EXPLAIN QUERY PLAN "+a.Text, a.Args...)
+	require.NoError(t, err)
+	defer rows.Close()
 	var steps []string
-	require.NoError(t, s.view(t.Context(), s.readers, func(r *reader) error {
-		rows, err := r.conn.c.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+text, args...)
-		if err != nil {
-			return err
-		}
-		steps, err = drain(t.Context(), r, rows, func(scan scanner) (string, error) {
-			var id, parent, unused int
-			var step string
-			return step, scan(&id, &parent, &unused, &step)
-		})
-		return err
-	}))
+	for rows.Next() {
+		var id, parent, unused int
+		var step string
+		require.NoError(t, rows.Scan(&id, &parent, &unused, &step))
+		steps = append(steps, step)
+	}
+	require.NoError(t, rows.Err())
 	return strings.Join(steps, "\n")
 }
 
-// keyList is the listing of a query of customer c.
-func keyList(t *testing.T, s *Store, q keystore.KeyQuery) (l listing) {
-	t.Helper()
-	q.CustomerID = "c"
-	require.NoError(t, s.view(t.Context(), s.readers, func(r *reader) (err error) {
-		l, err = r.keyList(t.Context(), q)
-		return err
-	}))
-	return l
-}
-
-// placeOf is where a key of customer c stands in a list.
+// placeOf is where a key stands in a list.
 func placeOf(t *testing.T, s *Store, q keystore.KeyQuery, id string) (c keystore.Cursor) {
 	t.Helper()
-	require.NoError(t, s.view(t.Context(), s.readers, func(r *reader) (err error) {
+	require.NoError(t, s.View(t.Context(), func(r keystore.Reader) (err error) {
 		c, err = r.KeyCursor(t.Context(), q, id)
 		return err
 	}))
@@ -61,11 +52,10 @@ func TestAPageIsReadInTheOrderOfAnIndexOrSortedFromOneAlone(t *testing.T) {
 	for _, field := range keystore.KeySortFields() {
 		for _, desc := range []bool{false, true} {
 			q := keystore.KeyQuery{Sort: []keystore.SortField{{Field: field, Desc: desc}}}
-			l := keyList(t, s, q)
-			steps := plan(t, s, l.text(false), l.pageArgs(50, 0)...)
+			steps := plan(t, s, keyPage(t, s, q))
 			after := placeOf(t, s, q, testKey(1).ID)
-			require.NoError(t, l.match.behind(l.order, &after))
-			next := plan(t, s, l.text(false), l.pageArgs(50, 0)...)
+			q.After = &after
+			next := plan(t, s, keyPage(t, s, q))
 			// The page itself, 50 records, is put in order once more.
 			if index, ok := indexed[field]; ok {
 				require.Contains(t, steps, "COVERING INDEX "+index+" ", field)
@@ -92,14 +82,25 @@ func TestAPageIsReadInTheOrderOfAnIndexOrSortedFromOneAlone(t *testing.T) {
 func TestAPageOfManyFromATimeOnIsFoundOnTheWayAlongTheOrder(t *testing.T) {
 	s := newStore(t)
 	q := keystore.KeyQuery{CreatedAfter: time.UnixMilli(1)}
-	l := keyList(t, s, q)
-	require.Contains(t, plan(t, s, l.text(false), l.pageArgs(50, 0)...), "keys_of_customer_by_created (customer_id=? AND created>?)", "few are looked up and sorted")
-	l.match.loosen(l.order[0].column)
-	require.Contains(t, plan(t, s, l.text(false), l.pageArgs(50, 0)...), "keys_of_customer_by_name (customer_id=?)", "many are not")
+	put := func(first, n int) {
+		_, err := s.Update(t.Context(), func(tx keystore.Tx) error {
+			for i := range n {
+				k := testKey(first + i)
+				k.Created, k.Secrets = tx.Now().Wall, nil
+				if err := tx.PutKey(t.Context(), k); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		require.NoError(t, err)
+	}
+	put(0, 1)
+	require.Contains(t, plan(t, s, keyPage(t, s, q)), "keys_of_customer_by_created (customer_id=? AND created>?)", "few are looked up and sorted")
+	put(1, 5000)
+	require.Contains(t, plan(t, s, keyPage(t, s, q)), "keys_of_customer_by_name (customer_id=?)", "many are not")
 	q.Sort = []keystore.SortField{{Field: keystore.SortCreated}}
-	l = keyList(t, s, q)
-	l.match.loosen(l.order[0].column)
-	require.Contains(t, plan(t, s, l.text(false), l.pageArgs(50, 0)...), "keys_of_customer_by_created (customer_id=? AND created>?)", "its own order begins at the time")
+	require.Contains(t, plan(t, s, keyPage(t, s, q)), "keys_of_customer_by_created (customer_id=? AND created>?)", "its own order begins at the time")
 }
 
 func TestFilteredKeysAreCountedFromOneIndex(t *testing.T) {
@@ -116,8 +117,7 @@ func TestFilteredKeysAreCountedFromOneIndex(t *testing.T) {
 		"microtenant": {MicrotenantID: "lab", RoleID: keystore.RoleReadOnly},
 		"never used":  {NeverUsed: new(bool)},
 	} {
-		l := keyList(t, s, q)
-		steps := plan(t, s, l.countText(), l.match.args...)
+		steps := plan(t, s, keyCount(t, s, q))
 		require.Contains(t, steps, "COVERING INDEX", "%s\n%s", name, steps)
 	}
 }
@@ -130,7 +130,7 @@ func TestAuditEventsAreFoundByIndex(t *testing.T) {
 		"a.customer_id = 'c' AND a.actor_id = 'x'":                          "audit_by_actor",
 		"a.customer_id = 'c' AND a.request_id = 'x' AND a.request_id <> ''": "audit_by_request",
 	} {
-		steps := plan(t, s, "SELECT "+auditColumns+" FROM audit a WHERE "+where+" ORDER BY a.id DESC LIMIT 50")
+		steps := plan(t, s, sqlstore.Statement{Text: "SELECT a.* FROM audit a WHERE " + where + " ORDER BY a.id DESC LIMIT 50"})
 		require.Contains(t, steps, index, where)
 		require.NotContains(t, steps, "TEMP B-TREE", where)
 	}
@@ -138,9 +138,15 @@ func TestAuditEventsAreFoundByIndex(t *testing.T) {
 
 func TestOldCallsAreFoundAndForgottenByIndex(t *testing.T) {
 	s := newStore(t)
-	steps := plan(t, s, forgetOldCalls, 1, 2)
+	use := func(s *sqlstore.Store) error { return s.Use(t.Context(), nil, keystore.Calls{KeyID: "k"}) }
+	steps := plan(t, s, asked(t, s, "DELETE FROM key_calls", use))
 	require.Contains(t, steps, "COVERING INDEX key_calls_by_hour (hour<?)", "%s", steps)
 	require.NotContains(t, steps, "SCAN key_calls", steps)
-	steps = plan(t, s, "SELECT key_id, hour, calls FROM key_calls WHERE key_id = ? AND hour >= ? ORDER BY hour", "k", 1)
+	steps = plan(t, s, asked(t, s, "FROM key_calls", func(s *sqlstore.Store) error {
+		return s.View(t.Context(), func(r keystore.Reader) error {
+			_, err := r.Calls(t.Context(), "k", time.Time{})
+			return err
+		})
+	}))
 	require.Equal(t, "SEARCH key_calls USING PRIMARY KEY (key_id=? AND hour>?)", steps)
 }

@@ -31,7 +31,7 @@ func pragma(t *testing.T, p *pool, name string) string {
 	require.NoError(t, err)
 	defer p.put(c)
 	var value string
-	require.NoError(t, (&reader{conn: c}).row(t.Context(), []any{&value}, "PRAGMA "+name))
+	require.NoError(t, c.value(t.Context(), &value, "PRAGMA "+name))
 	return value
 }
 
@@ -116,21 +116,22 @@ func TestTheHeadKeptOnTheFeedIsReadAgainAfterEveryCommitAndOnlyThen(t *testing.T
 
 func TestAConnectionInDoubtIsReplaced(t *testing.T) {
 	s := newStore(t)
-	_, err := s.Update(t.Context(), func(tx keystore.Tx) error {
+	c, err := s.writes.get(t.Context())
+	require.NoError(t, err)
+	s.writes.put(c)
+	_, err = s.Update(t.Context(), func(tx keystore.Tx) error {
 		// The transaction ends under the store, as SQLite ends one on an I/O error.
-		_, err := tx.(interface{ connection() *conn }).connection().exec(t.Context(), "ROLLBACK")
+		_, err := c.Exec(t.Context(), "ROLLBACK")
 		require.NoError(t, err)
 		return fmt.Errorf("own")
 	})
 	require.EqualError(t, err, "own")
-	c, err := s.writes.get(t.Context())
+	c, err = s.writes.get(t.Context())
 	require.NoError(t, err)
 	s.writes.put(c)
 	require.Empty(t, c.stmts, "a connection of its own, nothing prepared on it yet")
 	putKeys(t, s, 1, 1)
 }
-
-func (t *tx) connection() *conn { return t.conn }
 
 func TestFailuresOfOneBatchAreOneTransaction(t *testing.T) {
 	s := newStore(t)

@@ -1,0 +1,153 @@
+package postgres
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/keyreeve/keyreeve/keystore/sqlstore"
+)
+
+// conn is one connection, for as long as somebody has it. Used by one goroutine at a
+// time.
+type conn struct {
+	sqlstore.Scratch
+	c      *pgxpool.Conn
+	access sqlstore.Access
+}
+
+// connKey is under what a conn is kept with its connection.
+const connKey = "keyreeve"
+
+// wrap is the conn of a connection, the same each time.
+func wrap(c *pgxpool.Conn, access sqlstore.Access) *conn {
+	kept := c.Conn().PgConn().CustomData()
+	own, _ := kept[connKey].(*conn)
+	if own == nil {
+		own = new(conn)
+		kept[connKey] = own
+	}
+	own.c, own.access = c, access
+	return own
+}
+
+// errRolledBack: a commit was answered by a rollback, as in a transaction that failed.
+var errRolledBack = errors.New("the transaction was rolled back")
+
+// Exec runs a statement and counts the rows it changed. One without arguments goes
+// as it is, and may be several (PostgreSQL's simple query protocol).
+func (c *conn) Exec(ctx context.Context, text string, args ...any) (int64, error) {
+	tag, err := c.c.Conn().Exec(ctx, number(text), encodeAll(args)...)
+	if err == nil && text == "COMMIT" && tag.String() != "COMMIT" {
+		err = errRolledBack
+	}
+	return tag.RowsAffected(), err
+}
+
+// ExecAll sends all statements before it reads the first answer.
+func (c *conn) ExecAll(ctx context.Context, statements []sqlstore.Statement) error {
+	if len(statements) == 1 {
+		_, err := c.Exec(ctx, statements[0].Text, statements[0].Args...)
+		return err
+	}
+	batch := &pgx.Batch{QueuedQueries: make([]*pgx.QueuedQuery, 0, len(statements))}
+	for _, s := range statements {
+		batch.Queue(number(s.Text), encodeAll(s.Args)...)
+	}
+	return c.c.Conn().SendBatch(ctx, batch).Close()
+}
+
+// Query reads rows by a statement that stays prepared.
+func (c *conn) Query(ctx context.Context, text string, args ...any) (sqlstore.Rows, error) {
+	return c.query(ctx, number(text), args)
+}
+
+// QueryOnce reads rows by a statement that does not, and is planned for what it
+// binds.
+func (c *conn) QueryOnce(ctx context.Context, text string, args ...any) (sqlstore.Rows, error) {
+	return c.query(ctx, rewrite(text), append([]any{pgx.QueryExecModeCacheDescribe}, args...))
+}
+
+func (c *conn) query(ctx context.Context, text string, args []any) (sqlstore.Rows, error) {
+	found, err := c.c.Conn().Query(ctx, text, encodeAll(args)...)
+	if err != nil {
+		return nil, err
+	}
+	return rows{found}, nil
+}
+
+// Discard closes the connection; the pool opens another.
+func (c *conn) Discard() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = c.c.Conn().Close(ctx)
+}
+
+// rows are found rows.
+type rows struct{ pgx.Rows }
+
+// Scan copies a row's columns. A []byte is the caller's own.
+func (r rows) Scan(dest ...any) error {
+	if err := r.Rows.Scan(dest...); err != nil {
+		return err
+	}
+	for i, d := range dest {
+		switch v := d.(type) {
+		case *string:
+			*v = decode(*v)
+		case *[]byte:
+			if r.isText(i) {
+				*v = decodeBytes(*v)
+			}
+		case *json.RawMessage:
+			if r.isText(i) {
+				*v = decodeBytes(*v)
+			}
+		}
+	}
+	return nil
+}
+
+// isText reports whether a column is text, not bytes that may look like anything.
+func (r rows) isText(column int) bool {
+	return r.FieldDescriptions()[column].DataTypeOID == pgtype.TextOID
+}
+
+// Close ends the query.
+func (r rows) Close() error {
+	r.Rows.Close()
+	return r.Rows.Err()
+}
+
+// encodeAll is arguments as they are bound: text as it is stored.
+func encodeAll(args []any) []any {
+	for i, a := range args {
+		switch v := a.(type) {
+		case string:
+			if e := encode(v); e != v {
+				args = replaced(args, i, e)
+			}
+		case []string:
+			for j, text := range v {
+				if e := encode(text); e != text {
+					v = append([]string(nil), v...)
+					v[j] = e
+					args = replaced(args, i, v)
+				}
+			}
+		}
+	}
+	return args
+}
+
+// replaced is args with another at i; the caller's own stay.
+func replaced(args []any, i int, by any) []any {
+	args = append([]any(nil), args...)
+	args[i] = by
+	return args
+}

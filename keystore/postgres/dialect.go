@@ -1,0 +1,104 @@
+package postgres
+
+import (
+	"strings"
+	"sync"
+
+	"github.com/keyreeve/keyreeve/keystore/sqlstore"
+)
+
+const (
+	// writerLock is the advisory lock of who writes changes ("KEYREEVE" in ASCII, as
+	// others in the database may have locks of their own). It is taken before anything
+	// is read and kept until the commit is over, so that revisions appear in their
+	// order and without gaps.
+	writerLock = "5423839536121992773"
+	// migrationLock is that of who makes or migrates the schema, a session's.
+	migrationLock = "5423839536121992774"
+)
+
+// dialect is PostgreSQL's, of version 13 and newer.
+//
+// Beside others a writer waits for no row longer than lock_timeout. That is less
+// than the server's deadlock_timeout (1 s by default): where the one whose turn it
+// is and another wait for each other, the other gives up before the server looks
+// who of them has to. It must be so, for the turn costs more to run again.
+var dialect = sqlstore.Dialect{
+	BeginRead:  "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT 1 FROM state",
+	BeginWrite: "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SELECT pg_advisory_xact_lock(" + writerLock + ")",
+	BeginFree:  "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL lock_timeout = '250ms'",
+
+	Each:       "SELECT unnest(CAST(? AS TEXT[]))",
+	List:       func(values []string) (any, error) { return list(values), nil },
+	Contains:   "strpos",
+	Label:      labels + ")",
+	LabelValue: labels + " AND l.value = ?)",
+	KeyRow:     "k.id",
+
+	LockKeys: "SELECT id FROM keys WHERE id IN (SELECT unnest(CAST(? AS TEXT[]))) ORDER BY id FOR NO KEY UPDATE",
+	DrawSeqs: "SELECT nextval('tally_seqs') FROM generate_series(1, CAST(? AS INTEGER)) ORDER BY 1",
+
+	Announce:     "SELECT pg_notify('" + channel + "', '')",
+	Ledger:       "counted",
+	TallyStamp:   ", written = excluded.written",
+	TallyWritten: "written",
+	Horizon:      "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint",
+}
+
+const labels = "EXISTS (SELECT 1 FROM json_each_text(CAST(nullif(k.labels, '') AS json)) l WHERE l.key = ?"
+
+// list is text to be bound as one array.
+func list(values []string) []string {
+	if values == nil {
+		return []string{}
+	}
+	return values
+}
+
+// numbered are statements whose ? have become $1, $2, …, by their text.
+var numbered sync.Map
+
+// number is a constant statement with its parameters as PostgreSQL has them.
+func number(text string) string {
+	if found, ok := numbered.Load(text); ok {
+		return found.(string)
+	}
+	rewritten := rewrite(text)
+	numbered.Store(text, rewritten)
+	return rewritten
+}
+
+// rewrite numbers parameters: ?2 is the second argument, each ? the next one. What
+// is quoted stays.
+func rewrite(text string) string {
+	if !strings.Contains(text, "?") {
+		return text
+	}
+	var b strings.Builder
+	b.Grow(len(text) + 16)
+	quoted, next := false, 0
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case c == '\'':
+			quoted = !quoted
+			b.WriteByte(c)
+		case c == '?' && !quoted:
+			b.WriteByte('$')
+			if i+1 < len(text) && '1' <= text[i+1] && text[i+1] <= '9' {
+				continue // the number follows
+			}
+			next++
+			writeInt(&b, next)
+		default:
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}
+
+func writeInt(b *strings.Builder, n int) {
+	if n >= 10 {
+		writeInt(b, n/10)
+	}
+	b.WriteByte(byte('0' + n%10))
+}

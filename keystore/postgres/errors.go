@@ -1,0 +1,87 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/puddle/v2"
+
+	"github.com/keyreeve/keyreeve/keystore"
+	"github.com/keyreeve/keyreeve/keystore/sqlstore"
+)
+
+// Of PostgreSQL's error codes (its Appendix A) those that mean something here. All
+// others, and a server that does not answer, mean that the store could not be asked.
+const (
+	codeSerialization = "40001"
+	codeDeadlock      = "40P01"
+	codeLockTimeout   = "55P03"
+	codeDiskFull      = "53100"
+	codeCancelled     = "57014"
+	codeNoPrivilege   = "42501"
+	codeReadOnly      = "25006"
+)
+
+// storeError is err in the words of package keystore.
+func storeError(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
+	if errors.Is(err, errRolledBack) {
+		return fmt.Errorf("postgres: %w", err)
+	}
+	var pg *pgconn.PgError
+	answered := errors.As(err, &pg)
+	if !answered && sqlstore.InDoubt(err) {
+		return fmt.Errorf("postgres: the connection was lost with the answer, so whether this was stored is not known: %w", err)
+	}
+	// A cancelled query may take its connection along: the error tells of either.
+	if ctxErr := ctx.Err(); ctxErr != nil {
+		return fmt.Errorf("postgres: %w", ctxErr)
+	}
+	if !answered {
+		switch {
+		case errors.Is(err, puddle.ErrClosedPool):
+			return fmt.Errorf("%w: %w", keystore.ErrClosed, err)
+		case lost(err):
+			return fmt.Errorf("postgres: %w: %w", sqlstore.ErrAgain, err)
+		}
+		return fmt.Errorf("postgres: %w", err)
+	}
+	switch pg.Code {
+	case codeDiskFull:
+		return fmt.Errorf("%w: %w", keystore.ErrFull, err)
+	case codeSerialization, codeDeadlock, codeLockTimeout:
+		return fmt.Errorf("postgres: %w: %w", sqlstore.ErrAgain, err)
+	case codeCancelled:
+		return fmt.Errorf("postgres: the server took longer than statement_timeout: %w", err)
+	case codeNoPrivilege:
+		return fmt.Errorf("postgres: the user of the store's dsn lacks a privilege: %w", err)
+	case codeReadOnly:
+		return fmt.Errorf("postgres: the server only reads, as a standby does: %w", err)
+	}
+	if lost(err) && !sqlstore.InDoubt(err) {
+		return fmt.Errorf("postgres: %w: %w", sqlstore.ErrAgain, err)
+	}
+	return fmt.Errorf("postgres: %w", err)
+}
+
+// lost reports whether an error is of the connection, not of what was asked or of a
+// value that could not be bound or read.
+func lost(err error) bool {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		switch pg.Code {
+		case "57P01", "57P02", "57P03", "57P05", "25P03": // shut down, crashed, not up yet, idle for too long
+			return true
+		}
+		return strings.HasPrefix(pg.Code, "08")
+	}
+	var network net.Error
+	return pgconn.SafeToRetry(err) || errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed)
+}

@@ -1,0 +1,46 @@
+package sqlstore
+
+// Dialect is what databases say differently. All else is SQL that each takes.
+type Dialect struct {
+	// Local: a statement takes microseconds, no round trips, and watching its context
+	// would cost more.
+	Local bool
+
+	// BeginRead begins a transaction that only reads, on one snapshot: where databases
+	// are local, that of its first read. BeginWrite begins one
+	// that writes, once no other does (the turn); BeginFree one that writes beside
+	// others, and may append neither changes nor audit events.
+	BeginRead, BeginWrite, BeginFree string
+
+	// Each reads a bound list (see List) as rows of one column.
+	Each string
+	// List is a list of text as it is bound for Each.
+	List func(values []string) (any, error)
+	// Contains begins a function of a text and what it may contain, which answers
+	// where that is, 0 for nowhere.
+	Contains string
+	// Label finds, among the labels of k, one of a bound name; LabelValue one of a
+	// bound name and value.
+	Label, LabelValue string
+	// KeyRow names a row of the keys k: what is cheapest to find it again by.
+	KeyRow string
+	// Unindexed stands before a column that is to be sorted by, whatever index there is.
+	Unindexed string
+
+	// LockKeys takes keys, a bound list, from all others who do so until the
+	// transaction ends: "" where there is one writer at a time.
+	LockKeys string
+	// DrawSeqs reads a bound number of seqs of tallies, ascending, each past all that
+	// were drawn before: "" where they are counted in the table state.
+	DrawSeqs string
+	// Announce tells whoever listens, once it is committed, that there are changes: ""
+	// where nobody does.
+	Announce string
+	// Ledger is the table in which counts that were stored are noted, "" where answers
+	// cannot get lost: see ledger.
+	Ledger string
+	// Where tallies are written beside one another: TallyStamp ends the statement that
+	// replaces one, with the number of the transaction that writes; TallyWritten is that
+	// number in a row, and Horizon reads the oldest that is not over yet.
+	TallyStamp, TallyWritten, Horizon string
+}
