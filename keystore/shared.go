@@ -1,9 +1,12 @@
 package keystore
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // What a store that many processes write to may be besides, so that they are not in
-// each other's way.
+// each other's way, and what it must be for a write to be proven to have reached them.
 
 // Waker is a Store that tells of changes sooner than a poll finds them.
 type Waker interface {
@@ -22,6 +25,65 @@ type KeyUpdater interface {
 	// that of the changes; 0, or the head, where there are none.
 	UpdateKey(ctx context.Context, keyID string, fn func(Tx) error) (Revision, error)
 }
+
+// Registry is a Store that knows which nodes follow it. Times are by its own clock.
+type Registry interface {
+	// Renew records durably that a node is there: it may serve for n.Lease from now,
+	// whatever commits meanwhile. A node that is not registered becomes so. What commits
+	// after Renew finds the node; so a node may serve by it only once it has followed the
+	// log to a head that it asked for after Renew returned.
+	Renew(ctx context.Context, n Registration) error
+	// Confirm records that every decision of a node that begins from now on sees a
+	// revision. It may be lost with the store's latest moments, and does nothing where
+	// the node is not registered or confirmed more already.
+	Confirm(ctx context.Context, nodeID string, r Revision) error
+	// Nodes lists those that are registered, by id.
+	Nodes(ctx context.Context) ([]Registered, error)
+	// Leave takes a node out that decides no more and cannot begin again without the store.
+	Leave(ctx context.Context, nodeID string) error
+}
+
+// RegistryTx is a Tx of a Registry.
+type RegistryTx interface {
+	// ForgetNode takes a node out that will not come back. ErrNotFound if it is not
+	// registered, ErrInUse while it may still serve.
+	ForgetNode(ctx context.Context, nodeID string) (Registered, error)
+}
+
+// Registration is what a node says of itself.
+type Registration struct {
+	// ID is the process's, or that of the snapshot it may be started from again.
+	ID string
+	// Name is the machine's.
+	Name    string
+	Version string
+	Started time.Time
+	// Position is what it has confirmed.
+	Position Revision
+	// MaxStale is how long it serves what it knows with the store out of reach.
+	MaxStale time.Duration
+	// Lease is how long it may serve after a renewal that reached the store: MaxStale and
+	// what passes between two renewals.
+	Lease time.Duration
+	// Stopped: the process has ended, and may begin again from its snapshot.
+	Stopped bool
+}
+
+// Registered is a node as the store knows it.
+type Registered struct {
+	Registration
+	// Renewed is when it renewed last.
+	Renewed time.Time
+	// Until is when it stops to serve unless it renews, a margin for clocks included, and
+	// Left how far off that is: not above 0 is fenced. It then serves nothing it knows
+	// before it has followed the store again.
+	Until time.Time
+	Left  time.Duration
+}
+
+// Fenced reports whether a node serves nothing of what it knows until it has followed
+// the store again.
+func (n *Registered) Fenced() bool { return n.Left <= 0 }
 
 // UpdateKey is for what concerns one key and mostly is no change, as a sign-in is: see
 // KeyUpdater. Where it is a change after all, it is seen as one of Update is.
