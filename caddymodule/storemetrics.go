@@ -76,6 +76,9 @@ func isStoreError(err error) bool {
 // measuredStore is a store whose operations are counted and timed.
 type measuredStore struct{ keystore.Store }
 
+// Unwrap is the store itself, for what it is besides.
+func (s measuredStore) Unwrap() keystore.Store { return s.Store }
+
 func (s measuredStore) KeyByClientID(ctx context.Context, clientID string) (*keystore.Key, error) {
 	began := time.Now()
 	key, err := s.Store.KeyByClientID(ctx, clientID)

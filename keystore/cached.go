@@ -275,7 +275,7 @@ func (c *Cached) follow(ctx context.Context) {
 	poll := time.NewTicker(pollEvery)
 	defer poll.Stop()
 	var woken <-chan struct{} // nil, which never receives, where the store does not
-	if w, ok := c.store.(Waker); ok {
+	if w, ok := As[Waker](c.store); ok {
 		woken = w.Wake()
 	}
 	for {

@@ -8,6 +8,22 @@ import (
 // What a store that many processes write to may be besides, so that they are not in
 // each other's way, and what it must be for a write to be proven to have reached them.
 
+// As finds what a store is besides being a Store, under whatever is wrapped around it:
+// a wrapper has `Unwrap() Store`, nil while there is nothing in it.
+func As[T any](s Store) (found T, ok bool) {
+	for s != nil {
+		if found, ok = s.(T); ok {
+			return found, true
+		}
+		w, wrapped := s.(interface{ Unwrap() Store })
+		if !wrapped {
+			break
+		}
+		s = w.Unwrap()
+	}
+	return found, false
+}
+
 // Waker is a Store that tells of changes sooner than a poll finds them.
 type Waker interface {
 	// Wake receives soon after changes were committed, by whoever it was: once for
@@ -88,7 +104,7 @@ func (n *Registered) Fenced() bool { return n.Left <= 0 }
 // UpdateKey is for what concerns one key and mostly is no change, as a sign-in is: see
 // KeyUpdater. Where it is a change after all, it is seen as one of Update is.
 func (c *Cached) UpdateKey(ctx context.Context, keyID string, fn func(Tx) error) (Revision, error) {
-	u, ok := c.store.(KeyUpdater)
+	u, ok := As[KeyUpdater](c.store)
 	if !ok {
 		return c.Update(ctx, fn)
 	}
