@@ -70,6 +70,13 @@ type App struct {
 	// soon as the loss is noticed. Default: 5m.
 	MaxStale *caddy.Duration `json:"max_stale,omitempty"`
 
+	// The file from which this node is started again while the store is out of reach, its
+	// journal beside it; placeholders are replaced. Or `off`. It holds what the cache holds,
+	// encrypted under a key from the master key: verifiers, no secrets and no tokens.
+	// Default: in Caddy's data directory, `keyreeve/snapshot-` and a name for the store;
+	// `off` for an embedded store.
+	Snapshot string `json:"snapshot,omitempty"`
+
 	// What Caddy's own admin endpoint may do under `/keyreeve/`: `full` (over
 	// loopback or a unix socket only), `read` or `off`. Default: `full`.
 	LocalAdmin string `json:"local_admin,omitempty"`
@@ -185,6 +192,9 @@ func (a *App) configure(ctx caddy.Context) (err error) {
 	if err := a.checkMasterKeys(); err != nil {
 		return err
 	}
+	if !a.opener.Embedded() && len(a.MasterKey)+len(a.MasterKeyFile) == 0 {
+		return errNoMasterKey
+	}
 	return a.loadPolicy()
 }
 
@@ -246,10 +256,12 @@ func (a *App) start() error {
 	tokens := session.NewTokens(shared.keys, ring, shared.tokens, sessions)
 	auth := authn.New(shared.keys, ring, tokens, a.settings)
 	auth.RequestID = requestIDIn
-	var propagation func(context.Context, keystore.Revision) lifecycle.Propagation
+	propagation := shared.keys.Propagate
 	if a.offline {
 		a.visit = newVisit(shared.keys.Store())
-		propagation = a.visit.propagation
+		if _, registered := keystore.As[keystore.Registry](shared.keys.Store()); !registered {
+			propagation = a.visit.propagation
+		}
 	}
 	keeper := &gatekeeper{store: shared, auth: auth, gates: a.placeGates()}
 	run := &running{

@@ -19,12 +19,16 @@ func init() {
 //
 //	keyreeve {
 //	    store sqlite [<path>]
+//	    store postgres <dsn> {
+//	        max_conns <number>
+//	    }
 //	    master_key_file <path>...
 //	    master_key <placeholder>...
 //	    lockout { ... }
 //	    sessions { ... }
 //	    cache { ... }
 //	    max_stale <duration>
+//	    snapshot <path>|off
 //	    local_admin full|read|off
 //	    audit_retention <duration>|off
 //	    policy <file>...
@@ -57,6 +61,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"sessions":        func() error { a.Sessions = new(SessionsConfig); return a.Sessions.parse(d) },
 		"cache":           func() error { a.Cache = new(CacheConfig); return a.Cache.parse(d) },
 		"max_stale":       func() error { a.MaxStale = new(caddy.Duration); return durationArg(d, a.MaxStale) },
+		"snapshot":        func() (err error) { a.Snapshot, err = oneArg(d, "a file, or off"); return err },
 		"local_admin":     func() error { return wordArg(d, &a.LocalAdmin, localAdminFull, localAdminRead, localAdminOff) },
 		"audit_retention": func() error { return a.parseAuditRetention(d) },
 		"policy":          func() error { return someArgs(d, &a.Policy, "a policy file") },

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/stretchr/testify/require"
 
+	"github.com/keyreeve/keyreeve/keystore/postgres"
 	"github.com/keyreeve/keyreeve/policy"
 )
 
@@ -78,6 +80,7 @@ var caddyfileSections = map[string]string{
 	"`lockout`":                       "lockout",
 	"`sessions`":                      "sessions",
 	"`cache`":                         "cache",
+	"`store postgres`":                "store postgres",
 	"The gate: `keyreeve`":            "keyreeve",
 	"`route`":                         "route",
 	"`public`":                        "public",
@@ -135,6 +138,11 @@ func effective(t *testing.T, config []byte) map[string]any {
 	app := loaded.(*App)
 	identity, err := app.opener.Identity()
 	require.NoError(t, err)
+	if p, ok := app.opener.(*PostgresStore); ok {
+		options, err := p.options()
+		require.NoError(t, err)
+		identity += fmt.Sprint(" max_conns ", cmp.Or(options.MaxConns, postgres.DefaultMaxConns))
+	}
 	found := map[string]any{
 		"settings": app.settings, "sizes": app.sizes, "sessions": app.sessions,
 		"local_admin": app.LocalAdmin, "audit_retention": app.AuditRetention, "store": identity,
@@ -200,14 +208,15 @@ var jsonSections = map[string]struct {
 	of     any
 	config string
 }{
-	"`apps.keyreeve`":          {App{}, `{"apps":{"keyreeve":%s}}`},
-	"`store`, module `sqlite`": {SQLiteStore{}, `{"apps":{"keyreeve":{"store":%s}}}`},
-	"`lockout`":                {LockoutConfig{}, `{"apps":{"keyreeve":{"lockout":%s}}}`},
-	"`sessions`":               {SessionsConfig{}, `{"apps":{"keyreeve":{"sessions":%s}}}`},
-	"`cache`":                  {CacheConfig{}, `{"apps":{"keyreeve":{"cache":%s}}}`},
-	"Handler `keyreeve`":       {Gate{}, site("%s")},
-	"`routes`":                 {policy.RouteSpec{}, site(`{"handler":"keyreeve","routes":[%s]}`)},
-	"Handler `keyreeve_admin`": {Admin{}, site("%s")},
+	"`apps.keyreeve`":            {App{}, `{"apps":{"keyreeve":%s}}`},
+	"`store`, module `sqlite`":   {SQLiteStore{}, `{"apps":{"keyreeve":{"store":%s}}}`},
+	"`store`, module `postgres`": {PostgresStore{}, `{"apps":{"keyreeve":{"master_key":["{env.A}"],"store":%s}}}`},
+	"`lockout`":                  {LockoutConfig{}, `{"apps":{"keyreeve":{"lockout":%s}}}`},
+	"`sessions`":                 {SessionsConfig{}, `{"apps":{"keyreeve":{"sessions":%s}}}`},
+	"`cache`":                    {CacheConfig{}, `{"apps":{"keyreeve":{"cache":%s}}}`},
+	"Handler `keyreeve`":         {Gate{}, site("%s")},
+	"`routes`":                   {policy.RouteSpec{}, site(`{"handler":"keyreeve","routes":[%s]}`)},
+	"Handler `keyreeve_admin`":   {Admin{}, site("%s")},
 }
 
 // jsonFields lists the JSON fields of a struct with the word for their type.
@@ -272,6 +281,12 @@ func TestJSONReferenceExamplesDecodeAndItsDefaultsAreTheDefaults(t *testing.T) {
 		// What the object must have besides, for Caddy to find the module.
 		if name, ok := strings.CutPrefix(heading, "Handler "); ok {
 			defaults["handler"] = json.RawMessage(`"` + strings.Trim(name, "`") + `"`)
+		}
+		if name, ok := strings.CutPrefix(heading, "`store`, module "); ok {
+			defaults["module"] = json.RawMessage(`"` + strings.Trim(name, "`") + `"`)
+		}
+		if _, ok := section.of.(PostgresStore); ok {
+			defaults["dsn"] = json.RawMessage(`"postgres://db.example.com/keyreeve"`)
 		}
 		least, err := json.Marshal(defaults)
 		require.NoError(t, err)

@@ -22,18 +22,11 @@ import (
 	"github.com/keyreeve/keyreeve/admin/lifecycle"
 	"github.com/keyreeve/keyreeve/credential"
 	"github.com/keyreeve/keyreeve/keystore"
-	"github.com/keyreeve/keyreeve/keystore/sqlite"
 )
 
 // clockTolerance is how far a clock may be behind the newest change of the
 // store: another node's may be a little ahead.
 const clockTolerance = time.Minute
-
-// examiner is a StoreOpener that can look at its database without making,
-// migrating or changing it.
-type examiner interface {
-	Examine(ctx context.Context) (path string, found sqlite.Examination, err error)
-}
 
 // doctor collects what is found.
 type doctor struct {
@@ -250,24 +243,25 @@ func (d *doctor) offer(found *cli.Diagnosis) {
 // it needs; false if there is nothing to open, or nothing that this program may
 // open without changing it.
 func (d *doctor) examined(ctx context.Context, e examiner) (path string, masterKeys []string, good bool) {
-	path, found, err := e.Examine(ctx)
+	found, err := e.Examine(ctx)
+	path = found.where
 	switch {
 	case err != nil:
 		d.fail(checkStore, err, "make sure that this user may read it; restore a backup if it is damaged")
 		return path, nil, false
-	case !found.Exists:
+	case !found.exists:
 		d.missing(path)
 		return path, nil, false
-	case found.Schema != found.Newest:
-		d.warn(checkSchema, fmt.Sprintf("%s has schema %d, this program uses %d and brings it there at its next start", path, found.Schema, found.Newest),
+	case found.schema != found.newest:
+		d.warn(checkSchema, fmt.Sprintf("%s has schema %d, this program uses %d and brings it there at its next start", path, found.schema, found.newest),
 			"make a backup first: an older program cannot read it then")
-		return path, found.MasterKeyIDs, false
+		return path, found.masterKeyIDs, false
 	}
-	d.ok(checkSchema, "%d, the one that this program uses", found.Schema)
-	if found.Mode&0o077 != 0 {
-		d.warn(checkStore, fmt.Sprintf("%s was open to others (mode %04o)", path, found.Mode), "run: chmod 600 "+path)
+	d.ok(checkSchema, "%d, the one that this program uses", found.schema)
+	if found.mode&0o077 != 0 {
+		d.warn(checkStore, fmt.Sprintf("%s was open to others (mode %04o)", path, found.mode), "run: chmod 600 "+path)
 	}
-	return path, found.MasterKeyIDs, true
+	return path, found.masterKeyIDs, true
 }
 
 // missing checks that a database that is not there can be made.

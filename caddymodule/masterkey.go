@@ -20,6 +20,12 @@ import (
 // masterKeyCheck bounds asking the store which master keys it depends on.
 const masterKeyCheck = 10 * time.Second
 
+// errNoMasterKey: there is no default for a store that several nodes share. One that
+// made its own would refuse what the others issued.
+var errNoMasterKey = errors.New("master_key_file or master_key is required with this store, the same one on every node: make it once with " +
+	"`(umask 077; printf 'krm_%s\\n' \"$(head -c 32 /dev/urandom | base64 | tr '+/' '-_' | tr -d '=')\" > master.key)`, " +
+	"copy it to each node, readable by the server's user only, and keep a copy apart from the database and its backups")
+
 // keyring reads the master keys and holds them against the store: one that
 // depends on another key is refused now, not by every client later.
 func (a *App) keyring(store keystore.Store) (*credential.Keyring, error) {
@@ -76,7 +82,7 @@ func (a *App) readMasterKeys(create bool) ([]credential.MasterKey, string, error
 	paths := a.MasterKeyFile
 	if len(paths) == 0 {
 		if !a.opener.Embedded() {
-			return nil, "", errors.New("master_key_file or master_key is required with this store: every node needs the same one")
+			return nil, "", errNoMasterKey
 		}
 		paths = []string{filepath.Join(caddy.AppConfigDir(), "keyreeve", "master.key")}
 	}

@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/keyreeve/keyreeve/admin/lifecycle"
 	"github.com/keyreeve/keyreeve/keystore"
 )
 
@@ -26,11 +25,11 @@ type neighbour interface {
 // that it depends on are at hand.
 func (a *App) openStore(ctx context.Context, clock keystore.Clock) (keystore.Store, error) {
 	if e, ok := a.opener.(examiner); ok {
-		path, found, err := e.Examine(ctx)
+		found, err := e.Examine(ctx)
 		if err != nil {
 			return nil, err
 		}
-		if err := a.checkKeyring(path, found.MasterKeyIDs); err != nil {
+		if err := a.checkKeyring(found.where, found.masterKeyIDs); err != nil {
 			return nil, err
 		}
 	}
@@ -74,14 +73,14 @@ func newVisit(store keystore.Store) *visit {
 // propagation says who has a write. Processes that use the same SQLite file tell
 // nobody how far they are: where there is one, or that cannot be known, the write
 // is pending for it.
-func (v *visit) propagation(context.Context, keystore.Revision) lifecycle.Propagation {
+func (v *visit) propagation(context.Context, keystore.Revision, time.Duration) keystore.Propagation {
 	if used, err := v.inUse(); err == nil && !used {
-		return lifecycle.Propagation{Confirmed: 1}
+		return keystore.Propagation{Confirmed: 1}
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.until = time.Now().Add(keystore.SeenWithin)
-	return lifecycle.Propagation{Confirmed: 1, Pending: 1}
+	return keystore.Propagation{Confirmed: 1, Pending: []keystore.PendingNode{{}}}
 }
 
 // settle waits until the others have had that time: once for all that a command

@@ -3,11 +3,13 @@ package caddymodule
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/keyreeve/keyreeve/keystore"
+	"github.com/keyreeve/keyreeve/keystore/postgres"
 	"github.com/keyreeve/keyreeve/keystore/sqlite"
 )
 
@@ -25,6 +27,28 @@ type StoreOpener interface {
 	// Embedded tells that the database belongs to this machine, so that a master
 	// key may be made for it.
 	Embedded() bool
+}
+
+// examiner is a StoreOpener that can look at its database without making,
+// migrating or changing it.
+type examiner interface {
+	Examine(ctx context.Context) (examination, error)
+}
+
+// examination is what can be told of a database that is not open.
+type examination struct {
+	// where is a file's path, or the identity of another database.
+	where string
+	// exists is false for one that is to be made.
+	exists bool
+	// schema is the version it is at, newest what this program brings it to.
+	schema, newest int64
+	// mode are a file's permissions, 0 where it is none.
+	mode fs.FileMode
+	// masterKeyIDs are those of secrets, and the one that was used last.
+	masterKeyIDs []string
+	// postgres is what else is known of such a database, nil of others.
+	postgres *postgres.Examination
 }
 
 // SQLiteStore keeps keys in a file on this machine.
@@ -71,7 +95,7 @@ func (s *SQLiteStore) Open(ctx context.Context, clock keystore.Clock) (keystore.
 	if err != nil {
 		return nil, err
 	}
-	return sqlite.Open(ctx, sqlite.Options{Path: path, Clock: clock, Logger: caddy.Log().Named("keyreeve")})
+	return sqlite.Open(ctx, sqlite.Options{Path: path, Clock: clock, Logger: logger()})
 }
 
 // Visit opens the file for a command.
@@ -80,17 +104,17 @@ func (s *SQLiteStore) Visit(ctx context.Context, clock keystore.Clock) (keystore
 	if err != nil {
 		return nil, err
 	}
-	return sqlite.Open(ctx, sqlite.Options{Path: path, Clock: clock, Logger: caddy.Log().Named("keyreeve"), Visit: true})
+	return sqlite.Open(ctx, sqlite.Options{Path: path, Clock: clock, Logger: logger(), Visit: true})
 }
 
 // Examine looks at the file and makes nothing.
-func (s *SQLiteStore) Examine(ctx context.Context) (string, sqlite.Examination, error) {
+func (s *SQLiteStore) Examine(ctx context.Context) (examination, error) {
 	path, err := s.file()
 	if err != nil {
-		return "", sqlite.Examination{}, err
+		return examination{}, err
 	}
 	found, err := sqlite.Examine(ctx, path)
-	return path, found, err
+	return examination{where: path, exists: found.Exists, schema: found.Schema, newest: found.Newest, mode: found.Mode, masterKeyIDs: found.MasterKeyIDs}, err
 }
 
 // Embedded is true: the file is this machine's.

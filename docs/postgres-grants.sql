@@ -9,11 +9,13 @@
 
 GRANT USAGE ON SCHEMA public TO :"gate";
 GRANT SELECT, INSERT, UPDATE, DELETE ON
-	audit, audit_heads, audit_root, changes, counted, customers, idempotency, key_calls, keys, microtenants, preferences,
-	roles, secrets, sessions, signing_keys, sources, tallies
+	audit, audit_heads, audit_root, changes, clocks, counted, customers, idempotency, key_calls, keys, microtenants, preferences,
+	replayed, roles, secrets, sessions, signing_keys, sources, tallies, tombstones
 	TO :"gate";
 -- One row that is there, and stays.
 GRANT SELECT, UPDATE ON state TO :"gate";
 GRANT USAGE ON SEQUENCE tally_seqs TO :"gate";
+-- The time that all nodes go by.
+GRANT EXECUTE ON FUNCTION keyreeve_now() TO :"gate";
 -- Which version the tables are of.
 GRANT SELECT ON goose_db_version TO :"gate";

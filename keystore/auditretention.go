@@ -31,7 +31,7 @@ func (c *Cached) forgetAudit(ctx context.Context, now policy.Instant) {
 	if keep == 0 || seen != 0 && now.Since-seen < forgetEvery {
 		return
 	}
-	if err := c.store.TrimAudit(ctx, keep); err != nil {
+	if err := c.guard.TrimAudit(ctx, keep); err != nil {
 		if !errors.Is(err, context.Canceled) {
 			c.logger.Warn("old audit events could not be forgotten", zap.Error(err))
 		}

@@ -47,6 +47,7 @@ const (
 // write returned.
 type Cached struct {
 	store  Store
+	guard  *guarded // the same, but for following it
 	clock  Clock
 	logger *zap.Logger
 
@@ -72,34 +73,46 @@ type Cached struct {
 	views chan struct{}
 
 	synced atomic.Pointer[syncState]
+	rounds rounds
 
-	stop context.CancelFunc
-	done sync.WaitGroup
+	deciding decisions
+	member   member
+	asked    nodeReads
+
+	running context.Context // ended by stop
+	stop    context.CancelFunc
+	done    sync.WaitGroup
 }
 
 // syncState is how well the change log is being followed.
 type syncState struct {
 	// at is when the last poll that succeeded was sent.
 	at policy.Instant
-	// lost is set while polls fail.
-	lost bool
+	// lost is set while polls fail, and outage is since when and why.
+	lost   bool
+	outage *outage
 	// unseen is set once this node failed to see a write of its own: nothing that
 	// is cached may be served until it has.
 	unseen bool
 	// position is the newest revision that was seen then.
 	position Revision
+	// leased: this node is one of several, and serves by its tenure alone.
+	leased bool
+	tenure tenure
 }
 
 // OpenCached loads what is held whole (directory, locks) and begins to follow
 // the change log. Keys are loaded as they are asked for, so opening takes no
 // longer for a store of many. The store is closed by Close.
 func OpenCached(ctx context.Context, store Store, clock Clock, sizes CacheSizes, logger *zap.Logger) (*Cached, error) {
-	keys, err := newKeyCache(store, sizes)
+	guard := newGuarded(store)
+	keys, err := newKeyCache(guard, sizes)
 	if err != nil {
 		return nil, err
 	}
-	c := &Cached{store: store, clock: clock, logger: logger, keys: keys, counter: newCounter(store, clock, logger),
-		uses: newUses(store, clock, logger), views: make(chan struct{}, maxViews)}
+	c := &Cached{store: store, guard: guard, clock: clock, logger: logger, keys: keys, counter: newCounter(guard, clock, logger),
+		uses: newUses(guard, clock, logger), views: make(chan struct{}, maxViews)}
+	guard.refused = c.refused
 	l := policy.DefaultLockout()
 	c.lockout.Store(&l)
 	if err := c.resync(ctx); err != nil {
@@ -107,7 +120,7 @@ func OpenCached(ctx context.Context, store Store, clock Clock, sizes CacheSizes,
 		return nil, fmt.Errorf("loading the key store: %w", err)
 	}
 	running, stop := context.WithCancel(context.Background())
-	c.stop = stop
+	c.running, c.stop = running, stop
 	c.done.Go(func() { c.follow(running) })
 	c.done.Go(func() { c.counter.run(running) })
 	c.done.Go(func() { c.uses.run(running) })
@@ -120,6 +133,7 @@ func OpenCached(ctx context.Context, store Store, clock Clock, sizes CacheSizes,
 func (c *Cached) Close() error {
 	c.stop()
 	c.done.Wait()
+	c.rounds.close()
 	c.uses.close()
 	c.keys.close()
 	return c.store.Close()
@@ -162,7 +176,7 @@ func (c *Cached) Look(ctx context.Context, clientID string, now policy.Instant) 
 			return key, directory, nil
 		}
 		// The store was read later than its change log was followed.
-		if err := c.catchUp(ctx, key.Revision); err != nil {
+		if err := c.catchUpFor(ctx, key.Revision); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -192,7 +206,7 @@ func (c *Cached) stillTurn() uint64 {
 // is noticed.
 func (c *Cached) Fresh(now policy.Instant, maxStale time.Duration) bool {
 	s := c.synced.Load()
-	if s.unseen {
+	if s.unseen || s.leased && !s.tenure.holds(now) {
 		return false
 	}
 	if maxStale == 0 {
@@ -201,7 +215,7 @@ func (c *Cached) Fresh(now policy.Instant, maxStale time.Duration) bool {
 		}
 		maxStale = noticeWithin
 	}
-	return now.Since-s.at.Since <= maxStale && now.Wall.Sub(s.at.Wall) <= maxStale
+	return within(s.at, now, maxStale)
 }
 
 // Locked is how much longer a caller is locked out; 0 is not.
@@ -232,10 +246,13 @@ func (c *Cached) SessionEnded(id string) bool {
 // View reads one consistent snapshot of the store itself. A few run at one time,
 // the others wait; so fn must call neither View nor Update.
 func (c *Cached) View(ctx context.Context, fn func(Reader) error) error {
+	if err := c.refused(); err != nil {
+		return err
+	}
 	select {
 	case c.views <- struct{}{}:
 		defer func() { <-c.views }()
-		return c.store.View(ctx, fn)
+		return c.guard.View(ctx, fn)
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -245,7 +262,7 @@ func (c *Cached) View(ctx context.Context, fn func(Reader) error) error {
 // now on sees it. The write is durable even if the error says that it could not
 // be seen (ErrUnseen).
 func (c *Cached) Update(ctx context.Context, fn func(Tx) error) (Revision, error) {
-	rev, err := c.store.Update(ctx, fn)
+	rev, err := c.guard.Update(ctx, fn)
 	if err != nil {
 		return 0, err
 	}
@@ -260,33 +277,11 @@ func (c *Cached) see(ctx context.Context, rev Revision) error {
 	if err := c.catchUp(ctx, rev); err != nil {
 		// Not seen means not safe to go on with: nothing is decided on what is cached
 		// until the log was followed again.
-		c.feedMu.Lock()
-		was := c.synced.Load()
-		c.synced.Store(&syncState{at: was.at, lost: true, unseen: true, position: was.position})
-		c.feedMu.Unlock()
+		c.blind(err)
 		c.logger.Error("a write is stored but this node cannot see it; it refuses until it does", zap.Int64("revision", int64(rev)), zap.Error(err))
 		return fmt.Errorf("%w: %w", ErrUnseen, err)
 	}
 	return nil
-}
-
-// follow polls the change log until ctx ends, sooner where the store wakes it.
-func (c *Cached) follow(ctx context.Context) {
-	poll := time.NewTicker(pollEvery)
-	defer poll.Stop()
-	var woken <-chan struct{} // nil, which never receives, where the store does not
-	if w, ok := As[Waker](c.store); ok {
-		woken = w.Wake()
-	}
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-poll.C:
-		case <-woken:
-		}
-		_ = c.Poll(ctx) // logged there, and tried again
-	}
 }
 
 // sweepOften forgets what no longer matters until ctx ends. Apart from follow: a
@@ -307,17 +302,7 @@ func (c *Cached) sweepOften(ctx context.Context) {
 // Poll looks for other writers' changes once. It is called on a schedule, and
 // by whoever cannot wait for that.
 func (c *Cached) Poll(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, pollTimeout)
-	defer cancel()
-	err := c.catchUp(ctx, 0)
-	if err == nil || errors.Is(err, context.Canceled) {
-		return err
-	}
-	if was := c.synced.Load(); !was.lost {
-		c.synced.CompareAndSwap(was, &syncState{at: was.at, lost: true, position: was.position})
-		c.logger.Error("the key store cannot be followed; known keys are served until max_stale", zap.Error(err))
-	}
-	return err
+	return c.catchUp(ctx, 0)
 }
 
 // Sweep forgets counts without meaning, here and in the store.
@@ -328,7 +313,7 @@ func (c *Cached) Sweep(ctx context.Context) {
 	c.ended.sweep(now.Wall.After)
 	ctx, cancel := context.WithTimeout(ctx, sweepEvery)
 	defer cancel()
-	if err := c.store.Trim(ctx, l, changesKept); err != nil && !errors.Is(err, context.Canceled) {
+	if err := c.guard.Trim(ctx, l, changesKept); err != nil && !errors.Is(err, context.Canceled) {
 		c.logger.Warn("the key store could not be trimmed", zap.Error(err))
 	}
 	c.forgetAudit(ctx, now)
@@ -346,7 +331,7 @@ func (c *Cached) AwaitRevision(ctx context.Context, rev Revision) error {
 	if c.Position() >= rev {
 		return nil
 	}
-	if err := c.catchUp(ctx, 0); err != nil {
+	if err := c.catchUpFor(ctx, 0); err != nil {
 		return err
 	}
 	if c.Position() < rev {

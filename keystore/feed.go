@@ -12,21 +12,23 @@ import (
 // ErrUnseen: a write is stored, but this node could not make sure to see it.
 var ErrUnseen = errors.New("stored, but not yet seen by this node")
 
-// catchUp applies changes until the log's head, at least up to `until`.
-func (c *Cached) catchUp(ctx context.Context, until Revision) error {
+// followLog applies changes until the log's head. See catchUp.
+func (c *Cached) followLog(ctx context.Context) error {
 	c.feedMu.Lock()
 	defer c.feedMu.Unlock()
 	sent := c.clock.Now()
-	head, err := c.store.Head(ctx)
+	head, err := c.probe(ctx)
 	if err != nil {
 		return err
 	}
-	for head = max(head, until); c.position != head; {
+	for c.position != head {
 		changes, err := c.store.Changes(ctx, c.position)
 		if errors.Is(err, ErrBehind) {
 			c.logger.Warn("the change log does not reach back to this node's position; loading anew",
 				zap.Int64("position", int64(c.position)), zap.Int64("head", int64(head)))
-			return c.resyncLocked(ctx)
+			within, cancel := context.WithTimeout(c.running, resyncTimeout)
+			defer cancel()
+			return c.resyncLocked(within)
 		}
 		if err != nil {
 			return err
@@ -179,7 +181,17 @@ func (c *Cached) resyncLocked(ctx context.Context) error {
 const allTallies = -1
 
 func (c *Cached) noteSynced(s *syncState) {
-	if was := c.synced.Swap(s); was != nil && was.lost {
+	var was *syncState
+	for {
+		if was = c.synced.Load(); was != nil { // a renewal is no matter of the log
+			s.leased, s.tenure = was.leased, was.tenure
+		}
+		if c.synced.CompareAndSwap(was, s) {
+			break
+		}
+	}
+	c.confirmSoon()
+	if was != nil && was.lost {
 		c.logger.Info("the key store is followed again", zap.Int64("revision", int64(c.position)))
 	}
 }

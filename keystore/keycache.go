@@ -25,8 +25,12 @@ const (
 	// fillTries bounds how often a lookup starts over because its key changed
 	// while it was being read.
 	fillTries = 8
-	// fillTimeout bounds one read of a key from the store.
-	fillTimeout = 3 * time.Second
+	// fillTimeout bounds one read of a key from the store, waiting for its turn
+	// included. A connection that is given up by then may take a second for it.
+	fillTimeout = 2 * time.Second
+	// maxFills is how many keys are read at one time: neither a flood of unknown clients
+	// nor what waited for a store to come back may keep it from being followed.
+	maxFills = 8
 )
 
 // keyCache holds keys by client ID. What makes it safe is not the order in which
@@ -35,7 +39,9 @@ const (
 // carries the tick at which its reading began, every change raises the mark of
 // its client ID to a new tick, and a value older than its mark is not used.
 type keyCache struct {
-	store Store
+	store *guarded
+	// filling holds those who read a key from the store.
+	filling chan struct{}
 
 	// ticks count applied changes on this node. Not revisions: a store that goes
 	// backwards must not make old values look new.
@@ -79,7 +85,7 @@ type CacheSizes struct {
 	UnknownTTL time.Duration
 }
 
-func newKeyCache(store Store, sizes CacheSizes) (*keyCache, error) {
+func newKeyCache(store *guarded, sizes CacheSizes) (*keyCache, error) {
 	known, err := ristretto.NewCache(&ristretto.Config[string, *cachedKey]{
 		// Admission counters, 4 bits each: a few times as many as keys tell a
 		// frequent key from a flood of one-time ones.
@@ -91,7 +97,7 @@ func newKeyCache(store Store, sizes CacheSizes) (*keyCache, error) {
 	if err != nil {
 		return nil, fmt.Errorf("key cache: %w", err)
 	}
-	c := &keyCache{store: store, seed: maphash.MakeSeed(), known: known}
+	c := &keyCache{store: store, filling: make(chan struct{}, maxFills), seed: maphash.MakeSeed(), known: known}
 	for i := range c.unknown {
 		if c.unknown[i], err = lru.New[string, unknownClient](unknownPerShard(sizes)); err != nil {
 			return nil, fmt.Errorf("cache of unknown clients: %w", err)
@@ -209,6 +215,15 @@ func (c *keyCache) fill(clientID string, hash uint64, now time.Time) (*Key, erro
 func (c *keyCache) read(clientID string, hash uint64, now time.Time) (*cachedKey, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), fillTimeout)
 	defer cancel()
+	if err := c.store.refused(); err != nil { // not behind those who were under way when it was lost
+		return nil, err
+	}
+	select {
+	case c.filling <- struct{}{}:
+		defer func() { <-c.filling }()
+	case <-ctx.Done():
+		return nil, fmt.Errorf("%w: %d other keys were read for %s", ErrUnavailable, maxFills, fillTimeout)
+	}
 	v := &cachedKey{tick: c.ticks.Load()} // before the store is read, see keyCache
 	key, err := c.store.KeyByClientID(ctx, clientID)
 	switch {

@@ -299,6 +299,9 @@ const (
 	KindSession    Kind = "session"
 	KindSigningKey Kind = "signing_key"
 	KindSource     Kind = "source"
+	// KindRestore is that the store went back to an older state, or that an operator
+	// accepted that: see Restore.
+	KindRestore Kind = "restore"
 )
 
 // Change is one row of the change log: what to look at again, not how it looks.

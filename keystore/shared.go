@@ -62,7 +62,7 @@ type Registry interface {
 // RegistryTx is a Tx of a Registry.
 type RegistryTx interface {
 	// ForgetNode takes a node out that will not come back. ErrNotFound if it is not
-	// registered, ErrInUse while it may still serve.
+	// registered, ErrInUse, with the node as it stands, while it may still serve.
 	ForgetNode(ctx context.Context, nodeID string) (Registered, error)
 }
 
@@ -104,11 +104,7 @@ func (n *Registered) Fenced() bool { return n.Left <= 0 }
 // UpdateKey is for what concerns one key and mostly is no change, as a sign-in is: see
 // KeyUpdater. Where it is a change after all, it is seen as one of Update is.
 func (c *Cached) UpdateKey(ctx context.Context, keyID string, fn func(Tx) error) (Revision, error) {
-	u, ok := As[KeyUpdater](c.store)
-	if !ok {
-		return c.Update(ctx, fn)
-	}
-	rev, err := u.UpdateKey(ctx, keyID, fn)
+	rev, err := c.guard.UpdateKey(ctx, keyID, fn)
 	if err != nil || rev <= c.Position() {
 		return rev, err
 	}

@@ -25,6 +25,13 @@ var (
 	ErrClosed = errors.New("store closed")
 	// ErrFull: the disk has no room; nothing was written.
 	ErrFull = errors.New("no space left for the store")
+	// ErrUnavailable: the store cannot be reached, or not written to, for now: nothing
+	// was written, and it may be tried again later. What is wrong with the store itself
+	// or with how it is reached is no such error.
+	ErrUnavailable = errors.New("the key store is out of reach")
+	// ErrInDoubt: the store was lost while it committed, so what was written may be
+	// stored or not. Whoever tries again must look first.
+	ErrInDoubt = errors.New("the key store was lost in the middle of a commit, so this may be stored or not")
 )
 
 // Store is a database of keys. All methods are safe for concurrent use. Every

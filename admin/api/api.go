@@ -95,6 +95,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if actor.RequestID == "" {
 		actor.RequestID = c.id
 	}
+	actor.Wait = preferredWait(r.Header)
 	c.actor, c.id = actor, actor.RequestID
 	if p := c.route(); p != nil {
 		c.write(p)

@@ -26,9 +26,13 @@ const (
 // again needs no name.
 var makesNothing = map[string]any{"makes_nothing": true}
 
+// unnamed is the Metadata of a POST that changes something, once for all: again it is
+// refused.
+var unnamed = map[string]any{"unnamed": true}
+
 // takesOnce reports whether requests of an operation may be named.
 func takesOnce(op *huma.Operation) bool {
-	return op.Method == http.MethodPost && op.Metadata["makes_nothing"] == nil
+	return op.Method == http.MethodPost && op.Metadata["makes_nothing"] == nil && op.Metadata["unnamed"] == nil
 }
 
 // onceParam describes the header that names a request.

@@ -75,6 +75,9 @@ func register[I, O any](api huma.API, op huma.Operation, body *requestBody, hand
 		op.Parameters = append(op.Parameters, onceParam())
 		handle = once(handle)
 	}
+	if writes(&op) {
+		op.Parameters = append(op.Parameters, preferParam())
+	}
 	if body != nil {
 		handle = admitted(body.needs, handle)
 	}
@@ -87,11 +90,21 @@ func register[I, O any](api huma.API, op huma.Operation, body *requestBody, hand
 			c.refused = p.Status
 			return nil, p
 		}
+		if w, is := any(out).(interface{ unconfirmed() *Accepted }); is && w.unconfirmed() != nil {
+			answer, err := accept(out, w.unconfirmed())
+			if err != nil {
+				return nil, err
+			}
+			return nil, answer
+		}
 		return out, nil
 	})
 	item := api.OpenAPI().Paths[op.Path]
 	if registered := operationOf(item, op.Method); slices.ContainsFunc(registered.Parameters, func(p *huma.Param) bool { return p.Name == "If-Match" }) {
 		registered.Responses[strconv.Itoa(http.StatusPreconditionFailed)] = registered.Responses["default"]
+	}
+	if revokingOperations[op.OperationID] {
+		describeAccepted(registry, operationOf(item, op.Method))
 	}
 	if body == nil {
 		return
@@ -133,6 +146,11 @@ func operationOf(item *huma.PathItem, method string) *huma.Operation {
 	panic("api: no operation has the method " + method)
 }
 
+// writes reports an operation that changes something.
+func writes(op *huma.Operation) bool {
+	return op.Method != http.MethodGet && op.Metadata["makes_nothing"] == nil
+}
+
 // never is the Metadata of an operation that does not answer with these, although
 // others like it do.
 func never(statuses ...int) map[string]any { return map[string]any{"never": statuses} }
@@ -141,7 +159,7 @@ func never(statuses ...int) map[string]any { return map[string]any{"never": stat
 // statuses that a client has to expect of it, and `default` for the rest.
 func refusals(registry huma.Registry, op *huma.Operation, hasBody bool) map[string]*huma.Response {
 	statuses := []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden}
-	write := op.Method != http.MethodGet && op.Metadata["makes_nothing"] == nil
+	write := writes(op)
 	if strings.Contains(op.Path, "{") {
 		statuses = append(statuses, http.StatusNotFound)
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -25,6 +26,7 @@ const (
 	codeMediaType      = "unsupported_media_type"
 	codeStoreDown      = "store_unavailable"
 	codeStoreFull      = "store_full"
+	codeStoreInDoubt   = "store_in_doubt"
 	codeBusy           = "busy"
 	codeInternal       = "internal_error"
 )
@@ -44,6 +46,8 @@ type Problem struct {
 	Code      string                 `json:"code" doc:"Stable machine-readable reason." example:"validation_failed"`
 	Errors    []lifecycle.FieldError `json:"errors,omitempty" nullable:"false" doc:"The members of the request at fault."`
 	RequestID string                 `json:"request_id" doc:"Names the request in logs and the audit trail."`
+	// AcceptsUntil is for lifecycle.CodeNodeNotFenced alone.
+	AcceptsUntil *time.Time `json:"accepts_until,omitempty" doc:"Of node_not_fenced: until when the node may serve, unless it renews."`
 
 	headers http.Header
 }
@@ -103,6 +107,7 @@ var statuses = map[lifecycle.ErrorKind]int{
 	lifecycle.Conflict:      http.StatusConflict,
 	lifecycle.Precondition:  http.StatusPreconditionFailed,
 	lifecycle.Unprocessable: http.StatusUnprocessableEntity,
+	lifecycle.Unavailable:   http.StatusServiceUnavailable,
 }
 
 // problem is the answer to err. What is neither a refusal nor a problem already
@@ -129,7 +134,7 @@ func refusal(r *http.Request, err error) (p *Problem, fault bool) {
 			return newProblem(http.StatusInternalServerError, codeInternal, "an unexpected error occurred"), true
 		}
 		p = newProblem(status, refused.Code, refused.Detail)
-		p.Errors = refused.Fields
+		p.Errors, p.AcceptsUntil = refused.Fields, refused.Until
 		switch {
 		case status == http.StatusUnauthorized:
 			p.header()["Www-Authenticate"] = challenges(r, refused.Code)
@@ -141,6 +146,10 @@ func refusal(r *http.Request, err error) (p *Problem, fault bool) {
 	fault = !errors.Is(err, context.Canceled)
 	if errors.Is(err, keystore.ErrFull) {
 		return newProblem(http.StatusInsufficientStorage, codeStoreFull, "the store has no space left; nothing was written"), fault
+	}
+	if errors.Is(err, keystore.ErrInDoubt) { // without Retry-After: whoever heeds that looks at nothing first
+		return newProblem(http.StatusServiceUnavailable, codeStoreInDoubt,
+			"the key store was lost while it stored this, so it may be stored or not: look before you try again; a request with an Idempotency-Key may just be sent again"), fault
 	}
 	p = newProblem(http.StatusServiceUnavailable, codeStoreDown, "the key store cannot be reached; nothing was written")
 	p.header().Set("Retry-After", strconv.Itoa(storeRetrySeconds))

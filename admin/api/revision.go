@@ -15,15 +15,21 @@ type Written struct {
 	Revision    string `header:"Keyreeve-Revision" doc:"Place of the write in the change log; send it as Keyreeve-Min-Revision to a gate that must have it."`
 	Propagation string `header:"Keyreeve-Propagation" doc:"How many nodes have the write, or can no longer serve without it, and how many may."`
 	Replayed    string `header:"Idempotency-Replayed" doc:"true: a request of this Idempotency-Key was done before, and this is what it was answered."`
+
+	// accepted makes the answer one with 202.
+	accepted *Accepted
 }
 
 func writtenAs(c lifecycle.Commit) Written {
 	w := Written{
 		Revision:    fmt.Sprint(int64(c.Revision)),
-		Propagation: fmt.Sprintf("confirmed=%d; pending=%d", c.Confirmed, c.Pending),
+		Propagation: fmt.Sprintf("confirmed=%d; pending=%d", c.Confirmed, len(c.Pending)),
 	}
 	if c.Replayed {
 		w.Replayed = "true"
+	}
+	if c.Unconfirmed {
+		w.accepted = &Accepted{Committed: true, Detail: acceptedDetail, Pending: c.Pending}
 	}
 	return w
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"time"
 
 	"github.com/keyreeve/keyreeve/keystore"
 	"github.com/keyreeve/keyreeve/policy"
@@ -35,7 +36,7 @@ const (
 )
 
 // Actor is who does something. Of one that stands for a key, only Kind, ID,
-// Address, RequestID, Once and Reach are believed: its rights are read anew in each
+// Address, RequestID, Once, Wait and Reach are believed: its rights are read anew in each
 // transaction, so that a key that was disabled or whose role was cut while its
 // request was under way gets what it has now.
 type Actor struct {
@@ -49,6 +50,9 @@ type Actor struct {
 	RequestID string
 	// Once names the request, for operations that make something; nil is no name.
 	Once *Once
+	// Wait is the longest to wait for other nodes to have what is written; left out or
+	// null is as long as each write does.
+	Wait Optional[time.Duration]
 	// Reach is the tenant that the request names; nil where it need not name one.
 	Reach *Reach
 	// CustomerID and MicrotenantID bound what the actor sees; "" is unbounded
@@ -132,7 +136,7 @@ func (a Actor) current(o *op) (Actor, error) {
 		return a, fmt.Errorf("role %s of key %s: %w", k.RoleID, k.ID, err)
 	}
 	now := ForKey(k, role, a.Address, a.RequestID)
-	now.Kind, now.Once, now.Reach = a.Kind, a.Once, a.Reach
+	now.Kind, now.Once, now.Wait, now.Reach = a.Kind, a.Once, a.Wait, a.Reach
 	return now, nil
 }
 

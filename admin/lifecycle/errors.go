@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/keyreeve/keyreeve/keystore"
 )
@@ -29,6 +30,8 @@ const (
 	Precondition
 	// Unprocessable: an earlier request of the same name asked for something else.
 	Unprocessable
+	// Unavailable: nothing can be changed at present, whoever asks.
+	Unavailable
 )
 
 // Codes that doors and clients test for. Field errors have codes of their own.
@@ -58,6 +61,9 @@ const (
 	CodeTooManyRemovals       = "too_many_removals"
 	CodePushInProgress        = "push_in_progress"
 	CodeAuditOvertaken        = "audit_overtaken"
+	CodeStoreRestored         = "store_restored"
+	CodeNotRestored           = "not_restored"
+	CodeNodeNotFenced         = "node_not_fenced"
 )
 
 // Codes of a FieldError.
@@ -86,6 +92,8 @@ type Error struct {
 	Detail string
 	// Fields names the members of the request at fault, if any are.
 	Fields []FieldError
+	// Until is when a node stops to accept, for CodeNodeNotFenced; nil otherwise.
+	Until *time.Time
 }
 
 // FieldError is what is wrong with one member of a request.

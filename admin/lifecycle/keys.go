@@ -300,8 +300,12 @@ func (o *op) updateKey(id string, p KeyPatch, cond Condition) (Key, error) {
 		return Key{}, err
 	}
 	if sameKey(k, next) {
+		if p.revokes() {
+			o.revokeNow()
+		}
 		return o.show(k)
 	}
+	o.revokeBy(k, next)
 	return o.putKey("key.update", next, recordKey(k), recordKey(next))
 }
 
@@ -332,6 +336,7 @@ func (o *op) deleteKey(id string, cond Condition) error {
 
 // removeKey takes away a key that may go, and what is kept for it.
 func (o *op) removeKey(k *keystore.Key) error {
+	o.revokeNow()
 	if err := o.tx.DeleteKey(o.ctx, k.ID); err != nil {
 		return refusal(err, "key")
 	}

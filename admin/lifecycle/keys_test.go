@@ -219,15 +219,15 @@ func TestACommitCarriesItsRevisionAndPropagation(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
 	var asked keystore.Revision
-	h.Service = New(Config{Store: h.store, Keyring: h.cfg.Keyring, Propagation: func(_ context.Context, r keystore.Revision) Propagation {
+	h.Service = New(Config{Store: h.store, Keyring: h.cfg.Keyring, Propagation: func(_ context.Context, r keystore.Revision, _ time.Duration) keystore.Propagation {
 		asked = r
-		return Propagation{Confirmed: 2, Pending: 1}
+		return keystore.Propagation{Confirmed: 2, Pending: []keystore.PendingNode{{ID: "node_2", Name: "gate-2"}}}
 	}})
 	made, commit, err := h.CreateKey(h.ctx, local, NewKey{Name: "k", RoleID: keystore.RoleReadOnly, CustomerID: "acme"})
 	require.NoError(t, err)
 	head, err := h.store.Head(h.ctx)
 	require.NoError(t, err)
-	require.Equal(t, Commit{Revision: head, Propagation: Propagation{Confirmed: 2, Pending: 1}}, commit)
+	require.Equal(t, Commit{Revision: head, Propagation: Propagation{Confirmed: 2, Pending: []PendingNode{{Node: "gate-2", NodeID: "node_2"}}}}, commit)
 	require.Equal(t, []keystore.Revision{head, head}, []keystore.Revision{asked, made.Revision})
 }
 

@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -18,20 +19,81 @@ const (
 	// NodeRefusing has been cut off past max_stale, or from a write of its own, and
 	// answers 503.
 	NodeRefusing = "refusing"
+	// NodeStopped has ended, and may begin again from its snapshot.
+	NodeStopped = "stopped"
+)
+
+const (
+	// lagRenewals is how many renewals of its row a node may miss until it is lagging.
+	lagRenewals = 3
+	// lagWait is how long a node may take to have what others have: it is far more than
+	// one that follows the key store takes.
+	lagWait = 250 * time.Millisecond
 )
 
 // Node is a process that decides on requests.
 type Node struct {
-	ID              string            `json:"id" doc:"Drawn anew when the process starts."`
+	ID              string            `json:"id" doc:"Kept over restarts by a node that has a snapshot; drawn anew by any other."`
 	Name            string            `json:"name" doc:"The machine's host name."`
 	Self            bool              `json:"self" doc:"The node that answers."`
-	State           string            `json:"state" enum:"serving,lagging,refusing" doc:"serving follows the key store; lagging cannot and serves what it knows; refusing has been cut off past max_stale."`
+	State           string            `json:"state" enum:"serving,lagging,refusing,stopped" doc:"serving follows the key store; lagging cannot, or is behind, and serves what it knows; refusing has been cut off past max_stale; stopped has ended in order."`
 	Position        keystore.Revision `json:"position" doc:"The newest revision that its decisions see."`
-	AppliedAt       time.Time         `json:"applied_at" doc:"When it last asked the key store for changes and had them all."`
+	AppliedAt       time.Time         `json:"applied_at" doc:"When it last asked the key store for changes and had them all; of another node than the one that answers, when it last said so."`
 	StartedAt       time.Time         `json:"started_at"`
 	Version         string            `json:"version" doc:"Of this module; empty if the build does not tell."`
 	Store           string            `json:"store" doc:"The kind of key store that it uses."`
 	MaxStaleSeconds int64             `json:"max_stale_seconds" doc:"How long it serves known keys while the key store is out of reach."`
+	RenewedAt       *time.Time        `json:"renewed_at" nullable:"true" doc:"When it last renewed its place in the registry, by the key store's clock; null where there is no registry."`
+	LeaseSeconds    *float64          `json:"lease_seconds" nullable:"true" doc:"How long it may serve after that without another renewal."`
+	AcceptsUntil    *time.Time        `json:"accepts_until" nullable:"true" doc:"When it is sure to have stopped to accept by what it knows, unless it renews; a margin for clocks is in it. In the past for one that is refusing."`
+}
+
+// RegisteredNode is a node as its registry has it. Whether it is behind is not looked at.
+func RegisteredNode(r *keystore.Registered, store string) Node {
+	lease := r.Lease.Seconds()
+	n := Node{ID: r.ID, Name: r.Name, State: NodeServing, Position: r.Position, AppliedAt: r.Renewed.UTC().Truncate(timePrecision),
+		StartedAt: r.Started.UTC().Truncate(timePrecision), Version: r.Version, Store: store, MaxStaleSeconds: int64(r.MaxStale / time.Second),
+		RenewedAt: optional(r.Renewed.UTC().Truncate(timePrecision)), LeaseSeconds: &lease, AcceptsUntil: optional(r.Until.UTC().Truncate(timePrecision))}
+	switch {
+	case r.Stopped:
+		n.State = NodeStopped
+	case r.Fenced():
+		n.State = NodeRefusing
+	case r.Until.Sub(r.Renewed)-r.Left > lagRenewals*renewEvery(r): // how long ago it renewed, by the store's clock
+		n.State = NodeLagging
+	}
+	return n
+}
+
+// renewEvery is what a node lets pass between two renewals: its lease is that long
+// beyond what it may serve by.
+func renewEvery(r *keystore.Registered) time.Duration {
+	if r.MaxStale == 0 {
+		return time.Second
+	}
+	return max(time.Second, r.Lease-r.MaxStale)
+}
+
+// StoreRestored is that the database was found to have gone back to an earlier state.
+type StoreRestored struct {
+	NoticedAt time.Time         `json:"noticed_at"`
+	From      keystore.Revision `json:"from" doc:"The newest revision that was seen of what is lost."`
+	To        keystore.Revision `json:"to" doc:"Where the database stood when that was noticed."`
+	Replayed  int               `json:"replayed" doc:"How many things that had been revoked were revoked again."`
+}
+
+func showRestored(r *keystore.Restore) *StoreRestored {
+	if r == nil {
+		return nil
+	}
+	return &StoreRestored{NoticedAt: r.Noticed.UTC().Truncate(timePrecision), From: r.From, To: r.To, Replayed: r.Replayed}
+}
+
+// Nodes is a page of nodes and what they follow.
+type Nodes struct {
+	Page[Node]
+	Head     keystore.Revision `json:"head" doc:"The newest revision of the key store."`
+	Restored *StoreRestored    `json:"restored" nullable:"true" doc:"Not null: the key store went back to an earlier state, and nothing can be changed until that is accepted by POST /v1/nodes/accept-restore."`
 }
 
 // NodeFilter selects nodes.
@@ -39,9 +101,24 @@ type NodeFilter struct{ Paging }
 
 // ListNodes lists the nodes by name. They belong to no tenant, so the permission
 // alone decides who sees them.
-func (s *Service) ListNodes(ctx context.Context, a Actor, f NodeFilter) (Page[Node], error) {
-	var out Page[Node]
-	err := s.view(ctx, a, func(o *op) error {
+func (s *Service) ListNodes(ctx context.Context, a Actor, f NodeFilter) (Nodes, error) {
+	var head keystore.Revision
+	err := s.view(ctx, a, func(o *op) (err error) {
+		if err = o.need(ResourceNodes, policy.Read); err == nil {
+			head, err = o.r.Head(ctx)
+		}
+		return err
+	})
+	if err != nil {
+		return Nodes{}, err
+	}
+	// Not within the snapshot, which would be held for as long as a node is behind.
+	all, err := s.nodesAt(ctx, head)
+	if err != nil {
+		return Nodes{}, err
+	}
+	out := Nodes{Head: head}
+	err = s.view(ctx, a, func(o *op) error {
 		if err := o.need(ResourceNodes, policy.Read); err != nil {
 			return err
 		}
@@ -49,23 +126,102 @@ func (s *Service) ListNodes(ctx context.Context, a Actor, f NodeFilter) (Page[No
 		if err != nil {
 			return err
 		}
-		all, err := o.nodes()
+		restored, err := o.restored()
 		if err != nil {
 			return err
 		}
+		out.Restored = showRestored(restored)
 		cursor := func(n Node) keystore.Cursor { return keystore.Cursor{Values: []string{n.Name}, ID: n.ID} }
-		out, err = pageOf(o, at, cut(at, all, false, cursor), len(all),
+		out.Page, err = pageOf(o, at, cut(at, all, false, cursor), len(all),
 			func(n Node) (keystore.Cursor, error) { return cursor(n), nil }, func(n Node) (Node, error) { return n, nil })
 		return err
 	})
 	return out, err
 }
 
-// nodes is the caller's own list.
-func (o *op) nodes() ([]Node, error) {
-	if o.cfg.Nodes == nil {
+// nodesAt lists the nodes. One that does not have what was the head a while ago is
+// lagging, however often it renews.
+func (s *Service) nodesAt(ctx context.Context, head keystore.Revision) ([]Node, error) {
+	if s.cfg.Nodes == nil {
 		return nil, nil
 	}
-	all, err := o.cfg.Nodes(o.ctx)
-	return slices.Clone(all), err
+	behind := map[string]bool{}
+	for _, n := range s.cfg.Propagation(ctx, head, lagWait).Pending {
+		behind[n.ID] = true
+	}
+	all, err := s.cfg.Nodes(ctx)
+	all = slices.Clone(all) // the caller's own
+	for i := range all {
+		if n := &all[i]; n.State == NodeServing && n.Position < head && behind[n.ID] {
+			n.State = NodeLagging
+		}
+	}
+	return all, err
+}
+
+// nodeRecord is what the audit trail keeps of a node that was forgotten.
+type nodeRecord struct {
+	Name      string            `json:"name"`
+	Version   string            `json:"version,omitempty"`
+	Position  keystore.Revision `json:"position"`
+	StartedAt time.Time         `json:"started_at"`
+	RenewedAt time.Time         `json:"renewed_at"`
+}
+
+// ForgetNode takes a node that will not come back out of the registry. One that may
+// still serve is refused: it would be forgotten while it accepts what was revoked.
+// A node that does come back registers anew.
+func (s *Service) ForgetNode(ctx context.Context, a Actor, id string) (Commit, error) {
+	return s.update(ctx, a, func(o *op) error {
+		if err := o.need(ResourceNodes, policy.Delete); err != nil {
+			return err
+		}
+		registry, is := o.tx.(keystore.RegistryTx)
+		if !is {
+			return notFound("node")
+		}
+		gone, err := registry.ForgetNode(ctx, id)
+		if errors.Is(err, keystore.ErrInUse) {
+			until := gone.Until.UTC().Truncate(timePrecision)
+			return &Error{Kind: Conflict, Code: CodeNodeNotFenced, Until: &until, Detail: "the node may still serve, until " + until.Format(time.RFC3339) +
+				" unless it renews; stop it, and try again then"}
+		}
+		if err != nil {
+			return refusal(err, "node")
+		}
+		return o.audit("node.forget", target{kind: targetNode, id: gone.ID, name: gone.Name}, nodeRecord{Name: gone.Name, Version: gone.Version,
+			Position: gone.Position, StartedAt: gone.Started.UTC().Truncate(timePrecision), RenewedAt: gone.Renewed.UTC().Truncate(timePrecision)}, nil)
+	})
+}
+
+// Kinds of what an audit event is about, besides those of records.
+const (
+	targetNode  = "node"
+	targetStore = "store"
+)
+
+// AcceptRestore says that a database which went back is the one to go on with. Until
+// then nothing can be changed.
+func (s *Service) AcceptRestore(ctx context.Context, a Actor) (StoreRestored, Commit, error) {
+	var out StoreRestored
+	commit, err := s.updateEven(ctx, a, func(o *op) error {
+		if err := o.need(ResourceNodes, policy.Update); err != nil {
+			return err
+		}
+		none := &Error{Kind: Conflict, Code: CodeNotRestored, Detail: "the key store did not go back, or that was accepted already: there is nothing to accept"}
+		tx, is := o.tx.(keystore.RestoreTx)
+		if !is {
+			return none
+		}
+		accepted, err := tx.AcceptRestore(ctx)
+		if errors.Is(err, keystore.ErrNotFound) {
+			return none
+		}
+		if err != nil {
+			return err
+		}
+		out = *showRestored(accepted)
+		return o.audit("store.accept_restore", target{kind: targetStore}, nil, out)
+	})
+	return out, commit, err
 }

@@ -50,6 +50,9 @@ func create[T any, P interface {
 			return err
 		}
 		if replayed, err = replay(o, P(&out)); err != nil || replayed {
+			if _, is := any(P(&out)).(revoking); is {
+				o.revokeNow()
+			}
 			return err
 		}
 		if out, err = fn(o); err != nil {

@@ -79,6 +79,9 @@ func (s *Service) UpdateRole(ctx context.Context, a Actor, id string, p RolePatc
 		if err != nil {
 			return err
 		}
+		if p.Permissions.Set { // what of them is more, and what less, groups decide, which each node may have its own of
+			o.revokeNow()
+		}
 		if r.Name != next.Name || r.Description != next.Description || !maps.Equal(r.Permissions, next.Permissions) {
 			next.Modified = o.stamp()
 			if err := o.tx.PutRole(ctx, next); err != nil {
@@ -170,6 +173,7 @@ func (s *Service) DeleteRole(ctx context.Context, a Actor, id string, cond Condi
 		if err := o.unusedByKeys("role", keystore.KeyQuery{RoleID: id, AllCustomers: true}); err != nil {
 			return err
 		}
+		o.revokeNow()
 		if err := o.tx.DeleteRole(ctx, id); err != nil {
 			return refusal(err, "role")
 		}

@@ -138,6 +138,7 @@ func (o *op) rotate(keyID string, in Rotation, cond Condition) (RotatedSecret, e
 		return RotatedSecret{}, err
 	}
 	made := next.Secrets[0]
+	o.revokeBy(k, &next)
 	shown, err := o.putKey("key.rotate", &next, recordSecrets(k), recordSecrets(&next))
 	return RotatedSecret{Key: shown, ClientSecret: secret, Secret: o.showSecret(&made)}, err
 }
@@ -239,11 +240,13 @@ func (o *op) retire(keyID, secretID string, force bool, cond Condition) error {
 	case secret == nil:
 		return notFound("secret")
 	case !secret.Live(o.now.Wall):
+		o.revokeNow()
 		return nil
 	case !force && !secret.LastUsed.IsZero() && o.now.Wall.Sub(secret.LastUsed) < InUseWithin:
 		return inUse(secret)
 	}
 	secret.Retired = o.stamp()
+	o.revokeNow()
 	next.Secrets = o.forget(next.Secrets)
 	_, err = o.putKey("secret.retire", &next, recordSecrets(k), recordSecrets(&next))
 	return err

@@ -2,7 +2,6 @@ package lifecycle
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/keyreeve/keyreeve/credential"
@@ -30,9 +29,10 @@ type Config struct {
 	MaxValidity time.Duration
 	// Lockout is the policy that counts are shown by; nil is policy.DefaultLockout.
 	Lockout func() policy.Lockout
-	// Propagation waits, within its own bound, for a committed revision to reach
-	// the registered nodes. nil is a single node, which has it at once.
-	Propagation func(ctx context.Context, r keystore.Revision) Propagation
+	// Propagation tells how far a committed revision has got over the registered nodes,
+	// having waited for all of them, but no longer than that. nil is a single node, which
+	// has it at once.
+	Propagation func(ctx context.Context, r keystore.Revision, wait time.Duration) keystore.Propagation
 	// FlushUses stores the uses of keys that this node has not stored yet, so that a
 	// secret in use is seen to be. nil is none to store.
 	FlushUses func(context.Context) error
@@ -42,21 +42,6 @@ type Config struct {
 	Notify func(context.Context, Event)
 	// Gatekeeper answers for the gates that run. nil is a configuration without any.
 	Gatekeeper Gatekeeper
-}
-
-// Propagation is how far a write has got: nodes that have applied it or can no
-// longer serve without it, and nodes that may.
-type Propagation struct {
-	Confirmed, Pending int
-}
-
-// Commit is a write that is stored.
-type Commit struct {
-	// Revision is the write's place in the change log, or the head if it changed nothing.
-	Revision keystore.Revision
-	Propagation
-	// Replayed: the request was done before, under the same name; nothing was written.
-	Replayed bool
 }
 
 // Service does the operations. It is safe for concurrent use, and holds no state
@@ -80,7 +65,9 @@ func New(cfg Config) *Service {
 		cfg.Lockout = policy.DefaultLockout
 	}
 	if cfg.Propagation == nil {
-		cfg.Propagation = func(context.Context, keystore.Revision) Propagation { return Propagation{Confirmed: 1} }
+		cfg.Propagation = func(context.Context, keystore.Revision, time.Duration) keystore.Propagation {
+			return keystore.Propagation{Confirmed: 1}
+		}
 	}
 	return &Service{cfg: cfg, batches: make(chan struct{}, 1)}
 }
@@ -95,6 +82,8 @@ type op struct {
 	now   policy.Instant
 	// events are what this transaction did.
 	events []Event
+	// revokes is from when on it takes something away, zero for not at all.
+	revokes time.Time
 }
 
 // view runs fn on one snapshot, with the actor's rights as of that snapshot.
@@ -107,21 +96,28 @@ func (s *Service) view(ctx context.Context, a Actor, fn func(*op) error) error {
 // update runs fn in one transaction. A store may run fn again after a conflict
 // with another writer, so fn must assign what it returns and never accumulate.
 func (s *Service) update(ctx context.Context, a Actor, fn func(*op) error) (Commit, error) {
-	var done []Event
+	return s.updateEven(ctx, a, func(o *op) error {
+		if err := o.refuseRestored(); err != nil {
+			return err
+		}
+		return fn(o)
+	})
+}
+
+// updateEven is update where the database went back too.
+func (s *Service) updateEven(ctx context.Context, a Actor, fn func(*op) error) (Commit, error) {
+	var done *op
 	revision, err := s.cfg.Store.Update(ctx, func(tx keystore.Tx) error {
 		return s.run(ctx, a, tx, tx, func(o *op) error {
-			err := fn(o)
-			done = o.events
-			return err
+			done = o
+			return fn(o)
 		})
 	})
-	// ErrUnseen is stored: to say that it failed would invite a second try. This node
-	// refuses every decision until it has seen the write, so it counts as having it.
-	if err != nil && !errors.Is(err, keystore.ErrUnseen) {
+	if err != nil && !isUnseen(err) {
 		return Commit{}, err
 	}
-	s.notify(ctx, done, revision)
-	return Commit{Revision: revision, Propagation: s.cfg.Propagation(ctx, revision)}, nil
+	s.notify(ctx, done.events, revision)
+	return s.propagated(ctx, a, done, revision), nil
 }
 
 func (s *Service) run(ctx context.Context, a Actor, r keystore.Reader, tx keystore.Tx, fn func(*op) error) error {

@@ -183,10 +183,11 @@ func (s *Service) EndSession(ctx context.Context, a Actor, id string, cond Condi
 			return err
 		}
 		shown, before := o.showSession(one, k), one.Record(k.Key)
-		switch {
-		case cond != nil && !cond(shown.Revision):
+		if cond != nil && !cond(shown.Revision) {
 			return stale("session")
-		case shown.State != keystore.SessionActive:
+		}
+		o.revokeNow()
+		if shown.State != keystore.SessionActive {
 			return nil
 		}
 		one.Ended, one.EndReason = o.stamp(), endedByAdmin
@@ -215,6 +216,7 @@ func (o *op) endKeySessions(keyID string, cond Condition) error {
 	}
 	before := k.Generation
 	k.Generation++
+	o.revokeNow()
 	if err := o.tx.PutKey(o.ctx, k); err != nil {
 		return refusal(err, "key")
 	}

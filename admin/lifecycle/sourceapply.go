@@ -19,6 +19,7 @@ type syncRecord struct {
 func (p *push) apply() error {
 	p.source.Synced, p.source.SyncedBy = p.stamp(), p.actor.label()
 	if !slices.ContainsFunc(p.steps, func(s pushStep) bool { return s.changed }) {
+		p.revokeNow() // as the list before did, which may have been this one
 		return p.tx.TouchSource(p.ctx, p.source.CustomerID, p.source.Name, p.source.Synced, p.source.SyncedBy)
 	}
 	if err := p.remove(); err != nil {
@@ -44,6 +45,7 @@ func (p *push) remove() error {
 		if s.after != nil {
 			continue
 		}
+		p.revokeNow()
 		if err := p.tx.DeleteKey(p.ctx, s.before.ID); err != nil {
 			return refusal(err, "key")
 		}
@@ -98,6 +100,7 @@ func (p *push) put() error {
 		}
 		action, before := "key.create", any(nil)
 		if s.before != nil {
+			p.revokeBy(s.before, next)
 			action, before = "key.update", recordKey(s.before)
 		}
 		if err := p.audit(action, keyTarget(next), before, recordKey(next)); err != nil {

@@ -92,6 +92,9 @@ func (s *Service) UpdateCustomer(ctx context.Context, a Actor, id string, p Tena
 		if err != nil {
 			return err
 		}
+		if p.revokes() {
+			o.revokeNow()
+		}
 		if before.Enabled && !c.Enabled && o.inCustomer(id) {
 			return ownTenant("customer")
 		}
@@ -134,6 +137,7 @@ func (s *Service) DeleteCustomer(ctx context.Context, a Actor, id string, cond C
 		if err := o.unusedByKeys("customer", keystore.KeyQuery{CustomerID: id}); err != nil {
 			return err
 		}
+		o.revokeNow()
 		if err := o.tx.DeleteCustomer(ctx, id); err != nil {
 			return refusal(err, "customer")
 		}
@@ -219,6 +223,9 @@ func (s *Service) UpdateMicrotenant(ctx context.Context, a Actor, ref Microtenan
 		if err != nil {
 			return err
 		}
+		if p.revokes() {
+			o.revokeNow()
+		}
 		if before.Enabled && !m.Enabled && o.inMicrotenant(m) {
 			return ownTenant("microtenant")
 		}
@@ -261,6 +268,7 @@ func (s *Service) DeleteMicrotenant(ctx context.Context, a Actor, ref Microtenan
 		if err := o.unusedByKeys("microtenant", keystore.KeyQuery{CustomerID: m.CustomerID, MicrotenantID: m.ID}); err != nil {
 			return err
 		}
+		o.revokeNow()
 		if err := o.tx.DeleteMicrotenant(ctx, m.CustomerID, m.ID); err != nil {
 			return refusal(err, "microtenant")
 		}

@@ -1,9 +1,6 @@
 package page
 
-import (
-	"github.com/keyreeve/keyreeve/admin/lifecycle"
-	"github.com/keyreeve/keyreeve/keystore"
-)
+import "github.com/keyreeve/keyreeve/keystore"
 
 // confirmation is a dialog that asks before something is done.
 type confirmation struct {
@@ -40,21 +37,4 @@ func (f *Form) typed(name string) bool {
 		f.Fail("confirm", "Type the name as it stands: "+name)
 	}
 	return !f.Failed()
-}
-
-// wrote ends a write that succeeded: done, with a word on what other nodes have yet
-// to hear.
-func (v *visit) wrote(c lifecycle.Commit, to, message string) error {
-	return v.done(to, message+propagation(c))
-}
-
-// propagation is what is still to be said of a write, "" where every node has it.
-func propagation(c lifecycle.Commit) string {
-	switch {
-	case c.Pending == 1:
-		return " One node has not confirmed it yet."
-	case c.Pending > 1:
-		return " " + number(c.Pending) + " nodes have not confirmed it yet."
-	}
-	return ""
 }

@@ -48,6 +48,7 @@ var statuses = map[lifecycle.ErrorKind]int{
 	lifecycle.Conflict:      http.StatusConflict,
 	lifecycle.Precondition:  http.StatusPreconditionFailed,
 	lifecycle.Unprocessable: http.StatusUnprocessableEntity,
+	lifecycle.Unavailable:   http.StatusServiceUnavailable,
 }
 
 // refusedAs reports a refusal of one of these kinds.

@@ -19,6 +19,10 @@ type conn struct {
 	sqlstore.Scratch
 	c      *pgxpool.Conn
 	access sqlstore.Access
+	// life is that of who has it, see calls.
+	life    context.Context
+	bound   time.Duration // of one statement, 0 for none
+	warning string        // the server's latest, while it commits
 }
 
 // connKey is under what a conn is kept with its connection.
@@ -42,11 +46,16 @@ var errRolledBack = errors.New("the transaction was rolled back")
 // Exec runs a statement and counts the rows it changed. One without arguments goes
 // as it is, and may be several (PostgreSQL's simple query protocol).
 func (c *conn) Exec(ctx context.Context, text string, args ...any) (int64, error) {
-	tag, err := c.c.Conn().Exec(ctx, number(text), encodeAll(args)...)
-	if err == nil && text == "COMMIT" && tag.String() != "COMMIT" {
-		err = errRolledBack
+	if text == "COMMIT" {
+		return 0, c.commit(ctx)
 	}
-	return tag.RowsAffected(), err
+	if text == dialect.Unhurried {
+		c.bound = 0
+	}
+	ctx, done := within(ctx, c.life, c.bound)
+	defer done()
+	tag, err := c.c.Conn().Exec(ctx, number(text), encodeAll(args)...)
+	return tag.RowsAffected(), interrupted(ctx, err)
 }
 
 // ExecAll sends all statements before it reads the first answer.
@@ -59,7 +68,9 @@ func (c *conn) ExecAll(ctx context.Context, statements []sqlstore.Statement) err
 	for _, s := range statements {
 		batch.Queue(number(s.Text), encodeAll(s.Args)...)
 	}
-	return c.c.Conn().SendBatch(ctx, batch).Close()
+	ctx, done := within(ctx, c.life, c.bound)
+	defer done()
+	return interrupted(ctx, c.c.Conn().SendBatch(ctx, batch).Close())
 }
 
 // Query reads rows by a statement that stays prepared.
@@ -74,11 +85,13 @@ func (c *conn) QueryOnce(ctx context.Context, text string, args ...any) (sqlstor
 }
 
 func (c *conn) query(ctx context.Context, text string, args []any) (sqlstore.Rows, error) {
+	ctx, done := within(ctx, c.life, c.bound)
 	found, err := c.c.Conn().Query(ctx, text, encodeAll(args)...)
 	if err != nil {
-		return nil, err
+		done()
+		return nil, interrupted(ctx, err)
 	}
-	return rows{found}, nil
+	return rows{found, ctx, done}, nil
 }
 
 // Discard closes the connection; the pool opens another.
@@ -88,13 +101,17 @@ func (c *conn) Discard() {
 	_ = c.c.Conn().Close(ctx)
 }
 
-// rows are found rows.
-type rows struct{ pgx.Rows }
+// rows are found rows, and what they are read within.
+type rows struct {
+	pgx.Rows
+	inner context.Context
+	done  func()
+}
 
 // Scan copies a row's columns. A []byte is the caller's own.
 func (r rows) Scan(dest ...any) error {
 	if err := r.Rows.Scan(dest...); err != nil {
-		return err
+		return interrupted(r.inner, err)
 	}
 	for i, d := range dest {
 		switch v := d.(type) {
@@ -118,10 +135,14 @@ func (r rows) isText(column int) bool {
 	return r.FieldDescriptions()[column].DataTypeOID == pgtype.TextOID
 }
 
+// Err is why there are no more rows, nil where there were no more.
+func (r rows) Err() error { return interrupted(r.inner, r.Rows.Err()) }
+
 // Close ends the query.
 func (r rows) Close() error {
+	defer r.done()
 	r.Rows.Close()
-	return r.Rows.Err()
+	return r.Err()
 }
 
 // encodeAll is arguments as they are bound: text as it is stored.

@@ -43,6 +43,13 @@ var dialect = sqlstore.Dialect{
 	TallyStamp:   ", written = excluded.written",
 	TallyWritten: "written",
 	Horizon:      "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint",
+
+	History: true,
+
+	Unhurried:    "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0",
+	SeqsDrawn:    "SELECT last_value FROM tally_seqs",
+	MoveSeqs:     "SELECT setval('tally_seqs', ?)",
+	MoveAuditIDs: "SELECT setval(pg_get_serial_sequence('audit', 'id'), ?)",
 }
 
 const labels = "EXISTS (SELECT 1 FROM json_each_text(CAST(nullif(k.labels, '') AS json)) l WHERE l.key = ?"

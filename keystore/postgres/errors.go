@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -25,6 +26,7 @@ const (
 	codeCancelled     = "57014"
 	codeNoPrivilege   = "42501"
 	codeReadOnly      = "25006"
+	codeTooMany       = "53300"
 )
 
 // storeError is err in the words of package keystore.
@@ -37,8 +39,9 @@ func storeError(ctx context.Context, err error) error {
 	}
 	var pg *pgconn.PgError
 	answered := errors.As(err, &pg)
-	if !answered && sqlstore.InDoubt(err) {
-		return fmt.Errorf("postgres: the connection was lost with the answer, so whether this was stored is not known: %w", err)
+	// A server that is shut down says so last of all, perhaps after it has committed.
+	if sqlstore.InDoubt(err) && (!answered || pg.SeverityUnlocalized != "ERROR") {
+		return fmt.Errorf("postgres: %w: %w", keystore.ErrInDoubt, err)
 	}
 	// A cancelled query may take its connection along: the error tells of either.
 	if ctxErr := ctx.Err(); ctxErr != nil {
@@ -49,7 +52,7 @@ func storeError(ctx context.Context, err error) error {
 		case errors.Is(err, puddle.ErrClosedPool):
 			return fmt.Errorf("%w: %w", keystore.ErrClosed, err)
 		case lost(err):
-			return fmt.Errorf("postgres: %w: %w", sqlstore.ErrAgain, err)
+			return fmt.Errorf("postgres: %w: %w: %w", sqlstore.ErrAgain, keystore.ErrUnavailable, err)
 		}
 		return fmt.Errorf("postgres: %w", err)
 	}
@@ -59,14 +62,16 @@ func storeError(ctx context.Context, err error) error {
 	case codeSerialization, codeDeadlock, codeLockTimeout:
 		return fmt.Errorf("postgres: %w: %w", sqlstore.ErrAgain, err)
 	case codeCancelled:
-		return fmt.Errorf("postgres: the server took longer than statement_timeout: %w", err)
+		return fmt.Errorf("postgres: the server took longer than statement_timeout: %w: %w", keystore.ErrUnavailable, err)
 	case codeNoPrivilege:
 		return fmt.Errorf("postgres: the user of the store's dsn lacks a privilege: %w", err)
 	case codeReadOnly:
-		return fmt.Errorf("postgres: the server only reads, as a standby does: %w", err)
+		return fmt.Errorf("postgres: the server only reads, as a standby does: %w: %w", keystore.ErrUnavailable, err)
+	case codeTooMany, "53000", "53200": // short of connections, of resources, of memory
+		return fmt.Errorf("postgres: %w: %w", keystore.ErrUnavailable, err)
 	}
-	if lost(err) && !sqlstore.InDoubt(err) {
-		return fmt.Errorf("postgres: %w: %w", sqlstore.ErrAgain, err)
+	if lost(err) {
+		return fmt.Errorf("postgres: %w: %w: %w", sqlstore.ErrAgain, keystore.ErrUnavailable, err)
 	}
 	return fmt.Errorf("postgres: %w", err)
 }
@@ -84,4 +89,43 @@ func lost(err error) bool {
 	}
 	var network net.Error
 	return pgconn.SafeToRetry(err) || errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed)
+}
+
+// readsOnly reports whether the server turned out to be a standby.
+func readsOnly(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && pg.Code == codeReadOnly
+}
+
+// connectError is why there is no connection: nothing to try again at once. It is
+// ErrUnavailable where another time may do: a wrong password, or a database that is not
+// there, will not.
+func connectError(ctx context.Context, err error) error {
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case errors.Is(err, puddle.ErrClosedPool):
+		return keystore.ErrClosed
+	case errors.Is(err, errInterrupted):
+		return fmt.Errorf("postgres: %w", err)
+	case passing(err):
+		return fmt.Errorf("postgres: %w: %w", keystore.ErrUnavailable, err)
+	}
+	return fmt.Errorf("postgres: %w", err)
+}
+
+// passing reports whether what keeps from connecting may be over by itself: network and
+// name, a server that starts, stops or has no connection left, one of several hosts that
+// is none to write to at present. What TLS refuses stays.
+func passing(err error) bool {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) && pg.Code == codeTooMany {
+		return true
+	}
+	var alert tls.AlertError
+	if errors.As(err, &alert) {
+		return false
+	}
+	return lost(err) || pgconn.Timeout(err) || errors.Is(err, pgconn.ErrReadOnlyConnection) || errors.Is(err, errStandby) ||
+		errors.Is(err, context.DeadlineExceeded)
 }

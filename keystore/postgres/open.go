@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.uber.org/zap"
 
@@ -32,18 +33,24 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	s := new(Store)
+	s.way.Store(&way{options: o, config: cfg.ConnConfig.Copy()})
+	cfg.BeforeConnect = s.current
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("opening the key store: %w", err)
 	}
-	s := &Store{identity: identity(cfg), logger: o.Logger, pool: pool,
-		writing: make(slots, 1), beside: make(slots, 1), reading: make(slots, max(1, cfg.MaxConns-3))}
+	s.identity, s.logger, s.pool = identity(cfg), o.Logger, pool
+	s.writing, s.beside, s.reading = make(slots, 1), make(slots, 1), make(slots, max(1, cfg.MaxConns-3))
+	if cfg.ConnConfig.RuntimeParams["statement_timeout"] == settings["statement_timeout"] {
+		s.answerWithin = answerWithin
+	}
 	s.Store = sqlstore.New(database{s}, o.Clock)
 	if err := s.prepare(ctx, o); err != nil {
 		s.closeAll()
 		return nil, fmt.Errorf("opening the key store %s: %w", s.identity, err)
 	}
-	s.waker = listen(cfg.ConnConfig, o.Logger)
+	s.waker = listen(func() *pgx.ConnConfig { return s.way.Load().config }, o.Logger)
 	return s, nil
 }
 

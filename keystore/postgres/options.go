@@ -40,7 +40,7 @@ var settings = map[string]string{
 	"statement_timeout": "15s",
 	// How long a transaction may do nothing before the server ends it: one whose
 	// process is cut off would keep the turn.
-	"idle_in_transaction_session_timeout": "30s",
+	"idle_in_transaction_session_timeout": "10s",
 }
 
 // Options say where the store is.
@@ -64,13 +64,19 @@ func (o Options) config() (*pgxpool.Config, error) {
 	if o.DSN == "" {
 		return nil, errors.New("opening the key store: no dsn given")
 	}
+	if err := checkURI(o.DSN); err != nil {
+		return nil, err
+	}
 	cfg, err := pgxpool.ParseConfig(o.DSN)
 	if err != nil {
-		return nil, fmt.Errorf("dsn of the key store: %w", err) // without the password
+		return nil, dsnError(err)
 	}
 	c := &cfg.ConnConfig.Config
 	if err := libpqOptions(c); err != nil {
 		return nil, fmt.Errorf("dsn of the key store: %w", err)
+	}
+	if err := checkParameters(c.RuntimeParams); err != nil {
+		return nil, err
 	}
 	for name, value := range settings {
 		if _, set := c.RuntimeParams[name]; !set {
@@ -80,16 +86,20 @@ func (o Options) config() (*pgxpool.Config, error) {
 	if c.ConnectTimeout == 0 {
 		c.ConnectTimeout = connectTimeout
 	}
-	if c.ValidateConnect == nil && len(c.Fallbacks) > 0 {
-		// Of several hosts the one that writes: the others may be standbys.
-		c.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
+	if c.ValidateConnect == nil {
+		// Of several hosts the one that writes; and one alone may have become a standby.
+		c.ValidateConnect = noStandby
 	}
 	// Who hangs up leaves the connection to the next, and the turn to others: a query
 	// of his would go on without him.
 	c.BuildContextWatcherHandler = func(conn *pgconn.PgConn) ctxwatch.Handler {
 		return &pgconn.CancelRequestContextWatcherHandler{Conn: conn, DeadlineDelay: time.Second}
 	}
+	c.OnNotice = noteWarning
 	cfg.PingTimeout = connectTimeout
+	if !strings.Contains(o.DSN, "pool_max_conn_lifetime") {
+		cfg.MaxConnLifetime, cfg.MaxConnLifetimeJitter = maxConnLifetime-maxConnJitter, maxConnJitter
+	}
 	conns := o.MaxConns
 	switch {
 	case conns == 0 && strings.Contains(o.DSN, "pool_max_conns"):

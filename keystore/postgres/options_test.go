@@ -13,7 +13,7 @@ func TestOptionsOfLibpqMeanWhatTheyMeanThere(t *testing.T) {
 		"tcp_user_timeout=1000 fallback_application_name=gate client_encoding=auto ssl_min_protocol_version=TLSv1.3 statement_timeout=2s work_mem=8MB"}.config()
 	require.NoError(t, err)
 	c := cfg.ConnConfig
-	require.Equal(t, map[string]string{"application_name": "gate", "statement_timeout": "2s", "idle_in_transaction_session_timeout": "30s", "work_mem": "8MB"}, c.RuntimeParams)
+	require.Equal(t, map[string]string{"application_name": "gate", "statement_timeout": "2s", "idle_in_transaction_session_timeout": "10s", "work_mem": "8MB"}, c.RuntimeParams)
 	require.EqualValues(t, tls.VersionTLS13, c.TLSConfig.MinVersion)
 	require.Equal(t, connectTimeout, c.ConnectTimeout)
 

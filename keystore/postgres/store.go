@@ -11,11 +11,10 @@ package postgres
 
 import (
 	"context"
-	"errors"
-	"fmt"
+	"sync/atomic"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
-	"github.com/jackc/puddle/v2"
 	"go.uber.org/zap"
 
 	"github.com/keyreeve/keyreeve/keystore"
@@ -28,13 +27,20 @@ type Store struct {
 	identity string
 	logger   *zap.Logger
 	pool     *pgxpool.Pool
+	// way is how connections are made at present, see Reconnect.
+	way atomic.Pointer[way]
 
 	// Of the pool's connections one each is for the turn to write and for what is
 	// written beside, and some are for snapshots: whoever waits for the turn of another
 	// process, or reads for long, leaves the rest to lookups.
 	writing, beside, reading slots
 
+	calls        calls
+	answerWithin time.Duration // of one statement, 0 for what the server's settings say
+
 	waker *waker
+	// timeline is how the database's clock stands beside this machine's.
+	timeline timeline
 }
 
 // slots bound how many connections are used for one thing at one time.
@@ -74,19 +80,24 @@ func (d database) Acquire(ctx context.Context, access sqlstore.Access) (sqlstore
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	life := d.calls.now()
+	inner, done := within(ctx, life, d.answerWithin)
+	defer done()
 	if s := d.slots(access); s != nil {
-		if err := s.take(ctx); err != nil {
-			return nil, err
+		if err := s.take(inner); err != nil {
+			return nil, connectError(ctx, interrupted(inner, err))
 		}
 	}
-	c, err := d.pool.Acquire(ctx)
+	c, err := d.connect(inner)
 	if err != nil {
 		if s := d.slots(access); s != nil {
 			s.free()
 		}
-		return nil, connectError(ctx, err)
+		return nil, connectError(ctx, interrupted(inner, err))
 	}
-	return wrap(c, access), nil
+	own := wrap(c, access)
+	own.life, own.bound = life, d.answerWithin
+	return own, nil
 }
 
 // Release gives a connection back. The pool closes one that is in a transaction.
@@ -105,21 +116,10 @@ func (d database) Release(c sqlstore.Conn) {
 func (d database) Error(ctx context.Context, err error) error {
 	// One that ended under its user is mostly not the only one: the server was started
 	// anew. Those that wait to be used are tried by nobody then.
-	if ctx.Err() == nil && lost(err) {
+	if ctx.Err() == nil && (lost(err) || readsOnly(err)) {
 		d.pool.Reset()
 	}
 	return storeError(ctx, err)
-}
-
-// connectError is why there is no connection: nothing to try again at once.
-func connectError(ctx context.Context, err error) error {
-	switch {
-	case ctx.Err() != nil:
-		return ctx.Err()
-	case errors.Is(err, puddle.ErrClosedPool):
-		return keystore.ErrClosed
-	}
-	return fmt.Errorf("postgres: %w", err)
 }
 
 // Identity names the database by where it is.

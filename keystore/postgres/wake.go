@@ -25,22 +25,26 @@ const (
 // misses whoever polls finds: to be woken is sooner, no more.
 type waker struct {
 	wake   chan struct{}
+	anew   chan struct{} // receives when the connection is to be made anew
 	cancel context.CancelFunc
 	done   chan struct{}
 }
 
-func listen(cfg *pgx.ConnConfig, logger *zap.Logger) *waker {
-	cfg = cfg.Copy()
-	cfg.RuntimeParams["application_name"] += " listener"
-	// There is no query to be cancelled: who waits here is let go by the connection.
-	cfg.BuildContextWatcherHandler = func(c *pgconn.PgConn) ctxwatch.Handler {
-		return &pgconn.DeadlineContextWatcherHandler{Conn: c.Conn()}
+func listen(way func() *pgx.ConnConfig, logger *zap.Logger) *waker {
+	config := func() *pgx.ConnConfig {
+		cfg := way().Copy()
+		cfg.RuntimeParams["application_name"] += " listener"
+		// There is no query to be cancelled: who waits here is let go by the connection.
+		cfg.BuildContextWatcherHandler = func(c *pgconn.PgConn) ctxwatch.Handler {
+			return &pgconn.DeadlineContextWatcherHandler{Conn: c.Conn()}
+		}
+		return cfg
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	w := &waker{wake: make(chan struct{}, 1), cancel: cancel, done: make(chan struct{})}
+	w := &waker{wake: make(chan struct{}, 1), anew: make(chan struct{}, 1), cancel: cancel, done: make(chan struct{})}
 	go func() {
 		defer close(w.done)
-		w.run(ctx, cfg, logger)
+		w.run(ctx, config, logger)
 	}()
 	return w
 }
@@ -54,13 +58,19 @@ func (w *waker) stop() {
 // several. Nothing comes while the database cannot be listened to.
 func (s *Store) Wake() <-chan struct{} { return s.waker.wake }
 
-func (w *waker) run(ctx context.Context, cfg *pgx.ConnConfig, logger *zap.Logger) {
+func (w *waker) run(ctx context.Context, config func() *pgx.ConnConfig, logger *zap.Logger) {
 	wait := time.Duration(0)
 	for {
 		began := time.Now()
-		err := w.follow(ctx, cfg)
+		following, cancel := w.untilAnew(ctx)
+		err := w.follow(following, config())
+		asked := following.Err() != nil
+		cancel()
 		if ctx.Err() != nil {
 			return
+		}
+		if asked { // and all else is well
+			continue
 		}
 		logger.Debug("the key store is not listened to for now; it is polled", zap.Error(err))
 		if wait = min(listenAgain, 2*wait+100*time.Millisecond); time.Since(began) > listenCheck {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/keyreeve/keyreeve/keystore"
 )
 
 // Who has the file open is told by a lock on another one beside it, which every
@@ -43,6 +45,19 @@ func (s *Store) InUse() (bool, error) {
 		return true, nil
 	}
 	return false, f.Close()
+}
+
+// Hold keeps out those that would decide on requests by the file, who wait until
+// release; keystore.ErrInUse where there is one. For a visitor, which is not one.
+func (s *Store) Hold() (release func() error, err error) {
+	f, locked, err := tryLock(usersFile(s.path))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("who has the key store open: %w", err)
+	case !locked:
+		return nil, fmt.Errorf("a server has it open; stop it first: %w", keystore.ErrInUse)
+	}
+	return f.Close, nil
 }
 
 // leave gives up what join took.

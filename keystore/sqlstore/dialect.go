@@ -36,6 +36,10 @@ type Dialect struct {
 	// Announce tells whoever listens, once it is committed, that there are changes: ""
 	// where nobody does.
 	Announce string
+	// Time is columns of state, the first of which reads the database's clock: what it says
+	// of its time (see Time), "" where the time is that of the one machine. Where it is
+	// not, BeginRead and BeginFree end with a statement that answers it.
+	Time string
 	// Ledger is the table in which counts that were stored are noted, "" where answers
 	// cannot get lost: see ledger.
 	Ledger string
@@ -43,4 +47,14 @@ type Dialect struct {
 	// replaces one, with the number of the transaction that writes; TallyWritten is that
 	// number in a row, and Horizon reads the oldest that is not over yet.
 	TallyStamp, TallyWritten, Horizon string
+
+	// History: revisions have stamps, and what may be accepted no more is remembered
+	// apart from its record. See keystore.Historian.
+	History bool
+
+	// What copying a store takes (see Copy). Unhurried lifts the bounds on how long a
+	// transaction may take, "" where there are none. SeqsDrawn reads the newest seq that
+	// was drawn, and MoveSeqs and MoveAuditIDs move on, past a bound number, what seqs and
+	// the ids of audit events are drawn from: "" where the tables themselves say so.
+	Unhurried, SeqsDrawn, MoveSeqs, MoveAuditIDs string
 }

@@ -40,6 +40,9 @@ func (t *tx) countAll(ctx context.Context, l policy.Lockout, proofs []keystore.P
 			return err
 		}
 	}
+	for i := range results {
+		b.t.out(&results[i].Whole, &results[i].Source)
+	}
 	return b.store(ctx)
 }
 
@@ -182,8 +185,11 @@ func (b *batch) count(ctx context.Context, p keystore.Proof) (keystore.CountResu
 	if err != nil {
 		return keystore.CountResult{}, err
 	}
-	if p.At == (policy.Instant{}) {
+	switch {
+	case p.At == (policy.Instant{}):
 		p.At = b.t.now
+	case b.t.keeper != nil:
+		p.At = b.t.keeper.In(p.At)
 	}
 	var r keystore.CountResult
 	w, c, out, counted := p.Count(b.l, whole.tally.Tally, src.tally.Tally)

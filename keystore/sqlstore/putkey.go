@@ -2,7 +2,6 @@ package sqlstore
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -43,14 +42,14 @@ func (t *tx) PutKey(ctx context.Context, k *keystore.Key) error {
 	if err != nil {
 		return err
 	}
-	if err := t.putSecrets(ctx, k, before == ""); err != nil {
+	if err := t.putSecrets(ctx, k, before == nil); err != nil {
 		return err
 	}
-	if before != "" && before != k.ClientID {
-		t.log(keystore.Change{Kind: keystore.KindKey, ID: k.ID, ClientID: before})
+	if before != nil && before.clientID != k.ClientID {
+		t.log(keystore.Change{Kind: keystore.KindKey, ID: k.ID, ClientID: before.clientID})
 	}
 	t.log(keystore.Change{Kind: keystore.KindKey, ID: k.ID, ClientID: k.ClientID})
-	return nil
+	return t.tombKey(ctx, before, k)
 }
 
 // normaliseKey makes a key what it will be when read back.
@@ -71,43 +70,43 @@ func normaliseKey(k *keystore.Key) {
 	}
 }
 
-// checkKey answers what stands against storing k, and the client ID it had, ""
-// for a new key.
-func (t *tx) checkKey(ctx context.Context, k *keystore.Key) (before string, err error) {
+// checkKey answers what stands against storing k, and the key as it was, nil for a
+// new one.
+func (t *tx) checkKey(ctx context.Context, k *keystore.Key) (before *storedKey, err error) {
 	switch {
 	case k.ID == "":
-		return "", missing("id")
+		return nil, missing("id")
 	case k.ClientID == "":
-		return "", missing("client_id")
+		return nil, missing("client_id")
 	}
-	if before, err = t.clientID(ctx, k.ID); err != nil && !errors.Is(err, keystore.ErrNotFound) {
-		return "", err
+	if before, err = t.storedKey(ctx, k.ID); err != nil {
+		return nil, err
 	}
 	if err := t.refer(ctx, "customer_id", "SELECT 1 FROM customers WHERE id = ?", k.CustomerID); err != nil {
-		return "", err
+		return nil, err
 	}
 	if k.MicrotenantID != "" {
 		err := t.refer(ctx, "microtenant_id", "SELECT 1 FROM microtenants WHERE customer_id = ? AND id = ?", k.CustomerID, k.MicrotenantID)
 		if err != nil {
-			return "", err
+			return nil, err
 		}
 	}
 	// A role of another customer is as good as none.
 	if err := t.refer(ctx, "role_id", "SELECT 1 FROM roles WHERE id = ? AND customer_id IN ('', ?)", k.RoleID, k.CustomerID); err != nil {
-		return "", err
+		return nil, err
 	}
 	if k.Source != "" {
 		if err := t.refer(ctx, "source", "SELECT 1 FROM sources WHERE customer_id = ? AND name = ?", k.CustomerID, k.Source); err != nil {
-			return "", err
+			return nil, err
 		}
 	}
 	if err := t.refuse(ctx, keystore.ErrConflict, "client_id", "SELECT 1 FROM keys WHERE client_id = ? AND id <> ?", k.ClientID, k.ID); err != nil {
-		return "", err
+		return nil, err
 	}
 	err = t.refuse(ctx, keystore.ErrConflict, "name", "SELECT 1 FROM keys WHERE customer_id = ? AND microtenant_id = ? AND name = ? AND id <> ?",
 		k.CustomerID, k.MicrotenantID, k.Name, k.ID)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	return before, t.checkSecrets(ctx, k)
 }
@@ -206,7 +205,7 @@ func (t *tx) DeleteKey(ctx context.Context, id string) error {
 		}
 	}
 	t.log(keystore.Change{Kind: keystore.KindKey, ID: id, ClientID: clientID})
-	return nil
+	return t.tomb(ctx, keystore.Tombstone{Kind: keystore.TombKey, ID: id, Gone: true})
 }
 
 // Rewrap replaces a verifier by the same secret's under another master key.

@@ -61,7 +61,7 @@ func (t *tx) storeRole(ctx context.Context, r *keystore.Role) error {
 		return err
 	}
 	t.log(keystore.Change{Kind: keystore.KindRole, ID: r.ID})
-	return nil
+	return t.tomb(ctx, keystore.Tombstone{Kind: keystore.TombRole, ID: r.ID, Bounds: keystore.RoleBounds(r)})
 }
 
 func isPredefined(roleID string) bool {
@@ -83,7 +83,7 @@ func (t *tx) DeleteRole(ctx context.Context, id string) error {
 		return err
 	}
 	t.log(keystore.Change{Kind: keystore.KindRole, ID: id})
-	return nil
+	return t.tomb(ctx, keystore.Tombstone{Kind: keystore.TombRole, ID: id, Gone: true})
 }
 
 // PutCustomer stores a customer; names are unique.
@@ -104,7 +104,7 @@ func (t *tx) PutCustomer(ctx context.Context, c *keystore.Customer) error {
 		return err
 	}
 	t.log(keystore.Change{Kind: keystore.KindCustomer, ID: c.ID})
-	return nil
+	return t.tomb(ctx, keystore.Tombstone{Kind: keystore.TombCustomer, ID: c.ID, Bounds: keystore.CustomerBounds(c)})
 }
 
 // DeleteCustomer removes a customer that owns nothing any more.
@@ -126,7 +126,7 @@ func (t *tx) DeleteCustomer(ctx context.Context, id string) error {
 		return err
 	}
 	t.log(keystore.Change{Kind: keystore.KindCustomer, ID: id})
-	return nil
+	return t.tomb(ctx, keystore.Tombstone{Kind: keystore.TombCustomer, ID: id, Gone: true})
 }
 
 // PutMicrotenant stores a microtenant; names are unique in the customer.
@@ -153,7 +153,7 @@ func (t *tx) PutMicrotenant(ctx context.Context, m *keystore.Microtenant) error 
 		return err
 	}
 	t.log(keystore.Change{Kind: keystore.KindMicrotenant, ID: m.ID, CustomerID: m.CustomerID})
-	return nil
+	return t.tomb(ctx, keystore.Tombstone{Kind: keystore.TombMicrotenant, Parent: m.CustomerID, ID: m.ID, Bounds: keystore.MicrotenantBounds(m)})
 }
 
 // DeleteMicrotenant removes a microtenant that no key is in.
@@ -169,5 +169,5 @@ func (t *tx) DeleteMicrotenant(ctx context.Context, customerID, id string) error
 		return err
 	}
 	t.log(keystore.Change{Kind: keystore.KindMicrotenant, ID: id, CustomerID: customerID})
-	return nil
+	return t.tomb(ctx, keystore.Tombstone{Kind: keystore.TombMicrotenant, Parent: customerID, ID: id, Gone: true})
 }

@@ -22,6 +22,8 @@ type Store struct {
 	db      Database
 	dialect *Dialect
 	clock   keystore.Clock
+	// keeper keeps the database's time, nil where that is the machine's.
+	keeper Keeper
 
 	// sealer is what the audit trail is sealed with, nil until it is known.
 	sealer atomic.Pointer[keystore.AuditSealer]
@@ -39,7 +41,11 @@ type Store struct {
 
 // New is the store in a database whose schema is there.
 func New(db Database, clock keystore.Clock) *Store {
-	return &Store{db: db, dialect: db.Dialect(), clock: clock, ledger: newLedger()}
+	s := &Store{db: db, dialect: db.Dialect(), clock: clock, ledger: newLedger()}
+	if timed, ok := db.(interface{ Keeper() Keeper }); ok {
+		s.keeper = timed.Keeper()
+	}
+	return s
 }
 
 // Prepare makes what every store holds: the predefined roles as this version has
@@ -56,7 +62,7 @@ func (s *Store) Prepare(ctx context.Context) error {
 		if err := t.beginTrail(ctx); err != nil {
 			return err
 		}
-		return t.rebase(ctx)
+		return t.rebase(ctx, 0)
 	})
 	return err
 }
@@ -111,6 +117,10 @@ func (s *Store) view(ctx context.Context, fn func(*reader) error) (err error) {
 }
 
 func (s *Store) viewOnce(ctx context.Context, fn func(*reader) error) error {
+	return s.inEra(ctx, func() error { return s.viewNow(ctx, fn) })
+}
+
+func (s *Store) viewNow(ctx context.Context, fn func(*reader) error) error {
 	if err := s.Enter(); err != nil {
 		return err
 	}
@@ -121,7 +131,7 @@ func (s *Store) viewOnce(ctx context.Context, fn func(*reader) error) error {
 	}
 	defer s.db.Release(c)
 	r := s.reader(c)
-	if err := r.beginBy(ctx, s.dialect.BeginRead); err != nil {
+	if err := s.beginTimed(ctx, r, s.dialect.BeginRead); err != nil {
 		return err
 	}
 	defer r.end("ROLLBACK")
@@ -134,7 +144,7 @@ func (s *Store) viewOnce(ctx context.Context, fn func(*reader) error) error {
 }
 
 func (s *Store) reader(c Conn) *reader {
-	return &reader{conn: c, db: s.db, dialect: s.dialect, now: s.now()}
+	return &reader{conn: c, db: s.db, dialect: s.dialect, clock: s.clock, keeper: s.keeper, now: s.now()}
 }
 
 // Update runs fn in the one write transaction of the moment. fn must not call
@@ -145,7 +155,11 @@ func (s *Store) Update(ctx context.Context, fn func(keystore.Tx) error) (keystor
 
 func (s *Store) update(ctx context.Context, fn func(*tx) error) (rev keystore.Revision, err error) {
 	for try := range maxTries {
-		if rev, err = s.transact(ctx, Write, fn); !again(ctx, err, try) {
+		rev, err = s.transact(ctx, Write, fn)
+		if errors.Is(err, keystore.ErrInDoubt) {
+			rev, err = s.resolve(ctx, err)
+		}
+		if !again(ctx, err, try) {
 			break
 		}
 	}
@@ -154,7 +168,17 @@ func (s *Store) update(ctx context.Context, fn func(*tx) error) (rev keystore.Re
 
 // transact runs fn in one transaction, with the turn to write or beside others. The
 // error is ErrAgain where the transaction was lost and nothing of it is stored.
-func (s *Store) transact(ctx context.Context, access Access, fn func(*tx) error) (keystore.Revision, error) {
+func (s *Store) transact(ctx context.Context, access Access, fn func(*tx) error) (rev keystore.Revision, err error) {
+	err = s.inEra(ctx, func() (err error) {
+		rev, err = s.transactOnce(ctx, access, false, fn)
+		return err
+	})
+	return rev, err
+}
+
+// transactOnce does so in the current era, or where none has begun since the database's
+// clock was set, if that is what fn is for.
+func (s *Store) transactOnce(ctx context.Context, access Access, settling bool, fn func(*tx) error) (keystore.Revision, error) {
 	if err := s.Enter(); err != nil {
 		return 0, err
 	}
@@ -166,17 +190,22 @@ func (s *Store) transact(ctx context.Context, access Access, fn func(*tx) error)
 	defer s.db.Release(c)
 	t := &tx{reader: *s.reader(c), sealer: s.auditSealer(), beside: access == Beside && s.dialect.LockKeys != ""}
 	t.writing = true
-	begin := s.dialect.BeginWrite
+	var begun error
 	if t.beside {
-		begin = s.dialect.BeginFree
+		begun = s.beginTimed(ctx, &t.reader, s.dialect.BeginFree)
+	} else {
+		begun = t.beginBy(ctx, s.dialect.BeginWrite)
 	}
-	if err := t.beginBy(ctx, begin); err != nil {
-		return 0, err
+	if begun != nil {
+		return 0, begun
 	}
 	// Also when fn panics or ends its goroutine; after a commit it does nothing.
 	defer t.end("ROLLBACK")
 	if err := t.begin(ctx); err != nil {
 		return 0, err
+	}
+	if t.unsteady && !settling {
+		return 0, errEra
 	}
 	if err := fn(t); err != nil {
 		if errors.Is(t.err, ErrAgain) || errors.Is(t.err, errTurn) {
@@ -213,8 +242,11 @@ func (s *Store) keyByClientID(ctx context.Context, clientID string) (*keystore.K
 	return s.reader(c).KeyByClientID(ctx, clientID)
 }
 
-// now is the clock's instant, without what a database cannot keep.
+// now is the instant of the store's time, without what a database cannot keep.
 func (s *Store) now() policy.Instant {
+	if s.keeper != nil {
+		return s.keeper.Now()
+	}
 	now := s.clock.Now()
 	now.Wall = now.Wall.Round(0).UTC()
 	return now

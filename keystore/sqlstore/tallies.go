@@ -158,8 +158,9 @@ func (t *tx) Unlock(ctx context.Context, keyID string) error {
 	return nil
 }
 
-// rebase carries locks of earlier boots into the running one (see policy.Tally.Rebase).
-func (t *tx) rebase(ctx context.Context) error {
+// rebase carries locks of earlier boots, or eras, into the running one (see
+// policy.Tally.Rebase), the clock having been set forward meanwhile by no more than that.
+func (t *tx) rebase(ctx context.Context, forward time.Duration) error {
 	const earlier = "SELECT " + tallyColumns + " FROM tallies WHERE locked_for_ns > 0 AND lock_boot <> ? ORDER BY seq"
 	locks, err := list(ctx, &t.reader, scanTally, earlier, t.now.Boot)
 	if err != nil || len(locks) == 0 {
@@ -177,7 +178,9 @@ func (t *tx) rebase(ctx context.Context) error {
 			return err
 		}
 	}
+	t.seqs.expected = len(locks)
 	for _, c := range locks {
+		c.LockedAt.Wall = c.LockedAt.Wall.Add(forward)
 		rebased, changed := c.Rebase(t.now)
 		if !changed {
 			continue

@@ -35,6 +35,9 @@ func (s *Store) Tallies(ctx context.Context, after int64) (all []keystore.Tally,
 			return err
 		}
 		all, err = s.talliesSince(ctx, r, after)
+		for i := range all {
+			r.out(&all[i])
+		}
 		return err
 	})
 	return all, err

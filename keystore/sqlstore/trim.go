@@ -61,17 +61,23 @@ type trimPlan struct {
 	// nodes is whether any counted last before nodesBefore.
 	nodes       bool
 	nodesBefore int64
+	// stones is whether the oldest tombstone is from before stonesBefore.
+	stones       bool
+	stonesBefore int64
 	// more: steps were cut short.
 	more bool
 }
 
 func (p trimPlan) empty() bool {
-	return p.upTo == 0 && !p.secrets && !p.sessions && !p.signingKeys && !p.requests && !p.nodes && len(p.tallies) == 0
+	return p.upTo == 0 && !p.secrets && !p.sessions && !p.signingKeys && !p.requests && !p.nodes && !p.stones && len(p.tallies) == 0
 }
 
 func (r *reader) planTrim(ctx context.Context, l policy.Lockout, keep time.Duration) (p trimPlan, err error) {
 	before := millis(r.now.Wall.Add(-keep))
 	if err := r.planChanges(ctx, &p, before); err != nil {
+		return p, err
+	}
+	if err := r.planTombstones(ctx, &p); err != nil {
 		return p, err
 	}
 	p.secretsBefore = millis(r.now.Wall.Add(-keystore.RetiredSecretMemory))
@@ -135,7 +141,11 @@ func (r *reader) planChanges(ctx context.Context, p *trimPlan, before int64) err
 // trim carries out a plan. Counts that changed since they were looked at stay.
 func (t *tx) trim(ctx context.Context, p trimPlan) error {
 	if p.upTo > 0 {
-		if err := t.exec(ctx, "DELETE FROM changes WHERE rev <= ?", p.upTo); err != nil {
+		gone := p.upTo
+		if t.dialect.History {
+			gone-- // whoever stands there still finds its mark
+		}
+		if err := t.exec(ctx, "DELETE FROM changes WHERE rev <= ?", gone); err != nil {
 			return err
 		}
 		if err := t.exec(ctx, "UPDATE state SET trimmed = ?1 WHERE trimmed < ?1", p.upTo); err != nil {
@@ -159,6 +169,11 @@ func (t *tx) trim(ctx context.Context, p trimPlan) error {
 	}
 	if p.requests {
 		if err := t.exec(ctx, "DELETE FROM idempotency WHERE created <= ?", p.requestsBefore); err != nil {
+			return err
+		}
+	}
+	if p.stones {
+		if err := t.trimStones(ctx, p.stonesBefore); err != nil {
 			return err
 		}
 	}

@@ -21,6 +21,10 @@ type tx struct {
 	seqs   seqs
 	// masterKeyID is that used last, "" if there was none.
 	masterKeyID string
+	// stamp is the mark of this transaction's revision, 0 until it is drawn: see mark.
+	stamp keystore.Stamp
+	// restored is not 0 while the database waits for an operator, see Restored.
+	restored int64
 	// sealer seals audit events, nil where none was named.
 	sealer keystore.AuditSealer
 	// trail is what the audit events of this transaction change besides.
@@ -38,7 +42,14 @@ func (t *tx) begin(ctx context.Context) error {
 		return nil
 	}
 	if t.dialect.DrawSeqs != "" {
-		return t.row(ctx, []any{&t.head, &t.masterKeyID}, "SELECT head, master_key_id FROM state")
+		// Not with the statement that waited for the turn: so long a round trip says
+		// little of the clock.
+		sent, at := t.clock.Now(), Time{}
+		err := t.row(ctx, []any{&t.head, &t.masterKeyID, &t.restored, &at.Now, &at.Era, &at.Began}, "SELECT head, master_key_id, restored, "+t.dialect.Time+" FROM state")
+		if err == nil {
+			t.observe(sent, t.clock.Now(), at)
+		}
+		return err
 	}
 	err := t.row(ctx, []any{&t.head, &t.masterKeyID, &t.seqs.newest}, "SELECT head, master_key_id, tally_seq FROM state")
 	t.seqs.before = t.seqs.newest
@@ -104,13 +115,8 @@ func (t *tx) commit(ctx context.Context) (keystore.Revision, error) {
 	if err := t.storeTrail(ctx); err != nil {
 		return 0, err
 	}
-	at := millis(t.now.Wall)
-	for n, c := range t.changes {
-		err := t.later(ctx, "INSERT INTO changes (rev, n, kind, id, client_id, customer_id, at) VALUES (?, ?, ?, ?, ?, ?, ?)",
-			c.Revision, n, string(c.Kind), c.ID, c.ClientID, c.CustomerID, at)
-		if err != nil {
-			return 0, err
-		}
+	if err := t.storeChanges(ctx); err != nil {
+		return 0, err
 	}
 	if err := t.storeState(ctx); err != nil {
 		return 0, err
@@ -131,10 +137,29 @@ func (t *tx) commit(ctx context.Context) (keystore.Revision, error) {
 	within, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
 	defer cancel()
 	if _, err := t.conn.Exec(within, "COMMIT"); err != nil {
-		return 0, t.failed(within, &commitError{err})
+		return 0, t.failed(within, &commitError{err, t.revision(), t.stamp})
 	}
 	t.ended = true
 	return t.newest(), nil
+}
+
+// storeChanges writes the change log.
+func (t *tx) storeChanges(ctx context.Context) error {
+	at := millis(t.now.Wall)
+	for n, c := range t.changes {
+		var err error
+		if t.dialect.History {
+			err = t.later(ctx, "INSERT INTO changes (rev, n, kind, id, client_id, customer_id, at, stamp) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+				c.Revision, n, string(c.Kind), c.ID, c.ClientID, c.CustomerID, at, t.mark())
+		} else {
+			err = t.later(ctx, "INSERT INTO changes (rev, n, kind, id, client_id, customer_id, at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+				c.Revision, n, string(c.Kind), c.ID, c.ClientID, c.CustomerID, at)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // storeState moves where the database stands.
@@ -142,6 +167,8 @@ func (t *tx) storeState(ctx context.Context) error {
 	switch counted := t.dialect.DrawSeqs == "" && t.seqs.newest != t.seqs.before; {
 	case counted:
 		return t.later(ctx, "UPDATE state SET head = ?, tally_seq = ?", t.newest(), t.seqs.newest)
+	case len(t.changes) > 0 && t.dialect.History:
+		return t.later(ctx, "UPDATE state SET head = ?, stamp = ?", t.newest(), t.mark())
 	case len(t.changes) > 0:
 		return t.later(ctx, "UPDATE state SET head = ?", t.newest())
 	}
@@ -152,8 +179,13 @@ func (t *tx) storeState(ctx context.Context) error {
 const commitTimeout = 30 * time.Second
 
 // commitError is the driver's answer to a commit: whether it took place is not
-// known where the connection was lost.
-type commitError struct{ err error }
+// known where the connection was lost. Its revision is stored just if it has this stamp;
+// without one there is none, or none can be told from another's.
+type commitError struct {
+	err      error
+	revision keystore.Revision
+	stamp    keystore.Stamp
+}
 
 func (e *commitError) Error() string { return "commit: " + e.err.Error() }
 func (e *commitError) Unwrap() error { return e.err }

@@ -9,9 +9,35 @@ CREATE TABLE state (
 	head          BIGINT  NOT NULL DEFAULT 0, -- newest revision
 	trimmed       BIGINT  NOT NULL DEFAULT 0, -- newest revision no longer in changes
 	master_key_id TEXT    COLLATE "C" NOT NULL DEFAULT '', -- used last
-	store_id      TEXT    COLLATE "C" NOT NULL -- random, made with the store
+	store_id      TEXT    COLLATE "C" NOT NULL, -- random, made with the store
+	stamp         BIGINT  NOT NULL DEFAULT 0, -- of the newest revision
+	-- What an operator has to accept, see keystore.Restore.
+	restored          BIGINT NOT NULL DEFAULT 0, -- when it was noticed
+	restored_from     BIGINT NOT NULL DEFAULT 0,
+	restored_to       BIGINT NOT NULL DEFAULT 0,
+	restored_replayed BIGINT NOT NULL DEFAULT 0,
+	-- A stretch in which this server's clock is not known to have been set, and when
+	-- it began.
+	clock_era     BIGINT  NOT NULL DEFAULT 0,
+	era_began     BIGINT  NOT NULL DEFAULT 0
 );
 INSERT INTO state (id, store_id) VALUES (1, replace(gen_random_uuid()::text, '-', ''));
+
+-- The time that all nodes go by: Unix nanoseconds, at the moment it is called.
+CREATE FUNCTION keyreeve_now() RETURNS BIGINT LANGUAGE sql VOLATILE
+	AS 'SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint * 1000';
+
+-- How the clocks of the machines that use the store stood beside the server's: the
+-- latest measurement of each boot, by the machine's time since that boot. lo_ns and
+-- hi_ns bound what the server's clock was ahead of it.
+CREATE TABLE clocks (
+	boot     TEXT   COLLATE "C" PRIMARY KEY,
+	era      BIGINT NOT NULL,
+	since_ns BIGINT NOT NULL,
+	lo_ns    BIGINT NOT NULL,
+	hi_ns    BIGINT NOT NULL,
+	at_ns    BIGINT NOT NULL -- by the server's clock
+) WITH (fillfactor = 50);
 
 CREATE TABLE changes (
 	rev         BIGINT  NOT NULL,
@@ -21,7 +47,33 @@ CREATE TABLE changes (
 	client_id   TEXT    COLLATE "C" NOT NULL,
 	customer_id TEXT    COLLATE "C" NOT NULL,
 	at          BIGINT  NOT NULL,
+	stamp       BIGINT  NOT NULL, -- random, the same in all of a revision: see keystore.Stamp
 	PRIMARY KEY (rev, n)
+);
+
+-- What records may be accepted for, see keystore.Tombstone: one row for each whose
+-- limits were changed lately.
+CREATE TABLE tombstones (
+	kind   TEXT    COLLATE "C" NOT NULL,
+	parent TEXT    COLLATE "C" NOT NULL,
+	id     TEXT    COLLATE "C" NOT NULL,
+	gone   BOOLEAN NOT NULL,
+	bounds TEXT    COLLATE "C" NOT NULL,
+	rev    BIGINT  NOT NULL,
+	stamp  BIGINT  NOT NULL,
+	at     BIGINT  NOT NULL,
+	PRIMARY KEY (kind, id, parent)
+);
+CREATE INDEX tombstones_by_revision ON tombstones (rev);
+
+-- Tombstones of histories that are gone, made sure of in this one.
+CREATE TABLE replayed (
+	stamp  BIGINT NOT NULL, -- of the tombstone
+	kind   TEXT   COLLATE "C" NOT NULL,
+	id     TEXT   COLLATE "C" NOT NULL,
+	parent TEXT   COLLATE "C" NOT NULL,
+	at     BIGINT NOT NULL,
+	PRIMARY KEY (stamp, kind, id, parent)
 );
 
 CREATE TABLE customers (

@@ -1,0 +1,425 @@
+package keystore
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/keyreeve/keyreeve/policy"
+)
+
+const (
+	// journalEvery is how often what nobody waits for is written.
+	journalEvery = 100 * time.Millisecond
+	// beatEvery is how often it is written how well the store is followed, and noteEvery
+	// the same where it is not: then only that time passes.
+	beatEvery = time.Second
+	noteEvery = 10 * time.Second
+	// maxQueuedKeys bounds the keys that wait to be written, all of which are in the
+	// cache; maxQueuedBytes what else waits, as for a disk that hangs. Past the one keys
+	// are left out until the next rewriting, past the other the journal is given up.
+	maxQueuedKeys  = 1 << 16
+	maxQueuedBytes = 64 << 20
+	// noteWait bounds how long an answer to a wrong secret waits for the file to have it.
+	noteWait = 100 * time.Millisecond
+	// appliedChunk is how many client IDs one record names.
+	appliedChunk = 50_000
+)
+
+// errJournal: the file is no journal any more and could not be taken away, so that a
+// start from it would serve what this node has seen revoked.
+var errJournal = errors.New("the snapshot could be neither written nor removed")
+
+// errJournalClosed: nothing is written any more.
+var errJournalClosed = errors.New("the journal is closed")
+
+// journal is what a node keeps on its own disk of what it has seen, so that it can be
+// started again without the store. nil is none, of which every method does nothing.
+//
+// Whoever changes what the node knows queues what it did; one worker writes. Nothing of
+// it is on a request's way but for a wrong secret's.
+type journal struct {
+	c      *Cached
+	o      SnapshotOptions
+	nodeID string
+	logger *zap.Logger
+
+	mu    sync.Mutex
+	moved sync.Cond // of mu: any of what follows changed
+	// queue are records to be written, in order, of so many bytes; keys those that were
+	// read, and counts the keys whose counts changed.
+	queue  [][]byte
+	queued int
+	keys   []*cachedKey
+	counts map[string]struct{}
+	beat   bool // how well the store is followed is to be written
+	// left: keys were left out, for want of room.
+	left bool
+	// position is the newest that was queued, written is in the file, and safe is
+	// durably; the latter two are of the file in place.
+	position, written, safe Revision
+	// wanted: somebody waits for safe. taken and done count what the worker took and
+	// wrote.
+	wanted      bool
+	taken, done uint64
+	// started: there is something to be kept. gone: there is no file, durably, or none
+	// that anybody would take for this node's.
+	started, gone, closed bool
+	// failed: the latest file could not be kept; said once.
+	failed bool
+	wake   chan struct{}
+	stop   chan struct{}
+	ended  chan struct{}
+
+	// What follows belongs to the worker.
+	lock       *os.File
+	file, next *sealedWriter
+	full       int64     // bytes of the snapshot itself in file
+	rewritten  time.Time // when it was
+	dirty      bool      // there is something in the journal besides heartbeats
+	anew       bool      // all is to be written anew, at once
+	beaten     time.Duration
+	retry      time.Time
+
+	sizes struct{ bytes, journal, rewritings, errors atomic.Int64 }
+}
+
+func newJournal(c *Cached, o SnapshotOptions, nodeID string) *journal {
+	j := &journal{c: c, o: o, nodeID: nodeID, logger: c.logger, counts: map[string]struct{}{}, position: -1, written: -1, safe: -1,
+		wake: make(chan struct{}, 1), stop: make(chan struct{}), ended: make(chan struct{})}
+	j.moved.L = &j.mu
+	return j
+}
+
+// rouse lets the worker look at once.
+func (j *journal) rouse() {
+	select {
+	case j.wake <- struct{}{}:
+	default:
+	}
+}
+
+// durable returns once a start from the disk would see a revision, which this node has
+// applied: before that it must not be confirmed. It waits for as long as that takes. An
+// error means that a start could see less: then it must not be confirmed at all for now.
+//
+// There may be nothing on the disk to start from, durably: then a start knows nothing,
+// and serves nothing that was revoked.
+func (j *journal) durable(r Revision) error {
+	if j == nil {
+		return nil
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for {
+		switch {
+		case j.safe >= r:
+			return nil
+		case j.gone && j.position >= r:
+			// Not before it was queued: the file that is about to be made would not have it.
+			return nil
+		case j.closed:
+			return errJournalClosed
+		case j.failed && !j.gone:
+			return errJournal
+		}
+		j.wanted = true
+		j.rouse()
+		j.moved.Wait()
+	}
+}
+
+// add queues a record. Called with feedMu held, so that records are in the order of what
+// they tell; position is reached by it, or 0.
+func (j *journal) add(kind byte, v any, position Revision) {
+	text, err := encode(kind, v)
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if err != nil || j.queued+len(text) > maxQueuedBytes {
+		// What cannot be queued is in no journal: the file is worthless from here on.
+		j.logger.Error("the snapshot's journal cannot keep up; it is written anew", zap.Error(err))
+		j.queue, j.queued, j.safe, j.written = [][]byte{nil}, 0, -1, -1
+	} else {
+		j.queue, j.queued = append(j.queue, text), j.queued+len(text)
+	}
+	if position != 0 {
+		j.position = position
+	}
+}
+
+// applied queues what changes did to what this node knows. Called with feedMu held, once
+// decisions see them.
+func (j *journal) applied(changes []Change, clients []string, tick int64, ended map[string]time.Time, d *Directory) {
+	if j == nil {
+		return
+	}
+	position := changes[len(changes)-1].Revision
+	parts := chunks(clients, appliedChunk)
+	for _, part := range parts[:max(0, len(parts)-1)] {
+		j.add(recordApplied, applied{Tick: tick, Clients: part}, 0)
+	}
+	last := applied{Position: position, Tick: tick, Ended: ended, Directory: partOf(d, changes)}
+	if len(parts) > 0 {
+		last.Clients = parts[len(parts)-1]
+	}
+	j.add(recordApplied, last, position)
+}
+
+// startOver notes that all was taken anew, to a position that may be lower: nothing
+// that was written before counts. Called with feedMu held, once decisions see it.
+func (j *journal) startOver(position Revision) {
+	if j == nil {
+		return
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.started = true
+	j.queue, j.queued = [][]byte{nil}, 0
+	j.position, j.written, j.safe = position, -1, -1
+	j.moved.Broadcast()
+	j.rouse()
+}
+
+// followed notes how well the store is followed now. Called with feedMu held.
+func (j *journal) followed() {
+	if j == nil {
+		return
+	}
+	j.mu.Lock()
+	j.beat = true
+	j.mu.Unlock()
+}
+
+// keyRead keeps a key that was read from the store.
+func (j *journal) keyRead(v *cachedKey) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if !j.started {
+		return // the first snapshot will have it
+	}
+	if len(j.keys) >= maxQueuedKeys {
+		j.left = true
+		return
+	}
+	j.keys = append(j.keys, v)
+}
+
+// counted notes that the counts of a key changed.
+func (j *journal) counted(keyID string) {
+	j.mu.Lock()
+	if j.started {
+		j.counts[keyID] = struct{}{}
+	}
+	j.mu.Unlock()
+}
+
+// noted returns once the file has every count that changed before, though not durably:
+// what a killed process wrote stays. No longer than noteWait.
+func (j *journal) noted() {
+	if j == nil {
+		return
+	}
+	timer := time.AfterFunc(noteWait, func() {
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		j.moved.Broadcast()
+	})
+	defer timer.Stop()
+	began := time.Now()
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if !j.started || j.closed {
+		return
+	}
+	j.rouse()
+	for ticket := j.taken + 1; j.done < ticket && !j.closed && time.Since(began) < noteWait; {
+		j.moved.Wait()
+	}
+}
+
+// run writes until close.
+func (j *journal) run() {
+	defer close(j.ended)
+	tick := time.NewTicker(journalEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-j.wake:
+		case <-j.stop:
+			j.finish()
+			return
+		}
+		j.drain()
+		if j.due() {
+			j.rewrite(true)
+		}
+	}
+}
+
+// close writes what is queued, durably, and ends the worker.
+func (j *journal) close() {
+	if j == nil {
+		return
+	}
+	close(j.stop)
+	<-j.ended
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.closed = true
+	j.moved.Broadcast()
+}
+
+// batch is what the worker took of the queues.
+type batch struct {
+	records  [][]byte
+	keys     []*cachedKey
+	counts   []string
+	beat     bool
+	wanted   bool
+	position Revision
+	number   uint64
+}
+
+func (j *journal) take() (b batch) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.taken++
+	b = batch{records: j.queue, keys: j.keys, beat: j.beat, wanted: j.wanted, position: j.position, number: j.taken}
+	for id := range j.counts {
+		b.counts = append(b.counts, id)
+	}
+	j.queue, j.queued, j.keys, j.beat, j.wanted = nil, 0, nil, false, false
+	clear(j.counts)
+	return b
+}
+
+// drain writes what was queued, to the file in place and to the one that is to replace it.
+func (j *journal) drain() {
+	b := j.take()
+	var err error
+	for _, text := range b.records {
+		if text == nil { // see startOver
+			j.giveUp()
+			continue
+		}
+		j.dirty = true
+		err = errors.Join(err, j.write(text))
+	}
+	for _, part := range chunks(b.keys, keysChunk) {
+		j.dirty = true
+		err = errors.Join(err, j.write(packKeys(j.c.keys, part)))
+	}
+	for _, part := range chunks(b.counts, talliesChunk) {
+		j.dirty = true
+		text, encodeErr := encode(recordTallies, j.c.counter.table.records(part))
+		err = errors.Join(err, encodeErr, j.write(text))
+	}
+	now := j.c.clock.Now()
+	if passed := now.Since - j.beaten; b.beat && (passed >= beatEvery || j.beaten == 0) || passed >= noteEvery {
+		j.beaten = now.Since
+		err = errors.Join(err, j.writeBeat(now))
+	} else if b.beat {
+		j.followed() // for the next time
+	}
+	synced := false
+	if b.wanted && j.file != nil && err == nil {
+		err = j.file.f.Sync()
+		synced = err == nil
+	}
+	if err != nil {
+		j.broken(err)
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.file != nil && len(j.queue) == 0 || j.position >= b.position {
+		j.written = b.position
+	}
+	if synced {
+		j.safe = b.position
+	}
+	j.done = b.number
+	j.moved.Broadcast()
+}
+
+// write appends a record to both files. An error of the one that is not in place yet ends
+// that one alone, in its own time.
+func (j *journal) write(text []byte) error {
+	if j.next != nil {
+		if err := j.next.append(text); err != nil {
+			j.abandon(err)
+		}
+	}
+	if j.file == nil {
+		return nil
+	}
+	return j.file.append(text)
+}
+
+func (j *journal) writeBeat(now policy.Instant) error {
+	text, err := encode(recordBeat, j.c.heartbeat(now))
+	return errors.Join(err, j.write(text))
+}
+
+// heartbeat is how well the store is followed.
+func (c *Cached) heartbeat(now policy.Instant) heartbeat {
+	s := c.synced.Load()
+	return heartbeat{Synced: s.at, Position: s.position, Unseen: s.unseen, Noted: now}
+}
+
+// broken gives up the file in place, which could not be written: it is not known any
+// more what a start from it would see. Where it can be removed durably a start sees
+// nothing, and this node goes on to confirm, with no snapshot until one can be written
+// again. Where it cannot, this node confirms nothing.
+func (j *journal) broken(cause error) {
+	j.sizes.errors.Add(1)
+	j.giveUp()
+	err := removeDurably(j.o.Path)
+	j.mu.Lock()
+	said := j.failed
+	j.failed, j.gone = true, err == nil
+	j.moved.Broadcast()
+	j.mu.Unlock()
+	if said {
+		return
+	}
+	if err != nil {
+		j.logger.Error("the snapshot can be neither written nor removed; this node confirms no revocation until it can",
+			zap.String("path", j.o.Path), zap.NamedError("removing", err), zap.Error(cause))
+		return
+	}
+	j.logger.Error("the snapshot could not be written and was removed; until it can be, this node cannot be started without the store",
+		zap.String("path", j.o.Path), zap.Error(cause))
+}
+
+// giveUp closes the file in place: nothing more is written to it, and all is written
+// anew.
+func (j *journal) giveUp() {
+	if j.file != nil {
+		_ = j.file.f.Close() // nothing of it counts any more
+		j.file = nil
+	}
+	if j.next != nil {
+		j.abandon(nil)
+	}
+	j.anew = true
+}
+
+// abandon ends the file that was to replace the one in place.
+func (j *journal) abandon(cause error) {
+	if cause != nil {
+		j.sizes.errors.Add(1)
+		j.logger.Warn("the snapshot could not be written anew", zap.String("path", j.o.Path), zap.Error(cause))
+	}
+	_ = j.next.f.Close()
+	_ = os.Remove(j.nextPath())
+	j.next = nil
+}
+
+func (j *journal) nextPath() string { return j.o.Path + ".new" }
+func (j *journal) lockPath() string { return filepath.Clean(j.o.Path) + ".lock" }

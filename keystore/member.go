@@ -1,0 +1,262 @@
+package keystore
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/keyreeve/keyreeve/policy"
+)
+
+const (
+	// renewCheck is how often it is looked whether a renewal is due, and renewAgain what
+	// passes before one that failed is tried again.
+	renewCheck = 100 * time.Millisecond
+	renewAgain = 500 * time.Millisecond
+	// renewTimeout bounds one renewal.
+	renewTimeout = 2 * time.Second
+	// leaveTimeout bounds taking leave, and leaveDrain waiting for decisions before it.
+	leaveTimeout = 3 * time.Second
+	leaveDrain   = time.Second
+)
+
+// ErrReplaced: another process renews under this node's id, and is the node now.
+var ErrReplaced = errors.New("another process is this node now")
+
+// NodeInfo is what a process is among those that follow a store, see Registration.
+type NodeInfo struct {
+	ID, Name, Version string
+	Started           time.Time
+}
+
+// member is a node's place among those of its store.
+type member struct {
+	// joined is set once the process has become a node of a store that has several.
+	joined atomic.Bool
+	// limit is the longest lease that may be served by, in ns.
+	limit atomic.Int64
+
+	mu       sync.Mutex // guards what follows
+	info     NodeInfo
+	maxStale time.Duration
+	// due: whatever time it is, see Join. Else the next renewal is due every after sent.
+	due   bool
+	sent  policy.Instant
+	every time.Duration
+
+	renewing sync.Mutex // held by who renews
+	failing  bool       // the last renewal failed, guarded by renewing
+
+	confirmed atomic.Int64 // the revision that was confirmed last
+	repeat    atomic.Bool  // it is to be confirmed again
+	wake      chan struct{}
+
+	renewals, failures atomic.Uint64
+}
+
+// Join makes this process a node of the store, where the store has several: from now on
+// it serves only by a renewal that the store has. With the store out of reach it goes on
+// trying. Joining again changes maxStale, and with it the lease: a shorter one applies at
+// once, a longer one from the next renewal.
+func (c *Cached) Join(n NodeInfo, maxStale time.Duration) {
+	if !c.hasRegistry() {
+		return
+	}
+	m, lease := &c.member, leaseFor(maxStale)
+	// What is promised to others is shortened only behind what is served by: a renewal
+	// that says so is sent after this.
+	m.limit.Store(int64(lease))
+	c.moveSync(func(s *syncState) { s.leased, s.tenure = true, s.tenure.shortened(lease) })
+	m.mu.Lock()
+	m.info, m.maxStale, m.due = n, maxStale, true
+	m.mu.Unlock()
+	m.joined.Store(true)
+	if m.renewing.TryLock() { // else another renewal follows the one under way
+		defer m.renewing.Unlock()
+		c.renew(c.running)
+	}
+}
+
+// hasRegistry reports whether the store has nodes, or is not open yet and may have.
+func (c *Cached) hasRegistry() bool {
+	if _, ok := As[Registry](c.store); ok {
+		return true
+	}
+	opening, ok := As[interface{ Opening() bool }](c.store)
+	return ok && opening.Opening()
+}
+
+// moveSync changes how well the log is followed.
+func (c *Cached) moveSync(change func(*syncState)) {
+	for {
+		was := c.synced.Load()
+		next := *was
+		change(&next)
+		if c.synced.CompareAndSwap(was, &next) {
+			return
+		}
+	}
+}
+
+// renewals keeps the node's row alive until ctx ends. Apart from following the log, which
+// must not wait for a commit that takes long.
+func (c *Cached) renewals(ctx context.Context) {
+	m := &c.member
+	timer := time.NewTimer(renewCheck)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
+		wait := renewCheck
+		if m.joined.Load() && c.refused() == nil && m.isDue(c.clock.Now()) {
+			m.renewing.Lock()
+			if c.renew(ctx) != nil {
+				wait = renewAgain/2 + rand.N(renewAgain)
+			}
+			m.renewing.Unlock()
+		}
+		timer.Reset(wait)
+	}
+}
+
+func (m *member) isDue(now policy.Instant) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.due || !within(m.sent, now, m.every)
+}
+
+// renew renews the row and, once the log was followed to where it ended after that,
+// serves by it: what was committed before a writer looked at the row, and found the node
+// fenced or not there, is in the log by then.
+func (c *Cached) renew(ctx context.Context) error {
+	m := &c.member
+	registry, ok := As[Registry](c.store)
+	if !ok { // not open yet
+		return ErrUnavailable
+	}
+	n, t := c.renewal()
+	within, cancel := context.WithTimeout(ctx, renewTimeout)
+	err := registry.Renew(within, n)
+	cancel()
+	if errors.Is(err, ErrReplaced) {
+		// What is confirmed under this id is not confirmed by this process any more.
+		c.moveSync(func(s *syncState) { s.tenure = tenure{} })
+	}
+	if err == nil {
+		err = c.catchUp(ctx, 0)
+	}
+	if err != nil {
+		m.failures.Add(1)
+		if !m.failing && ctx.Err() == nil {
+			c.logger.Error("this node could not renew its place among the others; without it, it serves no longer than its lease",
+				zap.Duration("lease", t.lease), zap.Error(err))
+		}
+		m.failing = true
+		return err
+	}
+	m.failing = false
+	m.renewals.Add(1)
+	c.moveSync(func(s *syncState) { s.tenure = t.shortened(time.Duration(m.limit.Load())) })
+	m.mu.Lock()
+	m.sent, m.due = t.sent, m.due && m.maxStale != n.MaxStale
+	m.every = renewEvery(n.MaxStale) * time.Duration(90+rand.IntN(11)) / 100 // nodes not in step
+	m.mu.Unlock()
+	// Once more, as it may have been lost with a server, or be a new row.
+	m.repeat.Store(true)
+	c.confirmSoon()
+	return nil
+}
+
+// renewal is what is said of this node now, and the tenure it has once that is stored.
+func (c *Cached) renewal() (Registration, tenure) {
+	m := &c.member
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	t := tenure{sent: c.clock.Now(), lease: leaseFor(m.maxStale)}
+	return Registration{ID: m.info.ID, Name: m.info.Name, Version: m.info.Version, Started: m.info.Started,
+		Position: Revision(m.confirmed.Load()), MaxStale: m.maxStale, Lease: t.lease}, t
+}
+
+// leave ends what this node may serve, and its place, as it closes. Where it has a
+// snapshot it may begin again, for as long as its row and the snapshot say both.
+func (c *Cached) leave() {
+	m := &c.member
+	if !m.joined.Load() {
+		return
+	}
+	last := *c.synced.Load()
+	c.moveSync(func(s *syncState) { s.tenure = tenure{} })
+	registry, ok := As[Registry](c.store)
+	if !ok || last.lost {
+		return // the row ends by itself, and a snapshot may be served from until then
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
+	defer cancel()
+	draining, cancel := context.WithTimeout(ctx, leaveDrain)
+	defer cancel()
+	if err := c.deciding.drain(draining); err != nil {
+		c.logger.Warn("decisions are still under way, so this node stays registered until its lease ends", zap.Error(err))
+		return
+	}
+	if err := c.takeLeave(ctx, registry, last); err != nil {
+		c.logger.Warn("this node could not take leave of the others; it stays registered until its lease ends", zap.Error(err))
+	}
+}
+
+func (c *Cached) takeLeave(ctx context.Context, registry Registry, last syncState) error {
+	n, _ := c.renewal()
+	if c.journal == nil {
+		return registry.Leave(ctx, n.ID)
+	}
+	n.Stopped, n.Lease = true, stoppedLease(n.MaxStale)
+	// The snapshot is to end with the row or sooner, so it says so first.
+	if err := c.journal.stop(last, tenure{sent: c.clock.Now(), lease: n.Lease}); err != nil {
+		return err
+	}
+	return registry.Renew(ctx, n)
+}
+
+// Membership is how a node stands among those of its store.
+type Membership struct {
+	// Joined is whether it is one of several; all else is empty where it is not.
+	Joined bool
+	ID     string
+	// Confirmed is the newest revision that it confirmed.
+	Confirmed Revision
+	// Renewed is when the renewal was sent that it serves by, and Age how long ago that
+	// is by the larger of both clocks; Lease how long it may serve by it. Without one
+	// Renewed is zero.
+	Renewed time.Time
+	Age     time.Duration
+	Lease   time.Duration
+	// Fenced: the lease is over, and it serves nothing it knows.
+	Fenced bool
+	// Renewals and Failures count renewals that this process tried.
+	Renewals, Failures uint64
+}
+
+// Membership is how this node stands among those of its store.
+func (c *Cached) Membership() Membership {
+	m := &c.member
+	if !m.joined.Load() {
+		return Membership{}
+	}
+	m.mu.Lock()
+	id := m.info.ID
+	m.mu.Unlock()
+	now, t := c.clock.Now(), c.synced.Load().tenure
+	out := Membership{Joined: true, ID: id, Confirmed: Revision(m.confirmed.Load()), Lease: t.lease, Fenced: !t.holds(now),
+		Renewals: m.renewals.Load(), Failures: m.failures.Load()}
+	if t != (tenure{}) {
+		out.Renewed, out.Age = t.sent.Wall, max(0, now.Since-t.sent.Since, now.Wall.Sub(t.sent.Wall))
+	}
+	return out
+}
