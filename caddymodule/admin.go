@@ -126,8 +126,8 @@ func (run *running) authenticate(r *http.Request) (lifecycle.Actor, *api.AuthPro
 	case credential.MalformedToken:
 		return lifecycle.Actor{}, authProblem(policy.Deny(policy.InvalidToken))
 	}
-	slot := run.store.enter()
-	defer run.store.leave(slot)
+	decision := run.store.keys.Begin()
+	defer run.store.keys.End(decision)
 	now := run.store.clock.Now()
 	if problem == credential.MalformedClient {
 		return lifecycle.Actor{}, authProblem(run.auth.Malformed(now).Decision)

@@ -102,10 +102,10 @@ type App struct {
 	// is that command's, nil otherwise.
 	offline bool
 	visit   *visit
-	// identity is set once this configuration holds its share of the store.
-	identity string
-	running  atomic.Pointer[running]
-	opened   chan struct{}
+	// shared names this configuration's share of the store, once it holds one.
+	shared  string
+	running atomic.Pointer[running]
+	opened  chan struct{}
 	// previous was active before this app, to be so again if the configuration
 	// does not come up as a whole.
 	previous *App
@@ -182,6 +182,9 @@ func (a *App) configure(ctx caddy.Context) (err error) {
 	if err := checkAuditRetention(a.AuditRetention); err != nil {
 		return err
 	}
+	if err := a.checkSnapshot(); err != nil {
+		return err
+	}
 	switch a.LocalAdmin {
 	case "":
 		a.LocalAdmin = localAdminFull
@@ -237,12 +240,17 @@ func (a *App) start() error {
 	if err != nil {
 		return err
 	}
-	shared, err := openShared(identity, a.openStore, a.sizes, a.logger)
+	// Another snapshot is another node.
+	key := identity
+	if path := a.snapshotPath(identity); path != "" {
+		key += " snapshot " + path
+	}
+	shared, err := a.openShared(key, identity)
 	if err != nil {
 		return err
 	}
-	a.identity = identity
-	ring, err := a.keyring(shared.keys.Store())
+	a.shared = key
+	ring, err := a.join(shared)
 	if err != nil {
 		a.release()
 		return err
@@ -250,9 +258,6 @@ func (a *App) start() error {
 	a.tune(shared, ring)
 	sessions := a.sessions
 	sessions.MaxStale = a.settings.MaxStale
-	if sessions.Issuer == "" {
-		sessions.Issuer = "urn:keyreeve:" + shared.id
-	}
 	tokens := session.NewTokens(shared.keys, ring, shared.tokens, sessions)
 	auth := authn.New(shared.keys, ring, tokens, a.settings)
 	auth.RequestID = requestIDIn
@@ -292,11 +297,16 @@ func (a *App) start() error {
 
 // tune applies this configuration to what it shares with others.
 func (a *App) tune(shared *sharedStore, ring *credential.Keyring) {
+	shared.force.Store(&inForce{app: a, ring: ring, way: a.way()})
+	a.reconnect(shared)
 	shared.keys.Store().SealAudit(ring)
 	shared.keys.Resize(a.sizes.CacheSizes)
 	shared.tokens.Resize(a.sizes.tokens)
 	shared.keys.SetLockout(a.settings.Lockout)
 	shared.keys.SetAuditRetention(time.Duration(a.AuditRetention))
+	if !a.offline {
+		shared.keys.Join(a.nodeInfo(shared), a.settings.MaxStale)
+	}
 }
 
 // Stop leaves the admin endpoint: to the next configuration, which has taken it
@@ -323,11 +333,11 @@ func (a *App) Stop() error {
 func (a *App) Cleanup() error { return a.release() }
 
 func (a *App) release() error {
-	if a.identity == "" {
+	if a.shared == "" {
 		return nil
 	}
-	_, err := runtimes.Delete(a.identity)
-	a.identity = ""
+	_, err := runtimes.Delete(a.shared)
+	a.shared = ""
 	return err
 }
 

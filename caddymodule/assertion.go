@@ -14,8 +14,8 @@ func (g *Gate) assert(r *http.Request, v *verdict, method, path string) {
 		v.Decision = unready()
 		return
 	}
-	slot := run.store.enter()
-	defer run.store.leave(slot)
+	decision := run.store.keys.Begin()
+	defer run.store.keys.End(decision)
 	assertion, err := run.tokens.Assert(r.Context(), v.Key, v.Role.ID, method, path, run.store.clock.Now())
 	if err != nil {
 		v.Decision = policy.Deny(policy.StoreUnavailable)

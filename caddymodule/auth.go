@@ -72,8 +72,8 @@ func (a *Auth) newHandler(run *running) *endpoint.Handler {
 		Auth: run.auth, Tokens: run.tokens, Clock: run.store.clock, Issuer: a.app.sessions.Issuer,
 		Address: clientAddress, RequestID: requestID, EarlyData: isEarlyData, Observe: a.observe,
 		Enter: func() func() {
-			slot := run.store.enter()
-			return func() { run.store.leave(slot) }
+			decision := run.store.keys.Begin()
+			return func() { run.store.keys.End(decision) }
 		},
 	})
 }

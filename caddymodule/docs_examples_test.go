@@ -57,6 +57,7 @@ func (e example) isConfig() bool {
 }
 
 func TestEveryExampleInTheDocsIsValid(t *testing.T) {
+	t.Setenv("KEYREEVE_DSN", "postgres://gate@db.example.com/keyreeve")
 	t.Chdir("..") // example policies are named from the root
 	count := map[string]int{}
 	for _, e := range examples(t) {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -62,6 +63,9 @@ func subscribed(events ...string) func(string) string {
 }
 
 var everyEvent = []string{eventLocked, eventUnlocked, eventDenied, eventRetiredUsed, eventKeyCreated, eventKeyChanged, eventKeyDeleted}
+
+// nodeEvents tell of a node, whatever its requests are.
+var nodeEvents = []string{eventStoreLost, eventStoreFound, eventNodeRefusing, eventNodeServing}
 
 func TestSubscribersHearWhatHappensToKeysAndRequests(t *testing.T) {
 	g := startEdited(t, "", subscribed(everyEvent...))
@@ -189,7 +193,9 @@ func TestEventsReferenceHasExactlyTheEventsAndTheirData(t *testing.T) {
 	for _, r := range tables(t, "../docs/metrics.md")["Events"] {
 		documented[r.code("event")] = wordsIn(r["data"])
 	}
-	g := startEdited(t, "", subscribed(everyEvent...))
+	every := slices.Concat(everyEvent, nodeEvents)
+	clock := withClock(t)
+	g := startEdited(t, "", subscribed(every...))
 	takeHeard()
 	ctx, local := context.Background(), lifecycle.Local("test", false)
 	k := g.newKey("a", keystore.RoleReadOnly)
@@ -208,6 +214,13 @@ func TestEventsReferenceHasExactlyTheEventsAndTheirData(t *testing.T) {
 	g.call(k, k.secret)
 	_, err = Service().DeleteKey(ctx, local, k.id, nil)
 	require.NoError(t, err)
+	shared := active.Load().running.Load().store
+	back := &watch{shared: shared, lostSince: clock.Now().Wall, refusing: true}
+	back.look()
+	require.NoError(t, shared.keys.Store().Close()) // the next look for changes fails
+	require.Eventually(t, func() bool { _, _, lost := shared.keys.Followed(); return lost }, 10*time.Second, 10*time.Millisecond)
+	clock.Advance(time.Hour)
+	back.look()
 	told := map[string]map[string]bool{}
 	for _, e := range takeHeard() {
 		if told[e.Name()] == nil {
@@ -217,7 +230,7 @@ func TestEventsReferenceHasExactlyTheEventsAndTheirData(t *testing.T) {
 			told[e.Name()][name] = true
 		}
 	}
-	require.ElementsMatch(t, everyEvent, slices.Collect(maps.Keys(documented)))
+	require.ElementsMatch(t, every, slices.Collect(maps.Keys(documented)))
 	for name, fields := range documented {
 		require.ElementsMatch(t, fields, slices.Collect(maps.Keys(told[name])), name)
 	}

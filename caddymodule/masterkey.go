@@ -28,13 +28,14 @@ var errNoMasterKey = errors.New("master_key_file or master_key is required with 
 
 // keyring reads the master keys and holds them against the store: one that
 // depends on another key is refused now, not by every client later.
-func (a *App) keyring(store keystore.Store) (*credential.Keyring, error) {
+func (a *App) keyring(shared *sharedStore, store keystore.Store) (*credential.Keyring, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), masterKeyCheck)
 	defer cancel()
 	needed, err := store.MasterKeyIDs(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("asking the store for its master keys: %w", err)
 	}
+	shared.needed.Store(&needed)
 	return a.keyringFor(store.Identity(), needed, len(needed) == 0)
 }
 

@@ -142,6 +142,9 @@ func (collector) Describe(ch chan<- *prometheus.Desc) {
 	} {
 		ch <- d
 	}
+	for _, d := range nodeDescriptions {
+		ch <- d
+	}
 }
 
 // Collect sends the totals of the process and the state of the store in force.
@@ -164,6 +167,7 @@ func (collector) Collect(ch chan<- prometheus.Metric) {
 	if app := active.Load(); app != nil {
 		if run := app.running.Load(); run != nil {
 			collectState(ch, run.store)
+			collectNode(ch, app, run.store)
 		}
 	}
 }

@@ -215,7 +215,7 @@ func TestMetricsReferenceHasExactlyWhatIsExported(t *testing.T) {
 	found := tables(t, "../docs/metrics.md")
 	lists := map[string][]string{"reasons": namesOf(found["Reasons"], "reason"), "operations": namesOf(found["Operations"], "operation")}
 	admin := freeAddress(t)
-	startEdited(t, "", withAdmin(admin))
+	startEdited(t, "snapshot "+filepath.Join(t.TempDir(), "snapshot"), withAdmin(admin))
 	kinds, labels := map[string]string{}, map[string]map[string][]string{}
 	for series, s := range scrape(t, admin) {
 		name, _, _ := strings.Cut(series, "{")

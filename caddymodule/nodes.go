@@ -10,6 +10,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/admin/lifecycle"
 	"github.com/keyreeve/keyreeve/credential"
+	"github.com/keyreeve/keyreeve/keystore"
 )
 
 // modulePath is that of this module, for finding its version in a build.
@@ -35,14 +36,34 @@ func versionIn(info *debug.BuildInfo, ok bool) string {
 	return ""
 }
 
-// nodes lists this process alone: others that use the same SQLite file are not
-// registered anywhere. A command on the store itself is no node.
+// nodes lists the nodes that are registered, and this process as it knows itself. A
+// store without a registry has it alone: others that use the same SQLite file are not
+// told of anywhere. A command on the store itself is no node.
 func (a *App) nodes(shared *sharedStore) func(context.Context) ([]lifecycle.Node, error) {
-	if a.offline {
-		return nil
-	}
 	kind := a.opener.(caddy.Module).CaddyModule().ID.Name()
-	return func(context.Context) ([]lifecycle.Node, error) {
+	self := a.self(shared, kind)
+	if a.offline {
+		self = func() ([]lifecycle.Node, error) { return nil, nil }
+	}
+	return func(ctx context.Context) ([]lifecycle.Node, error) {
+		all, err := self()
+		if err != nil {
+			return nil, err
+		}
+		registered, err := shared.keys.Nodes(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for i := range registered {
+			all = lifecycle.AddRegistered(all, &registered[i], kind)
+		}
+		return all, nil
+	}
+}
+
+// self is this process as a node.
+func (a *App) self(shared *sharedStore, kind string) func() ([]lifecycle.Node, error) {
+	return func() ([]lifecycle.Node, error) {
 		name, err := os.Hostname()
 		if err != nil {
 			return nil, err
@@ -50,7 +71,7 @@ func (a *App) nodes(shared *sharedStore) func(context.Context) ([]lifecycle.Node
 		now := shared.clock.Now()
 		position, at, lost := shared.keys.Followed()
 		n := lifecycle.Node{
-			ID: processID, Name: name, Self: true, State: lifecycle.NodeServing,
+			ID: nodeID(shared.keys), Name: name, Self: true, State: lifecycle.NodeServing,
 			Position: position, AppliedAt: at.UTC().Truncate(time.Millisecond), StartedAt: processStarted, Version: moduleVersion,
 			Store: kind, MaxStaleSeconds: int64(a.settings.MaxStale / time.Second),
 		}
@@ -62,4 +83,13 @@ func (a *App) nodes(shared *sharedStore) func(context.Context) ([]lifecycle.Node
 		}
 		return []lifecycle.Node{n}, nil
 	}
+}
+
+// nodeInfo is what this process is among those that follow the store.
+func (a *App) nodeInfo(shared *sharedStore) keystore.NodeInfo {
+	name, err := os.Hostname()
+	if err != nil {
+		name = "unknown"
+	}
+	return keystore.NodeInfo{ID: nodeID(shared.keys), Name: name, Version: moduleVersion, Started: processStarted}
 }

@@ -60,11 +60,8 @@ type visit struct {
 }
 
 func newVisit(store keystore.Store) *visit {
-	if m, ok := store.(measuredStore); ok {
-		store = m.Store
-	}
 	v := &visit{inUse: func() (bool, error) { return true, nil }}
-	if n, ok := store.(neighbour); ok {
+	if n, ok := keystore.As[neighbour](store); ok {
 		v.inUse = n.InUse
 	}
 	return v

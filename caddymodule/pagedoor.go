@@ -52,8 +52,8 @@ func (d *pageDoor) SignIn(r *http.Request, clientID, secret string) (page.Sessio
 	if isEarlyData(r) {
 		return page.Session{}, authProblem(policy.Deny(policy.TooEarly))
 	}
-	slot := d.run.store.enter()
-	defer d.run.store.leave(slot)
+	decision := d.run.store.keys.Begin()
+	defer d.run.store.keys.End(decision)
 	now := d.run.store.clock.Now()
 	from := func() netip.Addr { return clientAddress(r) }
 	res := d.run.auth.Secret(r.Context(), clientID, secret, from, now)
@@ -76,8 +76,8 @@ func (d *pageDoor) Redeem(r *http.Request, code string) (page.Session, *api.Auth
 	if !ok {
 		return page.Session{}, used
 	}
-	slot := d.run.store.enter()
-	defer d.run.store.leave(slot)
+	decision := d.run.store.keys.Begin()
+	defer d.run.store.keys.End(decision)
 	now := d.run.store.clock.Now()
 	standing := d.run.auth.Standing(r.Context(), clientID, false, func() netip.Addr { return clientAddress(r) }, now)
 	if !standing.Allow {
@@ -138,8 +138,8 @@ func (d *pageDoor) Resume(r *http.Request, token string) (lifecycle.Actor, *api.
 	if isEarlyData(r) {
 		return lifecycle.Actor{}, authProblem(policy.Deny(policy.TooEarly))
 	}
-	slot := d.run.store.enter()
-	defer d.run.store.leave(slot)
+	decision := d.run.store.keys.Begin()
+	defer d.run.store.keys.End(decision)
 	now := d.run.store.clock.Now()
 	from := func() netip.Addr { return clientAddress(r) }
 	res := d.run.auth.Bearer(r.Context(), token, from, now)
@@ -154,8 +154,8 @@ func (d *pageDoor) Resume(r *http.Request, token string) (lifecycle.Actor, *api.
 
 // SessionID is the id of the session.
 func (d *pageDoor) SessionID(r *http.Request, token string) string {
-	slot := d.run.store.enter()
-	defer d.run.store.leave(slot)
+	decision := d.run.store.keys.Begin()
+	defer d.run.store.keys.End(decision)
 	claims, err := d.run.tokens.Verify(r.Context(), token, d.run.store.clock.Now())
 	if err != nil {
 		return ""
@@ -178,8 +178,8 @@ func (run *running) fromPage(r *http.Request) (lifecycle.Actor, *api.AuthProblem
 
 // SignOut ends the session, whatever state its key is in.
 func (d *pageDoor) SignOut(r *http.Request, token string) error {
-	slot := d.run.store.enter()
-	defer d.run.store.leave(slot)
+	decision := d.run.store.keys.Begin()
+	defer d.run.store.keys.End(decision)
 	claims, err := d.run.tokens.Verify(r.Context(), token, d.run.store.clock.Now())
 	switch {
 	case errors.Is(err, session.ErrInvalid):

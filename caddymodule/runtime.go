@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/keyreeve/keyreeve/admin/page"
+	"github.com/keyreeve/keyreeve/credential"
 	"github.com/keyreeve/keyreeve/keystore"
 	"github.com/keyreeve/keyreeve/policy"
 	"github.com/keyreeve/keyreeve/session"
@@ -20,8 +21,6 @@ const (
 	openTimeout = 60 * time.Second
 	// drainTimeout bounds the wait for decisions under way before a store closes.
 	drainTimeout = 10 * time.Second
-	// drainCounters spreads the count of decisions under way over cache lines.
-	drainCounters = 64
 )
 
 // runtimes holds what outlives a reload: the store, its caches, locks and
@@ -37,9 +36,7 @@ type sharedStore struct {
 	keys *keystore.Cached
 	// tokens whose signature was checked.
 	tokens *session.Verified
-	// id is the store's own name, which tokens carry where no issuer is configured.
-	id    string
-	clock keystore.Clock
+	clock  keystore.Clock
 	// instant is the clock's reading at a time that was just read, so that it is
 	// not read again.
 	instant func(time.Time) policy.Instant
@@ -48,63 +45,72 @@ type sharedStore struct {
 	denials denials
 	// links sign in at the page, once each.
 	links *page.Links
-
-	// deciding counts decisions under way: the requests of an old configuration
-	// are still in flight when its cleanup runs.
-	deciding [drainCounters]paddedCount
+	// force is the configuration by which the store is opened and its snapshot sealed.
+	force atomic.Pointer[inForce]
+	// needed are the master keys that the store depended on when it was asked last.
+	needed atomic.Pointer[[]string]
+	watch  *watch
 }
 
-type paddedCount struct {
-	n atomic.Int64
-	_ [56]byte // to a cache line of 64 bytes, so that cores do not contend
+// inForce is what of a configuration works behind requests.
+type inForce struct {
+	app  *App
+	ring *credential.Keyring
+	// way is how the store is reached, where there are several: see reconnecter.
+	way string
 }
 
 // openShared opens the store, or joins those who have it open already.
-func openShared(identity string, open storeFunc, sizes cacheSizes, logger *zap.Logger) (*sharedStore, error) {
-	value, loaded, err := runtimes.LoadOrNew(identity, func() (caddy.Destructor, error) { return newShared(open, sizes) })
+func (a *App) openShared(key, identity string) (*sharedStore, error) {
+	value, loaded, err := runtimes.LoadOrNew(key, func() (caddy.Destructor, error) { return a.newShared(identity) })
 	if err != nil {
 		return nil, fmt.Errorf("opening the key store: %w", err)
 	}
 	shared := value.(*sharedStore)
 	if loaded {
-		logger.Debug("key store kept open", zap.String("store", identity))
+		a.logger.Debug("key store kept open", zap.String("store", identity))
 	}
 	return shared, nil
 }
 
-type storeFunc func(context.Context, keystore.Clock) (keystore.Store, error)
-
-func newShared(open storeFunc, sizes cacheSizes) (*sharedStore, error) {
+func (a *App) newShared(identity string) (*sharedStore, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
 	defer cancel()
 	// The logger must outlive the configuration that happens to come first.
-	s := &sharedStore{clock: newClock(), logger: caddy.Log().Named("keyreeve")}
+	s := &sharedStore{clock: newClock(), logger: logger()}
 	s.links = page.NewLinks(func() time.Time { return s.clock.Now().Wall })
 	s.instant = func(time.Time) policy.Instant { return s.clock.Now() }
 	if c, ok := s.clock.(*keystore.SystemClock); ok {
 		s.instant = c.At
 	}
-	store, err := open(ctx, s.clock)
+	store, err := a.openFirst(ctx, s, identity)
 	if err != nil {
 		return nil, err
 	}
 	store = measuredStore{store}
-	err = store.View(ctx, func(r keystore.Reader) error {
-		s.id, err = r.StoreID(ctx)
-		return err
-	})
-	if err != nil {
+	if s.tokens, err = session.NewVerified(a.sizes.tokens); err != nil {
 		return nil, closing(store, err)
 	}
-	if s.tokens, err = session.NewVerified(sizes.tokens); err != nil {
-		return nil, closing(store, err)
+	o := keystore.CachedOptions{Sizes: a.sizes.CacheSizes, NodeID: credential.NewID("node"), WithoutStore: a.mayBeginWithout()}
+	if path := a.snapshotPath(identity); path != "" {
+		o.Snapshot = &keystore.SnapshotOptions{Path: path, Sealer: s, MaxStale: a.settings.MaxStale}
 	}
-	if s.keys, err = keystore.OpenCached(ctx, store, s.clock, sizes.CacheSizes, s.logger); err != nil {
+	if s.keys, err = keystore.OpenCachedFrom(ctx, store, s.clock, o, s.logger); err != nil {
 		s.tokens.Close()
 		return nil, closing(store, err)
 	}
 	stores.opened(s)
+	s.watch = watchStore(s)
 	return s, nil
+}
+
+// CurrentID names the master key in force.
+func (s *sharedStore) CurrentID() string { return s.force.Load().ring.CurrentID() }
+
+// Derive is a key from the master keys in force: a snapshot is sealed anew under
+// another one after a reload that brings it.
+func (s *sharedStore) Derive(masterKeyID, info string) ([32]byte, bool) {
+	return s.force.Load().ring.Derive(masterKeyID, info)
 }
 
 // closing closes the store after a failure, keeping the failure's error.
@@ -115,33 +121,18 @@ func closing(store keystore.Store, err error) error {
 	return err
 }
 
-// enter marks a decision as under way; leave with the same slot ends it.
-func (s *sharedStore) enter() (slot uint32) {
-	slot = uint32(keystore.Stripe()) % drainCounters
-	s.deciding[slot].n.Add(1)
-	return slot
-}
-
-func (s *sharedStore) leave(slot uint32) { s.deciding[slot].n.Add(-1) }
-
-func (s *sharedStore) underWay() (n int64) {
-	for i := range s.deciding {
-		n += s.deciding[i].n.Load()
-	}
-	return n
-}
-
 // Destruct closes the store once the last configuration has left it and the
 // decisions under way are done. A decision that begins later, by a request of the
 // old configuration, finds the store closed and answers 503.
 func (s *sharedStore) Destruct() error {
 	deadline := time.Now().Add(drainTimeout)
-	for s.underWay() > 0 && time.Now().Before(deadline) {
+	for s.keys.UnderWay() > 0 && time.Now().Before(deadline) {
 		time.Sleep(5 * time.Millisecond)
 	}
-	if n := s.underWay(); n > 0 {
+	if n := s.keys.UnderWay(); n > 0 {
 		s.logger.Warn("closing the key store although decisions are still under way", zap.Int64("decisions", n))
 	}
+	s.watch.end()
 	s.tokens.Close()
 	err := s.keys.Close()
 	stores.close(s) // after what was queued is counted

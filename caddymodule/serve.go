@@ -144,8 +144,8 @@ func (g *Gate) prove(r *http.Request, v *verdict) {
 		v.Decision = unready()
 		return
 	}
-	slot := run.store.enter()
-	defer run.store.leave(slot)
+	decision := run.store.keys.Begin()
+	defer run.store.keys.End(decision)
 	now := run.store.instant(v.began)
 	v.since = now.Since
 	from := func() netip.Addr { return clientAddress(r) }

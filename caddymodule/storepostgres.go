@@ -147,6 +147,28 @@ func (s *PostgresStore) Examine(ctx context.Context) (examination, error) {
 	return e, err
 }
 
+// Way is the dsn with all that was put into it. It is for comparing, and shown to nobody.
+func (s *PostgresStore) Way() string {
+	o, err := s.options()
+	if err != nil {
+		return ""
+	}
+	return o.DSN
+}
+
+// Reconnect makes an open store connect by this dsn from now on. One that is not open
+// yet will be opened by it.
+func (s *PostgresStore) Reconnect(store keystore.Store) error {
+	o, err := s.options()
+	if err != nil {
+		return err
+	}
+	if open, ok := keystore.As[*postgres.Store](store); ok {
+		return open.Reconnect(o)
+	}
+	return nil
+}
+
 // Embedded is false: every gate needs the same master key.
 func (*PostgresStore) Embedded() bool { return false }
 
@@ -182,5 +204,6 @@ var (
 	_ visitor               = (*PostgresStore)(nil)
 	_ caddy.Provisioner     = (*PostgresStore)(nil)
 	_ caddy.Validator       = (*PostgresStore)(nil)
+	_ reconnecter           = (*PostgresStore)(nil)
 	_ caddyfile.Unmarshaler = (*PostgresStore)(nil)
 )

@@ -9,7 +9,7 @@
 
 GRANT USAGE ON SCHEMA public TO :"gate";
 GRANT SELECT, INSERT, UPDATE, DELETE ON
-	audit, audit_heads, audit_root, changes, clocks, counted, customers, idempotency, key_calls, keys, microtenants, preferences,
+	audit, audit_heads, audit_root, changes, clocks, counted, customers, idempotency, key_calls, keys, microtenants, nodes, preferences,
 	replayed, roles, secrets, sessions, signing_keys, sources, tallies, tombstones
 	TO :"gate";
 -- One row that is there, and stays.

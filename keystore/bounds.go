@@ -50,6 +50,7 @@ func SecretBounds(s *Secret) string {
 
 // sessionBounds are those of a session, which is over: how long that must be known.
 type sessionBounds struct {
+	Address string `json:"address,omitempty"`
 	Issued  int64  `json:"issued,omitempty"`
 	Expires int64  `json:"expires"`
 	Ended   int64  `json:"ended"`

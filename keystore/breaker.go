@@ -68,6 +68,16 @@ func (c *Cached) refused() error {
 	return s.outage
 }
 
+// refusedKey is refused for reading a key. That may go on as soon as the store answers
+// the follower, which is then about to take keys from the cache that were changed in the
+// meantime: who is known must not be turned away between the two.
+func (c *Cached) refusedKey() error {
+	if c.answers.Load() {
+		return nil
+	}
+	return c.refused()
+}
+
 // lose notes that the store could not be followed.
 func (c *Cached) lose(cause error) {
 	// Who waits for an answer that the follower did not get in time waits in vain, and a
@@ -75,6 +85,7 @@ func (c *Cached) lose(cause error) {
 	if i, ok := As[Interrupter](c.store); ok && errors.Is(cause, context.DeadlineExceeded) {
 		i.Interrupt()
 	}
+	c.answers.Store(false)
 	was := c.synced.Load()
 	if was == nil || was.lost {
 		return
@@ -89,15 +100,20 @@ func (c *Cached) lose(cause error) {
 // guarded is the store for everything but following it.
 type guarded struct {
 	Store
-	// refused is Cached.refused.
-	refused func() error
+	// refused and refusedKey are Cached's.
+	refused, refusedKey func() error
+	// position is Cached.Position, and contradicts that of historyMemory.
+	position    func() Revision
+	contradicts func(*Key, Revision) bool
 	// doubt receives when a call failed as it would if the store were lost: the follower
 	// then looks at once.
 	doubt chan struct{}
 }
 
 func newGuarded(store Store) *guarded {
-	return &guarded{Store: store, refused: func() error { return nil }, doubt: make(chan struct{}, 1)}
+	open := func() error { return nil }
+	return &guarded{Store: store, refused: open, refusedKey: open,
+		position: func() Revision { return 0 }, contradicts: func(*Key, Revision) bool { return false }, doubt: make(chan struct{}, 1)}
 }
 
 // Unwrap is the store itself.
@@ -115,10 +131,14 @@ func (g *guarded) met(err error) error {
 }
 
 func (g *guarded) KeyByClientID(ctx context.Context, clientID string) (*Key, error) {
-	if err := g.refused(); err != nil {
+	if err := g.refusedKey(); err != nil {
 		return nil, err
 	}
+	seen := g.position() // before the store is read
 	k, err := g.Store.KeyByClientID(ctx, clientID)
+	if err == nil && g.contradicts(k, seen) {
+		return nil, g.met(fmt.Errorf("%w: %w", ErrUnavailable, ErrParted))
+	}
 	return k, g.met(err)
 }
 
@@ -178,15 +198,15 @@ func (g *guarded) TrimAudit(ctx context.Context, keep time.Duration) error {
 	return g.met(g.Store.TrimAudit(ctx, keep))
 }
 
-// pace is when the follower looks next.
-type pace struct {
+// rhythm is when the follower looks next.
+type rhythm struct {
 	backoff time.Duration // 0 while the store is in reach
 	last    time.Time     // when it looked last
 	due     time.Time     // when it looks next
 }
 
 // next is how long to wait after a look that ended so.
-func (p *pace) next(lost bool) time.Duration {
+func (p *rhythm) next(lost bool) time.Duration {
 	wait := pollEvery
 	if p.backoff = min(probeAtMost, max(probeEvery, 2*p.backoff)); lost {
 		wait = p.backoff/2 + rand.N(p.backoff/2+1)
@@ -201,7 +221,7 @@ func (p *pace) next(lost bool) time.Duration {
 // hint is how long to wait after being told that something may have changed: not at
 // all while the store is in reach and was not just looked at, and as long as at first
 // where it is lost.
-func (p *pace) hint() time.Duration {
+func (p *rhythm) hint() time.Duration {
 	least := hintEvery
 	if p.backoff > 0 {
 		least = probeEvery/2 + rand.N(probeEvery/2)
@@ -214,7 +234,7 @@ func (p *pace) hint() time.Duration {
 
 // follow polls the change log until ctx ends, sooner where the store wakes it.
 func (c *Cached) follow(ctx context.Context) {
-	var p pace
+	var p rhythm
 	timer := time.NewTimer(p.next(c.refused() != nil))
 	defer timer.Stop()
 	for {

@@ -60,6 +60,8 @@ type Cached struct {
 	retention auditRetention
 	uses      *uses
 
+	history historyMemory
+
 	// feedMu serialises applying changes; the positions below belong to it.
 	feedMu   sync.Mutex
 	position Revision
@@ -74,10 +76,19 @@ type Cached struct {
 
 	synced atomic.Pointer[syncState]
 	rounds rounds
+	// answers: the store has answered the follower since it was lost last.
+	answers atomic.Bool
 
 	deciding decisions
 	member   member
 	asked    nodeReads
+
+	// journal is nil where no snapshot is kept. nodeID is set while opening. named is the
+	// store's own name, and beginning (of feedMu): it was not met yet, see meet.
+	journal   *journal
+	nodeID    string
+	named     atomic.Pointer[string]
+	beginning bool
 
 	running context.Context // ended by stop
 	stop    context.CancelFunc
@@ -105,6 +116,10 @@ type syncState struct {
 // the change log. Keys are loaded as they are asked for, so opening takes no
 // longer for a store of many. The store is closed by Close.
 func OpenCached(ctx context.Context, store Store, clock Clock, sizes CacheSizes, logger *zap.Logger) (*Cached, error) {
+	return OpenCachedFrom(ctx, store, clock, CachedOptions{Sizes: sizes}, logger)
+}
+
+func newCached(store Store, clock Clock, sizes CacheSizes, logger *zap.Logger) (*Cached, error) {
 	guard := newGuarded(store)
 	keys, err := newKeyCache(guard, sizes)
 	if err != nil {
@@ -112,29 +127,40 @@ func OpenCached(ctx context.Context, store Store, clock Clock, sizes CacheSizes,
 	}
 	c := &Cached{store: store, guard: guard, clock: clock, logger: logger, keys: keys, counter: newCounter(guard, clock, logger),
 		uses: newUses(guard, clock, logger), views: make(chan struct{}, maxViews)}
-	guard.refused = c.refused
+	guard.refused, guard.refusedKey = c.refused, c.refusedKey
+	guard.position, guard.contradicts = c.Position, c.history.contradicts
+	c.member.init()
 	l := policy.DefaultLockout()
 	c.lockout.Store(&l)
-	if err := c.resync(ctx); err != nil {
-		keys.close()
-		return nil, fmt.Errorf("loading the key store: %w", err)
-	}
-	running, stop := context.WithCancel(context.Background())
-	c.running, c.stop = running, stop
-	c.done.Go(func() { c.follow(running) })
-	c.done.Go(func() { c.counter.run(running) })
-	c.done.Go(func() { c.uses.run(running) })
-	c.done.Go(func() { c.sweepOften(running) })
+	c.running, c.stop = context.WithCancel(context.Background())
 	return c, nil
+}
+
+// begin starts what works behind requests.
+func (c *Cached) begin() {
+	c.journal.start()
+	c.done.Go(func() { c.follow(c.running) })
+	c.done.Go(func() { c.counter.run(c.running) })
+	c.done.Go(func() { c.uses.run(c.running) })
+	c.done.Go(func() { c.sweepOften(c.running) })
+	c.done.Go(func() { c.learnHistory(c.running) })
+	c.done.Go(func() { c.renewals(c.running) })
+	c.done.Go(func() { c.confirmations(c.running) })
 }
 
 // Close stops following, counts what is still queued, writes last uses and closes
 // the store.
 func (c *Cached) Close() error {
 	c.stop()
+	c.journal.release()
 	c.done.Wait()
 	c.rounds.close()
+	c.asked.rounds.close()
 	c.uses.close()
+	resigned := c.resign()
+	if err := c.journal.close(); err == nil { // else the snapshot may say more than others were told
+		c.leave(resigned)
+	}
 	c.keys.close()
 	return c.store.Close()
 }
@@ -228,6 +254,9 @@ func (c *Cached) Locked(l policy.Lockout, keyID string, source netip.Prefix, now
 func (c *Cached) Fail(l policy.Lockout, a Attempt) policy.Outcome {
 	out := c.counter.fail(l, a)
 	c.failures.note(out)
+	if out.Counted {
+		c.journal.noted()
+	}
 	return out
 }
 
@@ -311,6 +340,7 @@ func (c *Cached) Sweep(ctx context.Context) {
 	now := c.clock.Now()
 	c.counter.table.sweep(func(ts *tallies) bool { return ts.forgettable(l, now) })
 	c.ended.sweep(now.Wall.After)
+	c.history.sweep(now.Wall)
 	ctx, cancel := context.WithTimeout(ctx, sweepEvery)
 	defer cancel()
 	if err := c.guard.Trim(ctx, l, changesKept); err != nil && !errors.Is(err, context.Canceled) {

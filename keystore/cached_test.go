@@ -22,7 +22,13 @@ import (
 	"github.com/keyreeve/keyreeve/policy"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(nodeChildEnv); dir != "" {
+		fmt.Fprintln(os.Stderr, nodeChild(dir))
+		os.Exit(1)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // patience bounds every wait for something that should have happened long before.
 const patience = 10 * time.Second

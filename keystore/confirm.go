@@ -51,19 +51,19 @@ func (c *Cached) confirmations(ctx context.Context) {
 // for; what the node would start again from has it durably; then it is said.
 func (c *Cached) confirm(ctx context.Context) error {
 	m := &c.member
-	shown := c.Position()
+	shown, stamp := c.shown()
 	repeat := m.repeat.Swap(false)
 	if shown == Revision(m.confirmed.Load()) && !repeat {
 		return nil
 	}
-	err := c.confirmShown(ctx, shown)
+	err := c.confirmShown(ctx, shown, stamp)
 	if err != nil {
 		m.repeat.Store(true)
 	}
 	return err
 }
 
-func (c *Cached) confirmShown(ctx context.Context, shown Revision) error {
+func (c *Cached) confirmShown(ctx context.Context, shown Revision, stamp Stamp) error {
 	registry, ok := As[Registry](c.store)
 	if !ok {
 		return ErrUnavailable
@@ -85,7 +85,7 @@ func (c *Cached) confirmShown(ctx context.Context, shown Revision) error {
 	defer cancel()
 	n, _ := c.renewal()
 	r := confirmable(shown, drained, shown)
-	if err := registry.Confirm(within, n.ID, r); err != nil {
+	if err := registry.Confirm(within, n.ID, r, stamp); err != nil {
 		return err
 	}
 	c.member.confirmed.Store(int64(r))

@@ -104,5 +104,20 @@ func (e *exactMap[V]) all(yield func(V) bool) {
 	}
 }
 
+// each is all with the ids.
+func (e *exactMap[V]) each(yield func(string, V) bool) {
+	for i := range e.shards {
+		p := e.shards[i].m.Load()
+		if p == nil {
+			continue
+		}
+		for id, v := range *p {
+			if !yield(id, v) {
+				return
+			}
+		}
+	}
+}
+
 // len counts the entries.
 func (e *exactMap[V]) len() int { return int(e.entries.Load()) }

@@ -16,13 +16,27 @@ var ErrUnseen = errors.New("stored, but not yet seen by this node")
 func (c *Cached) followLog(ctx context.Context) error {
 	c.feedMu.Lock()
 	defer c.feedMu.Unlock()
+	err := c.followLocked(ctx)
+	if errors.Is(err, ErrParted) {
+		return c.mend(err)
+	}
+	return err
+}
+
+func (c *Cached) followLocked(ctx context.Context) error {
 	sent := c.clock.Now()
 	head, err := c.probe(ctx)
 	if err != nil {
 		return err
 	}
+	if c.beginning {
+		if done, err := c.meet(); done || err != nil {
+			return err
+		}
+	}
+	c.answers.Store(true)
 	for c.position != head {
-		changes, err := c.store.Changes(ctx, c.position)
+		news, err := c.askNews(ctx)
 		if errors.Is(err, ErrBehind) {
 			c.logger.Warn("the change log does not reach back to this node's position; loading anew",
 				zap.Int64("position", int64(c.position)), zap.Int64("head", int64(head)))
@@ -33,10 +47,10 @@ func (c *Cached) followLog(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if len(changes) == 0 {
+		if len(news.Changes) == 0 {
 			return fmt.Errorf("change log ends at revision %d, expected %d", c.position, head)
 		}
-		if err := c.apply(ctx, changes); err != nil {
+		if err := c.apply(ctx, news); err != nil {
 			return err
 		}
 		// A log that grew while it was read is followed to where it ends now.
@@ -51,7 +65,9 @@ func (c *Cached) followLog(ctx context.Context) error {
 
 // apply makes changes visible. Keys are only marked as changed, to be read again
 // when they are asked for; the directory is replaced as one.
-func (c *Cached) apply(ctx context.Context, changes []Change) error {
+func (c *Cached) apply(ctx context.Context, news News) error {
+	changes := news.Changes
+	position := changes[len(changes)-1].Revision
 	var clients, sessions []string
 	var directory []Change
 	for _, ch := range changes {
@@ -69,6 +85,9 @@ func (c *Cached) apply(ctx context.Context, changes []Change) error {
 	next := c.directory.Load()
 	if len(directory)+len(sessions) > 0 {
 		err := c.store.View(ctx, func(r Reader) (err error) {
+			if err = c.sameHistory(ctx, r, position, news.Stamp); err != nil {
+				return err
+			}
 			if err = c.applyEnded(ctx, r, sessions); err == nil {
 				next, err = next.with(ctx, r, directory)
 			}
@@ -78,7 +97,10 @@ func (c *Cached) apply(ctx context.Context, changes []Change) error {
 			return err
 		}
 	}
-	c.show(next, changes[len(changes)-1].Revision, func() { c.keys.invalidate(clients) })
+	var tick int64
+	c.show(next, position, func() { tick = c.keys.invalidate(clients) })
+	c.history.at(position, news.Stamp)
+	c.journal.applied(news, clients, tick, c.endedOf(sessions), next)
 	c.keys.forget(clients)
 	return nil
 }
@@ -110,6 +132,8 @@ func (c *Cached) applyEnded(ctx context.Context, r Reader, ids []string) error {
 }
 
 func (c *Cached) remember(s *Session) {
+	c.history.session(s)
+	c.journal.sessionEnded(s)
 	until := s.Expires.Add(endedMemory)
 	if s.EndReason == EndPushedOut {
 		until = s.Expires.Add(pushedOutMemory)
@@ -141,10 +165,16 @@ func (c *Cached) resync(ctx context.Context) error {
 	return c.resyncLocked(ctx)
 }
 
-func (c *Cached) resyncLocked(ctx context.Context) error {
+func (c *Cached) resyncLocked(ctx context.Context) error { return c.resyncHow(ctx, asSeen) }
+
+func (c *Cached) resyncHow(ctx context.Context, how adoption) error {
 	sent := c.clock.Now()
 	err := c.store.View(ctx, func(r Reader) error {
 		head, err := r.Head(ctx)
+		if err != nil {
+			return err
+		}
+		stamp, err := c.adopt(ctx, r, head, how)
 		if err != nil {
 			return err
 		}
@@ -159,10 +189,12 @@ func (c *Cached) resyncLocked(ctx context.Context) error {
 		for _, s := range ended {
 			c.remember(s)
 		}
-		if head < c.position {
+		if head < c.position || how == asReplayed {
 			c.counter.table.startOver(sent)
 		}
+		c.journal.startOver(head) // before anything is seen that is not in it
 		c.show(d, head, c.keys.invalidateAll)
+		c.history.at(head, stamp)
 		return nil
 	})
 	if err != nil {
@@ -190,6 +222,7 @@ func (c *Cached) noteSynced(s *syncState) {
 			break
 		}
 	}
+	c.journal.followed(s)
 	c.confirmSoon()
 	if was != nil && was.lost {
 		c.logger.Info("the key store is followed again", zap.Int64("revision", int64(c.position)))

@@ -52,8 +52,10 @@ type HistoryReader interface {
 type HistoryTx interface {
 	HistoryReader
 	// Replay records that these tombstones of a history that is gone hold in this one. It
-	// is a change.
-	Replay(ctx context.Context, stones []Tombstone) error
+	// is a change. Of absent, some of them, there is no record in this one: they become
+	// tombstones of it, should there be one again. Of the others there is one, and it has
+	// a tombstone as of this transaction, or from when it was limited as much before.
+	Replay(ctx context.Context, stones, absent []Tombstone) error
 	// NoteRestore asks for an operator (see RestoreReader), and adds to what one is asked
 	// about already.
 	NoteRestore(ctx context.Context, from Revision, replayed int) error
@@ -67,6 +69,9 @@ const (
 	TombRole        = "role"
 	TombCustomer    = "customer"
 	TombMicrotenant = "microtenant"
+	// TombPosition stands for all that a node had seen when the database went back: that
+	// it was brought into that, whatever it was.
+	TombPosition = "position"
 )
 
 // TombstoneMemory is how long a tombstone is kept: from a backup older than that, what

@@ -27,6 +27,9 @@ const (
 	maxQueuedBytes = 64 << 20
 	// noteWait bounds how long an answer to a wrong secret waits for the file to have it.
 	noteWait = 100 * time.Millisecond
+	// retryFileEvery is how often it is tried to keep a snapshot after one could not be
+	// written.
+	retryFileEvery = time.Minute
 	// appliedChunk is how many client IDs one record names.
 	appliedChunk = 50_000
 )
@@ -46,8 +49,10 @@ var errJournalClosed = errors.New("the journal is closed")
 type journal struct {
 	c      *Cached
 	o      SnapshotOptions
-	nodeID string
 	logger *zap.Logger
+
+	// stones are of sessions whose record is not queued yet; they belong to feedMu.
+	stones []Tombstone
 
 	mu    sync.Mutex
 	moved sync.Cond // of mu: any of what follows changed
@@ -57,19 +62,21 @@ type journal struct {
 	queued int
 	keys   []*cachedKey
 	counts map[string]struct{}
-	beat   bool // how well the store is followed is to be written
+	beat   *syncState // how well the store is followed, to be written
 	// left: keys were left out, for want of room.
 	left bool
-	// position is the newest that was queued, written is in the file, and safe is
-	// durably; the latter two are of the file in place.
-	position, written, safe Revision
+	// position is the newest that was queued, safe what is durably in the file in place.
+	// epoch counts how often all was taken anew: what was written before is not safe.
+	position, safe Revision
+	epoch          int
 	// wanted: somebody waits for safe. taken and done count what the worker took and
 	// wrote.
 	wanted      bool
 	taken, done uint64
 	// started: there is something to be kept. gone: there is no file, durably, or none
 	// that anybody would take for this node's.
-	started, gone, closed bool
+	// closing: nobody waits any more. clean: closed, with all of it in the file.
+	started, gone, closing, clean bool
 	// failed: the latest file could not be kept; said once.
 	failed bool
 	wake   chan struct{}
@@ -84,13 +91,19 @@ type journal struct {
 	dirty      bool      // there is something in the journal besides heartbeats
 	anew       bool      // all is to be written anew, at once
 	beaten     time.Duration
-	retry      time.Time
+	retry      time.Time // not before
+	brokenAt   time.Time // when the file could be neither written nor removed
+	lockedOut  bool      // another process has the lock; it was said
+	nextErr    error     // why next ended
+	unwritten  error     // why no file could be begun, see withdraw
+	// state is how well the store was followed by what was taken, shown what was written of it.
+	state, shown *syncState
 
 	sizes struct{ bytes, journal, rewritings, errors atomic.Int64 }
 }
 
-func newJournal(c *Cached, o SnapshotOptions, nodeID string) *journal {
-	j := &journal{c: c, o: o, nodeID: nodeID, logger: c.logger, counts: map[string]struct{}{}, position: -1, written: -1, safe: -1,
+func newJournal(c *Cached, o SnapshotOptions) *journal {
+	j := &journal{c: c, o: o, logger: c.logger, counts: map[string]struct{}{}, position: -1, safe: -1,
 		wake: make(chan struct{}, 1), stop: make(chan struct{}), ended: make(chan struct{})}
 	j.moved.L = &j.mu
 	return j
@@ -123,13 +136,15 @@ func (j *journal) durable(r Revision) error {
 		case j.gone && j.position >= r:
 			// Not before it was queued: the file that is about to be made would not have it.
 			return nil
-		case j.closed:
+		case j.closing:
 			return errJournalClosed
 		case j.failed && !j.gone:
 			return errJournal
 		}
-		j.wanted = true
-		j.rouse()
+		if !j.wanted {
+			j.wanted = true
+			j.rouse()
+		}
 		j.moved.Wait()
 	}
 }
@@ -143,7 +158,7 @@ func (j *journal) add(kind byte, v any, position Revision) {
 	if err != nil || j.queued+len(text) > maxQueuedBytes {
 		// What cannot be queued is in no journal: the file is worthless from here on.
 		j.logger.Error("the snapshot's journal cannot keep up; it is written anew", zap.Error(err))
-		j.queue, j.queued, j.safe, j.written = [][]byte{nil}, 0, -1, -1
+		j.anewLocked()
 	} else {
 		j.queue, j.queued = append(j.queue, text), j.queued+len(text)
 	}
@@ -154,16 +169,17 @@ func (j *journal) add(kind byte, v any, position Revision) {
 
 // applied queues what changes did to what this node knows. Called with feedMu held, once
 // decisions see them.
-func (j *journal) applied(changes []Change, clients []string, tick int64, ended map[string]time.Time, d *Directory) {
+func (j *journal) applied(news News, clients []string, tick int64, ended map[string]time.Time, d *Directory) {
 	if j == nil {
 		return
 	}
-	position := changes[len(changes)-1].Revision
+	position := news.Changes[len(news.Changes)-1].Revision
 	parts := chunks(clients, appliedChunk)
 	for _, part := range parts[:max(0, len(parts)-1)] {
 		j.add(recordApplied, applied{Tick: tick, Clients: part}, 0)
 	}
-	last := applied{Position: position, Tick: tick, Ended: ended, Directory: partOf(d, changes)}
+	last := applied{Position: position, Stamp: news.Stamp, Tick: tick, Ended: ended, Stones: append(j.stones, news.Tombstones...), Directory: partOf(d, news.Changes)}
+	j.stones = nil
 	if len(parts) > 0 {
 		last.Clients = parts[len(parts)-1]
 	}
@@ -178,20 +194,53 @@ func (j *journal) startOver(position Revision) {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.started = true
-	j.queue, j.queued = [][]byte{nil}, 0
-	j.position, j.written, j.safe = position, -1, -1
-	j.moved.Broadcast()
+	j.started, j.position, j.stones = true, position, nil
+	j.anewLocked()
 	j.rouse()
 }
 
-// followed notes how well the store is followed now. Called with feedMu held.
-func (j *journal) followed() {
+// anewLocked lets the worker begin a file, as what is in the one in place does not go on.
+// That one stays until then: it shows what was confirmed by now, and nothing more is.
+func (j *journal) anewLocked() {
+	j.queue, j.queued, j.safe = [][]byte{nil}, 0, -1
+	j.epoch++
+}
+
+// sessionEnded keeps what is to be remembered of a session for the next record. Called
+// with feedMu held.
+func (j *journal) sessionEnded(s *Session) {
+	if j != nil {
+		j.stones = append(j.stones, sessionStones(s)...)
+	}
+}
+
+// endedOf is what is remembered of sessions that ended early.
+func (c *Cached) endedOf(ids []string) map[string]time.Time {
+	ended := make(map[string]time.Time, len(ids))
+	for _, id := range ids {
+		if until, ok := c.ended.get(id); ok {
+			ended[id] = until
+		}
+	}
+	return ended
+}
+
+// goOn notes that what the file in place tells, durably, is known: all is written anew
+// from it.
+func (j *journal) goOn(position Revision) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.started, j.position, j.safe = true, position, position
+}
+
+// followed notes how well the store is followed now. Called with feedMu held: all that
+// was applied by then was queued before.
+func (j *journal) followed(s *syncState) {
 	if j == nil {
 		return
 	}
 	j.mu.Lock()
-	j.beat = true
+	j.beat = s
 	j.mu.Unlock()
 }
 
@@ -224,21 +273,35 @@ func (j *journal) noted() {
 	if j == nil {
 		return
 	}
+	began := time.Now()
 	timer := time.AfterFunc(noteWait, func() {
 		j.mu.Lock()
 		defer j.mu.Unlock()
 		j.moved.Broadcast()
 	})
 	defer timer.Stop()
-	began := time.Now()
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if !j.started || j.closed {
+	if !j.started || j.closing {
 		return
 	}
 	j.rouse()
-	for ticket := j.taken + 1; j.done < ticket && !j.closed && time.Since(began) < noteWait; {
+	for ticket := j.taken + 1; j.done < ticket && !j.closing && time.Since(began) < noteWait; {
 		j.moved.Wait()
+	}
+}
+
+// start lets the worker begin.
+func (j *journal) start() {
+	if j != nil {
+		go j.run()
+	}
+}
+
+// discard gives up a journal that was not started.
+func (j *journal) discard() {
+	if j != nil && j.lock != nil {
+		_ = j.lock.Close()
 	}
 }
 
@@ -256,23 +319,38 @@ func (j *journal) run() {
 			return
 		}
 		j.drain()
-		if j.due() {
+		j.withdraw()
+		if j.due(time.Now()) {
 			j.rewrite(true)
 		}
 	}
 }
 
-// close writes what is queued, durably, and ends the worker.
-func (j *journal) close() {
+// release lets go of whoever waits for the file.
+func (j *journal) release() {
 	if j == nil {
 		return
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.closing = true
+	j.moved.Broadcast()
+}
+
+// close writes what is queued and how well the store was followed last, durably, and
+// ends the worker. After an error there may be a file that says less, or another lease.
+func (j *journal) close() error {
+	if j == nil {
+		return nil
 	}
 	close(j.stop)
 	<-j.ended
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.closed = true
-	j.moved.Broadcast()
+	if j.clean || j.gone {
+		return nil
+	}
+	return errJournal
 }
 
 // batch is what the worker took of the queues.
@@ -280,21 +358,25 @@ type batch struct {
 	records  [][]byte
 	keys     []*cachedKey
 	counts   []string
-	beat     bool
 	wanted   bool
 	position Revision
 	number   uint64
+	epoch    int
 }
 
 func (j *journal) take() (b batch) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.taken++
-	b = batch{records: j.queue, keys: j.keys, beat: j.beat, wanted: j.wanted, position: j.position, number: j.taken}
+	b = batch{records: j.queue, keys: j.keys, wanted: j.wanted, position: j.position, number: j.taken, epoch: j.epoch}
 	for id := range j.counts {
 		b.counts = append(b.counts, id)
 	}
-	j.queue, j.queued, j.keys, j.beat, j.wanted = nil, 0, nil, false, false
+	if j.beat != nil {
+		j.state = j.beat
+	}
+	j.queue, j.queued, j.keys, j.beat = nil, 0, nil, nil
+	j.wanted = j.wanted && j.file == nil // who waits goes on to, until there is a file
 	clear(j.counts)
 	return b
 }
@@ -304,7 +386,7 @@ func (j *journal) drain() {
 	b := j.take()
 	var err error
 	for _, text := range b.records {
-		if text == nil { // see startOver
+		if text == nil { // see anewLocked
 			j.giveUp()
 			continue
 		}
@@ -321,11 +403,8 @@ func (j *journal) drain() {
 		err = errors.Join(err, encodeErr, j.write(text))
 	}
 	now := j.c.clock.Now()
-	if passed := now.Since - j.beaten; b.beat && (passed >= beatEvery || j.beaten == 0) || passed >= noteEvery {
-		j.beaten = now.Since
+	if passed := now.Since - j.beaten; j.state != j.shown && passed >= beatEvery || passed >= noteEvery {
 		err = errors.Join(err, j.writeBeat(now))
-	} else if b.beat {
-		j.followed() // for the next time
 	}
 	synced := false
 	if b.wanted && j.file != nil && err == nil {
@@ -337,10 +416,7 @@ func (j *journal) drain() {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.file != nil && len(j.queue) == 0 || j.position >= b.position {
-		j.written = b.position
-	}
-	if synced {
+	if synced && b.epoch == j.epoch {
 		j.safe = b.position
 	}
 	j.done = b.number
@@ -362,52 +438,63 @@ func (j *journal) write(text []byte) error {
 }
 
 func (j *journal) writeBeat(now policy.Instant) error {
-	text, err := encode(recordBeat, j.c.heartbeat(now))
+	if j.state == nil {
+		return nil // the file in place has it
+	}
+	j.shown, j.beaten = j.state, now.Since
+	text, err := encode(recordBeat, j.state.heartbeat(now))
 	return errors.Join(err, j.write(text))
 }
 
-// heartbeat is how well the store is followed.
-func (c *Cached) heartbeat(now policy.Instant) heartbeat {
-	s := c.synced.Load()
-	return heartbeat{Synced: s.at, Position: s.position, Unseen: s.unseen, Noted: now}
+// heartbeat is the state as the journal has it.
+func (s *syncState) heartbeat(now policy.Instant) heartbeat {
+	return heartbeat{Synced: s.at, Position: s.position, Unseen: s.unseen, Leased: s.leased, Renewed: s.tenure.sent, Lease: s.tenure.lease, Noted: now}
 }
 
 // broken gives up the file in place, which could not be written: it is not known any
 // more what a start from it would see. Where it can be removed durably a start sees
 // nothing, and this node goes on to confirm, with no snapshot until one can be written
-// again. Where it cannot, this node confirms nothing.
+// again. Where it cannot, this node confirms nothing until the file is too old for
+// anybody to start from.
 func (j *journal) broken(cause error) {
 	j.sizes.errors.Add(1)
 	j.giveUp()
+	j.retry = time.Now().Add(retryFileEvery)
 	err := removeDurably(j.o.Path)
 	j.mu.Lock()
 	said := j.failed
 	j.failed, j.gone = true, err == nil
 	j.moved.Broadcast()
 	j.mu.Unlock()
-	if said {
-		return
+	if !said {
+		j.brokenAt = time.Now()
 	}
-	if err != nil {
-		j.logger.Error("the snapshot can be neither written nor removed; this node confirms no revocation until it can",
+	switch {
+	case said:
+	case err != nil:
+		j.logger.Error("the snapshot can be neither written nor removed; this node confirms no revocation until it can, or the file is older than max_stale",
 			zap.String("path", j.o.Path), zap.NamedError("removing", err), zap.Error(cause))
-		return
+	default:
+		j.logger.Error("the snapshot could not be written and was removed; until it can be, this node cannot be started without the store",
+			zap.String("path", j.o.Path), zap.Error(cause))
 	}
-	j.logger.Error("the snapshot could not be written and was removed; until it can be, this node cannot be started without the store",
-		zap.String("path", j.o.Path), zap.Error(cause))
 }
 
 // giveUp closes the file in place: nothing more is written to it, and all is written
 // anew.
 func (j *journal) giveUp() {
-	if j.file != nil {
-		_ = j.file.f.Close() // nothing of it counts any more
-		j.file = nil
-	}
+	j.closeFile()
 	if j.next != nil {
 		j.abandon(nil)
 	}
 	j.anew = true
+}
+
+func (j *journal) closeFile() {
+	if j.file != nil {
+		_ = j.file.f.Close() // what had to be there was synced
+		j.file = nil
+	}
 }
 
 // abandon ends the file that was to replace the one in place.
@@ -418,7 +505,7 @@ func (j *journal) abandon(cause error) {
 	}
 	_ = j.next.f.Close()
 	_ = os.Remove(j.nextPath())
-	j.next = nil
+	j.next, j.nextErr = nil, cause
 }
 
 func (j *journal) nextPath() string { return j.o.Path + ".new" }

@@ -40,6 +40,8 @@ const (
 // its client ID to a new tick, and a value older than its mark is not used.
 type keyCache struct {
 	store *guarded
+	// onRead is told of each key that was read and is held, nil for nobody.
+	onRead func(*cachedKey)
 	// filling holds those who read a key from the store.
 	filling chan struct{}
 
@@ -131,15 +133,17 @@ func (c *keyCache) current(hash uint64, tick int64) bool {
 	return tick >= c.marks[hash%markBuckets].Load() && tick >= c.floor.Load()
 }
 
-// invalidate makes every value of this client ID read before now unusable.
-func (c *keyCache) invalidate(clientIDs []string) {
+// invalidate makes every value of these client IDs read before now unusable, which is
+// before a tick.
+func (c *keyCache) invalidate(clientIDs []string) (tick int64) {
 	if len(clientIDs) == 0 {
-		return
+		return 0
 	}
-	tick := c.ticks.Add(1)
+	tick = c.ticks.Add(1)
 	for _, id := range clientIDs {
 		raise(&c.marks[c.hash(id)%markBuckets], tick)
 	}
+	return tick
 }
 
 // forget frees the room of invalidated values; safety does not depend on it.
@@ -215,7 +219,7 @@ func (c *keyCache) fill(clientID string, hash uint64, now time.Time) (*Key, erro
 func (c *keyCache) read(clientID string, hash uint64, now time.Time) (*cachedKey, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), fillTimeout)
 	defer cancel()
-	if err := c.store.refused(); err != nil { // not behind those who were under way when it was lost
+	if err := c.store.refusedKey(); err != nil { // not behind those who were under way when it was lost
 		return nil, err
 	}
 	select {
@@ -236,6 +240,9 @@ func (c *keyCache) read(clientID string, hash uint64, now time.Time) (*cachedKey
 	v.key, v.calls.keyID, key.calls = key, key.ID, &v.calls
 	c.known.Set(clientID, v, 1)
 	c.slot(hash).Store(v)
+	if c.onRead != nil {
+		c.onRead(v)
+	}
 	return v, nil
 }
 

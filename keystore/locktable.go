@@ -23,7 +23,11 @@ const (
 )
 
 // lockTable holds every failure count and lock, by key id.
-type lockTable struct{ exactMap[*tallies] }
+type lockTable struct {
+	exactMap[*tallies]
+	// changed is told of each key whose counts changed, nil for nobody.
+	changed func(keyID string)
+}
 
 // tallies are the counts of one key. Immutable once published.
 type tallies struct {
@@ -73,6 +77,9 @@ func (t *lockTable) update(keyID string, fn func(*tallies) *tallies) {
 		next := fn(old)
 		return next, next != nil
 	})
+	if t.changed != nil {
+		t.changed(keyID)
+	}
 }
 
 // apply publishes what the store says of tallies, unless newer is known.

@@ -49,8 +49,12 @@ type member struct {
 	sent  policy.Instant
 	every time.Duration
 
+	begun chan struct{} // closed by the first Join
+	once  sync.Once
+
 	renewing sync.Mutex // held by who renews
 	failing  bool       // the last renewal failed, guarded by renewing
+	promised tenure     // the longest that a row may have said, guarded by renewing
 
 	confirmed atomic.Int64 // the revision that was confirmed last
 	repeat    atomic.Bool  // it is to be confirmed again
@@ -58,6 +62,8 @@ type member struct {
 
 	renewals, failures atomic.Uint64
 }
+
+func (m *member) init() { m.begun, m.wake = make(chan struct{}), make(chan struct{}, 1) }
 
 // Join makes this process a node of the store, where the store has several: from now on
 // it serves only by a renewal that the store has. With the store out of reach it goes on
@@ -76,6 +82,7 @@ func (c *Cached) Join(n NodeInfo, maxStale time.Duration) {
 	m.info, m.maxStale, m.due = n, maxStale, true
 	m.mu.Unlock()
 	m.joined.Store(true)
+	m.once.Do(func() { close(m.begun) })
 	if m.renewing.TryLock() { // else another renewal follows the one under way
 		defer m.renewing.Unlock()
 		c.renew(c.running)
@@ -107,6 +114,11 @@ func (c *Cached) moveSync(change func(*syncState)) {
 // must not wait for a commit that takes long.
 func (c *Cached) renewals(ctx context.Context) {
 	m := &c.member
+	select {
+	case <-ctx.Done():
+		return
+	case <-m.begun:
+	}
 	timer := time.NewTimer(renewCheck)
 	defer timer.Stop()
 	for {
@@ -116,7 +128,7 @@ func (c *Cached) renewals(ctx context.Context) {
 		case <-timer.C:
 		}
 		wait := renewCheck
-		if m.joined.Load() && c.refused() == nil && m.isDue(c.clock.Now()) {
+		if c.refused() == nil && m.isDue(c.clock.Now()) {
 			m.renewing.Lock()
 			if c.renew(ctx) != nil {
 				wait = renewAgain/2 + rand.N(renewAgain)
@@ -143,6 +155,7 @@ func (c *Cached) renew(ctx context.Context) error {
 		return ErrUnavailable
 	}
 	n, t := c.renewal()
+	n.Lease = m.promise(t, c.journal != nil)
 	within, cancel := context.WithTimeout(ctx, renewTimeout)
 	err := registry.Renew(within, n)
 	cancel()
@@ -175,6 +188,18 @@ func (c *Cached) renew(ctx context.Context) error {
 	return nil
 }
 
+// promise is the lease that others are told of. Where a snapshot may have an earlier,
+// longer one, a start from it would serve by that; so the row says that long too, until
+// it would be over.
+func (m *member) promise(t tenure, snapshot bool) time.Duration {
+	left := m.promised.lease - (t.sent.Since - m.promised.sent.Since)
+	if !snapshot || left < t.lease {
+		m.promised = t
+		return t.lease
+	}
+	return left
+}
+
 // renewal is what is said of this node now, and the tenure it has once that is stored.
 func (c *Cached) renewal() (Registration, tenure) {
 	m := &c.member
@@ -185,43 +210,55 @@ func (c *Cached) renewal() (Registration, tenure) {
 		Position: Revision(m.confirmed.Load()), MaxStale: m.maxStale, Lease: t.lease}, t
 }
 
-// leave ends what this node may serve, and its place, as it closes. Where it has a
-// snapshot it may begin again, for as long as its row and the snapshot say both.
-func (c *Cached) leave() {
+// resign ends what this node serves as it closes, or, where it has a snapshot that it may
+// begin again from, how long. The journal is closed between resign and leave, so that
+// what the snapshot says of that is on the disk before others are told.
+func (c *Cached) resign() (resigned bool) {
 	m := &c.member
-	if !m.joined.Load() {
-		return
+	if !m.joined.Load() || c.synced.Load().lost {
+		// The row ends by itself, and a snapshot may be served from until then.
+		return false
 	}
-	last := *c.synced.Load()
-	c.moveSync(func(s *syncState) { s.tenure = tenure{} })
+	m.mu.Lock()
+	stopped := stoppedLease(m.maxStale)
+	m.mu.Unlock()
+	now := c.clock.Now()
+	c.moveSync(func(s *syncState) {
+		if c.journal == nil {
+			s.tenure = tenure{}
+			return
+		}
+		since := max(0, now.Since-s.tenure.sent.Since, now.Wall.Sub(s.tenure.sent.Wall))
+		s.tenure = s.tenure.shortened(since + stopped)
+	})
+	ctx, cancel := context.WithTimeout(context.Background(), leaveDrain)
+	defer cancel()
+	if err := c.deciding.drain(ctx); err != nil {
+		c.logger.Warn("decisions are still under way, so this node stays registered until its lease ends", zap.Error(err))
+		return false
+	}
+	return true
+}
+
+// leave takes this node out, or says that it has stopped.
+func (c *Cached) leave(resigned bool) {
 	registry, ok := As[Registry](c.store)
-	if !ok || last.lost {
-		return // the row ends by itself, and a snapshot may be served from until then
+	if !resigned || !ok {
+		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
 	defer cancel()
-	draining, cancel := context.WithTimeout(ctx, leaveDrain)
-	defer cancel()
-	if err := c.deciding.drain(draining); err != nil {
-		c.logger.Warn("decisions are still under way, so this node stays registered until its lease ends", zap.Error(err))
-		return
+	n, _ := c.renewal()
+	var err error
+	if c.journal == nil {
+		err = registry.Leave(ctx, n.ID)
+	} else {
+		n.Stopped, n.Lease = true, stoppedLease(n.MaxStale)
+		err = registry.Renew(ctx, n)
 	}
-	if err := c.takeLeave(ctx, registry, last); err != nil {
+	if err != nil {
 		c.logger.Warn("this node could not take leave of the others; it stays registered until its lease ends", zap.Error(err))
 	}
-}
-
-func (c *Cached) takeLeave(ctx context.Context, registry Registry, last syncState) error {
-	n, _ := c.renewal()
-	if c.journal == nil {
-		return registry.Leave(ctx, n.ID)
-	}
-	n.Stopped, n.Lease = true, stoppedLease(n.MaxStale)
-	// The snapshot is to end with the row or sooner, so it says so first.
-	if err := c.journal.stop(last, tenure{sent: c.clock.Now(), lease: n.Lease}); err != nil {
-		return err
-	}
-	return registry.Renew(ctx, n)
 }
 
 // Membership is how a node stands among those of its store.

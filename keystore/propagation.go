@@ -31,23 +31,26 @@ type PendingNode struct {
 }
 
 // Propagate tells how far a revision has got that was committed before it is called,
-// having waited until it is confirmed by all, but no longer than that.
+// having waited until it is confirmed by all, but no longer than that. It reads the
+// registry once, however short the wait.
 func (c *Cached) Propagate(ctx context.Context, r Revision, wait time.Duration) Propagation {
 	if !c.hasRegistry() {
 		return Propagation{Confirmed: 1} // this process is all there is
 	}
-	ctx, cancel := context.WithTimeout(ctx, wait)
+	waiting, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
+	asking := ctx
 	// Nobody who cannot be asked is known to have it.
 	p := Propagation{Pending: []PendingNode{{}}}
 	for {
-		if nodes, err := c.asked.read(ctx, c.Nodes); err == nil {
+		if nodes, err := c.asked.read(asking, c.Nodes); err == nil {
 			if p = propagated(nodes, r); len(p.Pending) == 0 {
 				return p
 			}
 		}
+		asking = waiting
 		select {
-		case <-ctx.Done():
+		case <-waiting.Done():
 			return p
 		case <-time.After(askEvery):
 		}

@@ -100,7 +100,7 @@ func (c *Cached) catchUp(ctx context.Context, until Revision) error {
 // catchUpFor is catchUp on a request's behalf: not while the store is lost, and no
 // longer than the follower itself waits for it.
 func (c *Cached) catchUpFor(ctx context.Context, until Revision) error {
-	if err := c.refused(); err != nil {
+	if err := c.refusedKey(); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, pollTimeout)
@@ -124,7 +124,7 @@ func (c *Cached) followOnce() error {
 func (c *Cached) probe(ctx context.Context) (Revision, error) {
 	ctx, cancel := context.WithTimeout(ctx, headTimeout)
 	defer cancel()
-	return c.store.Head(ctx)
+	return c.askHead(ctx)
 }
 
 // blind makes this node refuse everything until the log was followed again, as it
@@ -139,5 +139,7 @@ func (c *Cached) blind(cause error) {
 		next.outage = &outage{since: c.clock.Now().Wall, cause: cause}
 	}
 	next.lost, next.unseen = true, true
+	c.answers.Store(false)
 	c.synced.Store(&next)
+	c.journal.followed(&next)
 }

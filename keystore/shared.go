@@ -50,9 +50,10 @@ type Registry interface {
 	// log to a head that it asked for after Renew returned.
 	Renew(ctx context.Context, n Registration) error
 	// Confirm records that every decision of a node that begins from now on sees a
-	// revision. It may be lost with the store's latest moments, and does nothing where
-	// the node is not registered or confirmed more already.
-	Confirm(ctx context.Context, nodeID string, r Revision) error
+	// revision, whose mark is seen: see Historian. It may be lost with the store's latest
+	// moments, and does nothing where the node is not registered or confirmed more
+	// already, or where the revision has another mark.
+	Confirm(ctx context.Context, nodeID string, r Revision, seen Stamp) error
 	// Nodes lists those that are registered, by id.
 	Nodes(ctx context.Context) ([]Registered, error)
 	// Leave takes a node out that decides no more and cannot begin again without the store.

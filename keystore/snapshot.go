@@ -95,7 +95,7 @@ func readHead(f *os.File, sealer SnapshotSealer) (*sealedReader, SnapshotHead, e
 	if perm := info.Mode().Perm(); perm&0o077 != 0 && runtime.GOOS != "windows" {
 		return nil, head, fmt.Errorf("it is open to others (mode %04o)", perm)
 	}
-	r, err := openSealed(bufio.NewReaderSize(f, 1<<20), sealer)
+	r, err := openSealed(bufio.NewReaderSize(f, 64<<10), sealer)
 	if err != nil {
 		return nil, head, err
 	}
@@ -117,10 +117,9 @@ type heartbeat struct {
 	// Synced is when the last poll that succeeded was sent, and Position where it led.
 	Synced   policy.Instant
 	Position Revision
-	// Stamp is the mark of that position, see Historian.
-	Stamp Stamp
-	// Renewed is when the last renewal that counts was sent, and Lease how long the node
-	// may serve by it. A Lease of 0 is of a node that need not renew.
+	// Leased: the node is one of several. Renewed is when the last renewal that counts was
+	// sent, and Lease how long it may serve by that.
+	Leased  bool
 	Renewed policy.Instant
 	Lease   time.Duration
 	// Unseen: there is a write that this node could not see.
@@ -172,6 +171,15 @@ func createSnapshot(path string) (*os.File, fs.FileInfo, error) {
 		return nil, nil, errors.Join(err, f.Close(), os.Remove(path))
 	}
 	return f, info, nil
+}
+
+// syncFile makes what is in a file durable.
+func syncFile(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
 }
 
 // removeDurably takes a file away so that it stays away.

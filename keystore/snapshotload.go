@@ -18,6 +18,8 @@ type picture struct {
 	SnapshotHead
 	heartbeat
 	position  Revision
+	stamp     Stamp
+	history   historyMemory
 	keys      map[string]readKey
 	directory *Directory
 	ended     map[string]time.Time
@@ -61,6 +63,11 @@ func loadSnapshot(path string, sealer SnapshotSealer) (*picture, error) {
 		if err != nil {
 			return nil, &RefusedSnapshotError{path, err}
 		}
+	}
+	// Its end may not be on the disk yet: whoever wrote it was killed before it was sure
+	// of that.
+	if err := syncFile(path); err != nil {
+		return nil, &RefusedSnapshotError{path, err}
 	}
 	if !p.whole {
 		return nil, &RefusedSnapshotError{path, errUnfinished}
@@ -131,11 +138,12 @@ func (p *picture) apply(a *applied) {
 	for id, until := range a.Ended {
 		p.ended[id] = until
 	}
+	p.history.note(a.Stones...)
 	if a.Directory != nil {
 		a.Directory.put(p.directory)
 	}
 	if a.Position != 0 {
-		p.position = a.Position
+		p.position, p.stamp = a.Position, a.Stamp
 	}
 }
 
@@ -169,7 +177,7 @@ func (p *picture) servable(now policy.Instant, maxStale time.Duration) error {
 	case age > maxStale:
 		return fmt.Errorf("%w: the store was followed %s ago", errTooOld, age.Round(time.Second))
 	}
-	if p.Lease == 0 {
+	if !p.Leased {
 		return nil
 	}
 	switch age, err = p.age(p.Renewed, now); {
@@ -198,12 +206,17 @@ func (c *Cached) install(p *picture, servable bool) {
 		}
 	}
 	c.keys.restore(p.keys)
+	c.history.storeID = p.StoreID
+	c.history.at(p.position, p.stamp)
+	c.history.note(p.history.all()...)
 	c.show(p.directory, p.position, func() {})
-	s := &syncState{at: now, lost: true, unseen: true, position: p.position}
+	s := &syncState{at: now, unseen: true, position: p.position, leased: p.Leased}
 	if servable {
-		// Both were checked; an instant of this boot stays as it is.
-		if at, err := p.inThisBoot(p.Synced, now); err == nil {
-			s.at, s.unseen = at, false
+		// The clock was checked, so neither fails.
+		at, err := p.inThisBoot(p.Synced, now)
+		renewed, renewedErr := p.inThisBoot(p.Renewed, now)
+		if err == nil && (renewedErr == nil || !p.Leased) {
+			s.at, s.unseen, s.tenure = at, false, tenure{renewed, p.Lease}
 		}
 	}
 	c.synced.Store(s)

@@ -29,12 +29,16 @@ type applied struct {
 	// Position was reached by it, 0 for none: more of it follows, or it is no change but
 	// a part of the snapshot.
 	Position Revision `json:",omitempty"`
+	// Stamp is the mark of that position.
+	Stamp Stamp `json:",omitempty"`
 	// Tick is when Clients changed: what was read before it is not good any more.
 	Tick    int64    `json:",omitempty"`
 	Clients []string `json:",omitempty"`
 	// Ended are sessions that ended early, and until when that is remembered.
-	Ended     map[string]time.Time `json:",omitempty"`
-	Directory *directoryPart       `json:",omitempty"`
+	Ended map[string]time.Time `json:",omitempty"`
+	// Stones are tombstones that came with it.
+	Stones    []Tombstone    `json:",omitempty"`
+	Directory *directoryPart `json:",omitempty"`
 }
 
 // directoryPart is some of a Directory.

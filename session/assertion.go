@@ -42,13 +42,17 @@ type Assertion struct {
 // Assert makes a signed assertion for a request that was let through. Its
 // audience is the default one. It writes to the store only when a signing key is due.
 func (t *Tokens) Assert(ctx context.Context, key *keystore.Key, roleID, method, path string, now policy.Instant) (string, error) {
+	who, err := t.names()
+	if err != nil {
+		return "", err
+	}
 	pair, err := t.signer(ctx, now)
 	if err != nil {
 		return "", err
 	}
 	issued := now.Wall.Truncate(time.Second)
 	return pair.sign(assertionType, &Assertion{
-		Issuer: t.settings.Issuer, Audience: t.settings.Audiences[0], Subject: key.ClientID, ClientID: key.ClientID,
+		Issuer: who.issuer, Audience: who.audiences[0], Subject: key.ClientID, ClientID: key.ClientID,
 		ID: credential.NewID("asr"), IssuedAt: issued.Unix(), Expires: issued.Add(assertionLifetime).Unix(),
 		Method: method, Path: path,
 		KeyID: key.ID, Role: roleID, Customer: key.CustomerID, Microtenant: key.MicrotenantID,

@@ -93,7 +93,7 @@ func (t *Tokens) rewrap(ctx context.Context, key *verifyingKey, private crypto.S
 }
 
 func (t *Tokens) successorDue(set *keySet, key *verifyingKey, now time.Time) bool {
-	return now.After(key.record.SignUntil.Add(-signTogether-t.announced())) && !set.successor(key)
+	return now.After(key.record.SignUntil.Add(-signTogether-announceFor-t.settings.MaxStale)) && !set.successor(key)
 }
 
 // tryAgainAfter bounds how often making a successor is tried.
@@ -105,9 +105,19 @@ func (t *Tokens) tryAgain(now policy.Instant) bool {
 	return (last == 0 || now.Since-time.Duration(last) >= tryAgainAfter) && t.tried.CompareAndSwap(last, int64(now.Since))
 }
 
-// announced is how long a key is known before it signs: to every node, none of
-// which decides on a picture older than max_stale, and to upstreams.
-func (t *Tokens) announced() time.Duration { return announceFor + t.settings.MaxStale }
+// oldest is how old the picture may be that any node decides on: each has a max_stale of
+// its own, and may have seen its last poll that long before its lease ends.
+func (t *Tokens) oldest(ctx context.Context) (time.Duration, error) {
+	nodes, err := t.keys.Nodes(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("asking how long nodes serve what they know: %w", err)
+	}
+	longest := t.settings.MaxStale
+	for i := range nodes {
+		longest = max(longest, nodes[i].Lease)
+	}
+	return longest, nil
+}
 
 // addKey makes the key that is missing, unless another node was first, and
 // returns the one to sign with now. A store's very first key signs at once: no
@@ -115,7 +125,11 @@ func (t *Tokens) announced() time.Duration { return announceFor + t.settings.Max
 // another algorithm waits until every node and upstream can know it, and what
 // signed before goes on until then.
 func (t *Tokens) addKey(ctx context.Context, now policy.Instant) (*verifyingKey, error) {
-	_, err := t.keys.Update(ctx, func(tx keystore.Tx) error {
+	oldest, err := t.oldest(ctx)
+	if err != nil {
+		return nil, err
+	}
+	_, err = t.keys.Update(ctx, func(tx keystore.Tx) error {
 		stored, err := tx.SigningKeys(ctx)
 		if err != nil {
 			return err
@@ -129,13 +143,17 @@ func (t *Tokens) addKey(ctx context.Context, now policy.Instant) (*verifyingKey,
 			return nil
 		}
 		if set.anySigner(from) != nil {
-			from = from.Add(changeLead + t.settings.MaxStale)
+			from = from.Add(changeLead + oldest)
 		}
 		if current := set.signer(t.settings.Algorithm, now.Wall); current != nil {
 			if !t.successorDue(set, current, now.Wall) {
 				return nil
 			}
+			// Announced a day before, and longer if some node may be without it for longer.
 			from = current.record.SignUntil.Add(-signTogether)
+			if known := now.Wall.Add(oldest); known.After(from) {
+				from = earliest(known, current.record.SignUntil)
+			}
 		}
 		key, err := t.newKey(from, now.Wall)
 		if err != nil {
@@ -161,6 +179,13 @@ func (t *Tokens) addKey(ctx context.Context, now policy.Instant) (*verifyingKey,
 		return nil, fmt.Errorf("no signing key for %s", t.settings.Algorithm)
 	}
 	return key, nil
+}
+
+func earliest(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
 }
 
 func (t *Tokens) newKey(from, now time.Time) (*keystore.SigningKey, error) {

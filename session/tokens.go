@@ -21,7 +21,7 @@ import (
 
 // Settings are the parts of the configuration that tokens depend on.
 type Settings struct {
-	// Issuer is the `iss` of tokens; "" is the store's URN.
+	// Issuer is the `iss` of tokens; "" is a URN by the store's own name.
 	Issuer string
 	// Audiences are the allowed values of `aud`, the default first; none is the issuer alone.
 	Audiences []string
@@ -33,8 +33,8 @@ type Settings struct {
 	MaxPerKey int
 	// Algorithm signs.
 	Algorithm string
-	// MaxStale is how old another node's picture of the keys may be: a new signing
-	// key waits that long before it signs.
+	// MaxStale is how old this node's picture of the keys may be. A new signing key waits
+	// that long before it signs, or as long as that of any node that is registered.
 	MaxStale time.Duration
 }
 
@@ -47,16 +47,14 @@ type Tokens struct {
 	verified *Verified
 	set      atomic.Pointer[keySet]
 	private  atomic.Pointer[signingPair] // the signer in use, opened
+	named    atomic.Pointer[names]       // once they are known
 	flight   singleflight.Group
 	asked    atomic.Int64 // Instant.Since of the latest look for an unknown key id
 	tried    atomic.Int64 // Instant.Since of the latest try to make a successor
 }
 
-// NewTokens makes the service. The issuer must be known: see Settings.
+// NewTokens makes the service.
 func NewTokens(keys *keystore.Cached, ring *credential.Keyring, verified *Verified, settings Settings) *Tokens {
-	if len(settings.Audiences) == 0 {
-		settings.Audiences = []string{settings.Issuer}
-	}
 	return &Tokens{keys: keys, seal: sealer{ring}, settings: settings, verified: verified}
 }
 
@@ -80,10 +78,14 @@ var ErrOvertaken = errors.New("the key's sessions or its secret were ended meanw
 // the secret ended meanwhile. audience "" is the default. The session is stored before the
 // token is returned.
 func (t *Tokens) Issue(ctx context.Context, key *keystore.Key, generation int64, secretID, audience, address string, now policy.Instant) (Issued, error) {
-	if audience == "" {
-		audience = t.settings.Audiences[0]
+	who, err := t.names()
+	if err != nil {
+		return Issued{}, err
 	}
-	if !slices.Contains(t.settings.Audiences, audience) {
+	if audience == "" {
+		audience = who.audiences[0]
+	}
+	if !slices.Contains(who.audiences, audience) {
 		return Issued{}, ErrAudience
 	}
 	pair, err := t.signer(ctx, now)
@@ -93,7 +95,7 @@ func (t *Tokens) Issue(ctx context.Context, key *keystore.Key, generation int64,
 	lifetime := t.lifetime(key, now.Wall)
 	issued := now.Wall.Truncate(time.Second)
 	claims := &Claims{
-		Issuer: t.settings.Issuer, Audience: audience, Subject: key.ClientID, ClientID: key.ClientID,
+		Issuer: who.issuer, Audience: audience, Subject: key.ClientID, ClientID: key.ClientID,
 		ID: newSessionID(generation, secretID), IssuedAt: issued.Unix(), NotBefore: issued.Unix(), Expires: issued.Add(lifetime).Unix(),
 		Customer: key.CustomerID, Microtenant: key.MicrotenantID,
 	}
@@ -174,6 +176,10 @@ func proven(ctx context.Context, tx keystore.Tx, s *keystore.Session) (*keystore
 // does not look at the key it was issued to. An error that is not ErrInvalid
 // means that it could not be checked.
 func (t *Tokens) Verify(ctx context.Context, token string, now policy.Instant) (*Claims, error) {
+	who, err := t.names()
+	if err != nil {
+		return nil, err
+	}
 	set, err := t.keySet()
 	if err != nil {
 		return nil, err
@@ -192,9 +198,9 @@ func (t *Tokens) Verify(ctx context.Context, token string, now policy.Instant) (
 	}
 	c := v.claims
 	switch {
-	case c.Issuer != t.settings.Issuer:
+	case c.Issuer != who.issuer:
 		return nil, invalid("issued by another")
-	case !slices.Contains(t.settings.Audiences, c.Audience):
+	case !slices.Contains(who.audiences, c.Audience):
 		return nil, invalid("for another audience")
 	case t.keys.SessionEnded(c.ID):
 		return nil, invalid("session ended")

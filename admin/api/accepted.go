@@ -104,7 +104,7 @@ const preferHeader = "Prefer"
 // preferParam describes how a client says that it does not want to wait.
 func preferParam() *huma.Param {
 	return &huma.Param{Name: preferHeader, In: "header", Schema: &huma.Schema{Type: huma.TypeString}, Example: "wait=0",
-		Description: "wait=N (RFC 7240): wait no more than N seconds for every node to have the write; 0 is for all but the last of many."}
+		Description: "wait=N (RFC 7240): wait up to N seconds, at most 2, for every node to have the write; 0 is for all but the last of many. Left out: 2 where the write takes something away, else a moment."}
 }
 
 // maxPreferredWait is the longest wait that is read, in seconds: any longer one, and far

@@ -19,6 +19,9 @@ const (
 	// firstPause is how long the first of them waits for the next, in which the
 	// pause doubles.
 	firstPause = 250 * time.Millisecond
+	// lastWait is for how long, in seconds, the last change waits for every node to have
+	// it, and with it those before.
+	lastWait = "2"
 )
 
 // carryOut does what the plan says, in its order, up to the first failure.
@@ -27,6 +30,11 @@ func (a *applier) carryOut(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, a.secrets.close()) }()
+	a.hold = true
+	defer func() {
+		a.hold = false
+		a.tellPending(a.held)
+	}()
 	total := strconv.Itoa(a.plan.changes())
 	at := ""
 	did := func(action string) {
@@ -177,6 +185,12 @@ func (a *applier) once(s *step) string {
 // repeat is do, again where there was no answer or the store was out of reach:
 // what is asked for is the same whether it is carried out once or twice.
 func (a *applier) repeat(ctx context.Context, in call) (*reply, error) {
+	if in.method != http.MethodGet {
+		in.wait = "0"
+		if a.done.changes()+1 >= a.plan.changes() {
+			in.wait = lastWait // it waits for all
+		}
+	}
 	pause := firstPause
 	for try := 1; ; try++ {
 		r, err := a.do(ctx, in)
@@ -199,7 +213,7 @@ func passing(err error) bool {
 	if !errors.As(err, &answer) {
 		return !errors.As(err, &usage)
 	}
-	return answer.Status == http.StatusServiceUnavailable || answer.Code == "idempotency_in_progress"
+	return answer.Status == http.StatusServiceUnavailable && answer.Code != codeRestored || answer.Code == "idempotency_in_progress"
 }
 
 // secretsOut is where the secrets of new keys go, a JSON object in each line.

@@ -37,6 +37,8 @@ type Env struct {
 	// Diagnose looks at what a configuration file names, without a server and
 	// without changing anything. nil where the build cannot.
 	Diagnose func(ctx context.Context, configPath string) Diagnosis
+	// Migrate moves everything from one store to another. nil where the build cannot.
+	Migrate migrateFunc
 	// Exit turns an exit code other than 0 into the error that the command
 	// returns, after err was reported on Stderr. The default is *CodeError.
 	// Within Caddy's main function, it must be an error from which that takes
@@ -80,7 +82,7 @@ type Group struct {
 
 // Groups lists every group of the tree.
 func Groups() []Group {
-	return []Group{keyGroup, secretGroup, lockGroup, sessionGroup, roleGroup, customerGroup, microtenantGroup, sourceGroup, nodeGroup, policyGroup, auditGroup, exportGroup, applyGroup, doctorGroup}
+	return []Group{keyGroup, secretGroup, lockGroup, sessionGroup, roleGroup, customerGroup, microtenantGroup, sourceGroup, nodeGroup, policyGroup, auditGroup, exportGroup, applyGroup, migrateGroup, doctorGroup}
 }
 
 // Commands returns the groups as commands, ready to be added to a parent.

@@ -29,6 +29,10 @@ type client struct {
 	clientID, secret string
 	done             func() error
 	console          *console
+	// hold keeps what is to be said of pending nodes, as held: for many writes, of which
+	// the last speaks for all.
+	hold bool
+	held *pendingNews
 }
 
 func (s *console) newClient(transport http.RoundTripper) *client {
@@ -68,6 +72,9 @@ type call struct {
 	// once names a request that makes something, so that it may be sent again; ""
 	// is no name.
 	once string
+	// wait is for how many seconds to wait at most for every node to have what is
+	// written; "" is the server's to say.
+	wait string
 }
 
 // reply is an answer in 2xx.
@@ -102,7 +109,9 @@ func (c *client) do(ctx context.Context, in call) (*reply, error) {
 	if len(body) > 0 && !isJSON(resp.Header) {
 		return nil, fmt.Errorf("%s did not answer in JSON; %s", c.where, c.hint)
 	}
-	c.console.notePending(resp, body)
+	if in.method != http.MethodGet {
+		c.tellPending(pendingIn(resp, body))
+	}
 	return &reply{body: body, etag: resp.Header.Get("ETag"), date: resp.Header.Get("Date")}, nil
 }
 
@@ -139,6 +148,9 @@ func (c *client) request(ctx context.Context, in call) (*http.Request, error) {
 	if in.once != "" {
 		req.Header.Set("Idempotency-Key", in.once)
 	}
+	if in.wait != "" {
+		req.Header.Set("Prefer", "wait="+in.wait)
+	}
 	if c.clientID != "" {
 		req.SetBasicAuth(c.clientID, c.secret)
 	}
@@ -167,32 +179,4 @@ func (c *client) unreachable(method string, err error) error {
 func isJSON(h http.Header) bool {
 	kind, _, err := mime.ParseMediaType(h.Get("Content-Type"))
 	return err == nil && (kind == "application/json" || strings.HasSuffix(kind, "+json"))
-}
-
-// notePending says that nodes have not applied a committed change yet, and which
-// where a 202 names them.
-func (s *console) notePending(resp *http.Response, body []byte) {
-	var confirmed, pending int
-	_, err := fmt.Sscanf(resp.Header.Get("Keyreeve-Propagation"), "confirmed=%d; pending=%d", &confirmed, &pending)
-	known := err == nil && pending > 0
-	if !known && resp.StatusCode != http.StatusAccepted {
-		return
-	}
-	by := "every node"
-	if known {
-		by = fmt.Sprintf("%d of %d nodes", pending, confirmed+pending)
-	}
-	s.note("committed, but not yet confirmed by %s; do not repeat it", by)
-	var accepted struct {
-		Pending []struct {
-			Node         string `json:"node"`
-			AcceptsUntil string `json:"accepts_until"`
-		} `json:"pending"`
-	}
-	if resp.StatusCode != http.StatusAccepted || json.Unmarshal(body, &accepted) != nil {
-		return
-	}
-	for _, p := range accepted.Pending {
-		s.note("  %s may still accept until %s", printable(p.Node), printable(p.AcceptsUntil))
-	}
 }

@@ -30,7 +30,9 @@ func (c *client) examine(ctx context.Context) []Finding {
 	store, some := c.examineStore(ctx)
 	all = append(all, store)
 	if store.Status == StatusOK {
-		all = append(all, c.examineWriting(ctx, some), c.examineLocks(ctx), c.examineNodes(ctx), c.examineSources(ctx), c.examineAudit(ctx))
+		all = append(all, c.examineWriting(ctx, some), c.examineLocks(ctx))
+		all = append(all, c.examineNodes(ctx)...)
+		all = append(all, c.examineSources(ctx), c.examineAudit(ctx))
 	}
 	return all
 }
@@ -86,6 +88,8 @@ func (c *client) examineWriting(ctx context.Context, some *page) Finding {
 	case errors.As(err, &answer) && answer.Status == http.StatusForbidden && !answer.foreign:
 		f.Status, f.Detail = StatusWarn, "you may only read here: "+answer.Detail
 		f.Advice = "set `local_admin full` and ask over loopback or a socket, or sign in with a key whose role holds keyreeve/keys"
+	case errors.As(err, &answer) && answer.Code == codeRestored:
+		f.Status, f.Detail, f.Advice = StatusFail, "the key store was restored, and that is not accepted yet", "see `node accept-restore`"
 	case err != nil:
 		f.Status, f.Detail, f.Advice = StatusFail, err.Error(), "make sure that the store's disk has room and is writable for the server"
 	}

@@ -32,44 +32,6 @@ func (f *Finding) unasked(err error, permission string) bool {
 	return true
 }
 
-// examineNodes tells of nodes that cannot follow the store.
-func (c *client) examineNodes(ctx context.Context) Finding {
-	f := Finding{Check: "nodes", Status: StatusOK}
-	counts, behind := 0, []string(nil)
-	err := c.eachPage(ctx, nodesPath, url.Values{"page_size": {maxPageSize}}, func(p *page) error {
-		for _, item := range p.Items {
-			var n nodeItem
-			if err := json.Unmarshal(item, &n); err != nil {
-				return fmt.Errorf("reading a node: %w", err)
-			}
-			counts++
-			if n.State != "serving" {
-				behind = append(behind, n.Name+" is "+n.State+" since "+shortTime(n.Applied))
-			}
-			if n.State == "refusing" {
-				f.Status = StatusFail
-			}
-		}
-		return nil
-	})
-	switch {
-	case f.unasked(err, "keyreeve/nodes"):
-	case err != nil:
-		f.Status, f.Detail, f.Advice = StatusFail, err.Error(), "look into the server's log"
-	case len(behind) > 0:
-		if f.Status != StatusFail {
-			f.Status = StatusWarn
-		}
-		f.Detail = named(behind)
-		f.Advice = "make the key store reachable from there; the node's log says what is wrong"
-	case counts == 0:
-		f.Detail = "none is registered"
-	default:
-		f.Detail = fmt.Sprintf("%d, all serving", counts)
-	}
-	return f
-}
-
 // examineSources tells of external sources that no longer push their lists.
 func (c *client) examineSources(ctx context.Context) Finding {
 	f := Finding{Check: "sources", Status: StatusOK, Detail: "there is no external source"}

@@ -173,7 +173,7 @@ func isTerminal(stream any) bool {
 
 // paint colours a key's state.
 func paint(state string) string {
-	code := map[string]string{"active": "32", "disabled": "90", "locked": "31", "expired": "33", "ended": "90", "live": "32", "expiring": "33", "retired": "90", "serving": "32", "lagging": "33", "refusing": "31"}[state]
+	code := map[string]string{"active": "32", "disabled": "90", "locked": "31", "expired": "33", "ended": "90", "live": "32", "expiring": "33", "retired": "90", "serving": "32", "lagging": "33", "refusing": "31", "stopped": "90"}[state]
 	if code == "" {
 		return state
 	}

@@ -29,6 +29,12 @@ type problem struct {
 	hint       string
 }
 
+// Codes of answers that are not like others of their status.
+const (
+	codeRestored = "store_restored"
+	codeInDoubt  = "store_in_doubt"
+)
+
 // problem reads an answer other than 2xx.
 func (c *client) problem(resp *http.Response, body []byte) *problem {
 	p := &problem{}
@@ -93,6 +99,12 @@ func (p *problem) foreignError() string {
 }
 
 func (p *problem) advice() string {
+	switch p.Code {
+	case codeRestored:
+		return "" // it does not pass by itself, and it says what to do
+	case codeInDoubt:
+		return "it may have been carried out: look before trying again"
+	}
 	switch p.Status {
 	case http.StatusUnauthorized:
 		return "check KEYREEVE_CLIENT_ID and KEYREEVE_CLIENT_SECRET; a key that is disabled, expired or locked is refused the same way"

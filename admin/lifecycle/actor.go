@@ -50,8 +50,8 @@ type Actor struct {
 	RequestID string
 	// Once names the request, for operations that make something; nil is no name.
 	Once *Once
-	// Wait is the longest to wait for other nodes to have what is written; left out or
-	// null is as long as each write does.
+	// Wait is how long to wait for other nodes to have what is written, at most as long as
+	// a write that revokes does; left out or null is as long as the write does by itself.
 	Wait Optional[time.Duration]
 	// Reach is the tenant that the request names; nil where it need not name one.
 	Reach *Reach

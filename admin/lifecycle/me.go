@@ -24,6 +24,7 @@ type Me struct {
 	Permissions     policy.Permissions `json:"permissions"`
 	AllCustomers    bool               `json:"all_customers" doc:"Sees every customer, as an Operator does."`
 	ExpiresAt       *time.Time         `json:"expires_at" nullable:"true" doc:"End of the key; null is never."`
+	StoreRestored   *StoreRestored     `json:"store_restored,omitempty" doc:"There only if the key store went back to an earlier state, and nothing can be changed until that is accepted, and only for who has something to do here."`
 }
 
 // Me shows who the actor is. It needs no permission.
@@ -31,6 +32,13 @@ func (s *Service) Me(ctx context.Context, a Actor) (Me, error) {
 	var out Me
 	err := s.view(ctx, a, func(o *op) error {
 		out = Me{Kind: o.actor.Kind, Name: o.actor.Name, Permissions: o.actor.Permissions, AllCustomers: o.actor.AllCustomers}
+		if o.administers(false) == nil {
+			restored, err := o.restored()
+			if err != nil {
+				return err
+			}
+			out.StoreRestored = showRestored(restored)
+		}
 		k := o.actor.Key
 		if k == nil {
 			return nil

@@ -45,6 +45,7 @@ type Node struct {
 	MaxStaleSeconds int64             `json:"max_stale_seconds" doc:"How long it serves known keys while the key store is out of reach."`
 	RenewedAt       *time.Time        `json:"renewed_at" nullable:"true" doc:"When it last renewed its place in the registry, by the key store's clock; null where there is no registry."`
 	LeaseSeconds    *float64          `json:"lease_seconds" nullable:"true" doc:"How long it may serve after that without another renewal."`
+	Fenced          bool              `json:"fenced" doc:"Sure to accept nothing by what it knew: no write waits for it, and it may be forgotten."`
 	AcceptsUntil    *time.Time        `json:"accepts_until" nullable:"true" doc:"When it is sure to have stopped to accept by what it knows, unless it renews; a margin for clocks is in it. In the past for one that is refusing."`
 }
 
@@ -53,7 +54,7 @@ func RegisteredNode(r *keystore.Registered, store string) Node {
 	lease := r.Lease.Seconds()
 	n := Node{ID: r.ID, Name: r.Name, State: NodeServing, Position: r.Position, AppliedAt: r.Renewed.UTC().Truncate(timePrecision),
 		StartedAt: r.Started.UTC().Truncate(timePrecision), Version: r.Version, Store: store, MaxStaleSeconds: int64(r.MaxStale / time.Second),
-		RenewedAt: optional(r.Renewed.UTC().Truncate(timePrecision)), LeaseSeconds: &lease, AcceptsUntil: optional(r.Until.UTC().Truncate(timePrecision))}
+		RenewedAt: optional(r.Renewed.UTC().Truncate(timePrecision)), LeaseSeconds: &lease, Fenced: r.Fenced(), AcceptsUntil: optional(r.Until.UTC().Truncate(timePrecision))}
 	switch {
 	case r.Stopped:
 		n.State = NodeStopped
@@ -63,6 +64,20 @@ func RegisteredNode(r *keystore.Registered, store string) Node {
 		n.State = NodeLagging
 	}
 	return n
+}
+
+// AddRegistered adds a node of the registry. Of one that is listed already, as the
+// process that answers is, only its place in the registry is taken: the process itself
+// knows better how it is.
+func AddRegistered(all []Node, r *keystore.Registered, store string) []Node {
+	n := RegisteredNode(r, store)
+	for i := range all {
+		if known := &all[i]; known.ID == n.ID {
+			known.RenewedAt, known.LeaseSeconds, known.Fenced, known.AcceptsUntil = n.RenewedAt, n.LeaseSeconds, n.Fenced, n.AcceptsUntil
+			return all
+		}
+	}
+	return append(all, n)
 }
 
 // renewEvery is what a node lets pass between two renewals: its lease is that long
@@ -93,7 +108,7 @@ func showRestored(r *keystore.Restore) *StoreRestored {
 type Nodes struct {
 	Page[Node]
 	Head     keystore.Revision `json:"head" doc:"The newest revision of the key store."`
-	Restored *StoreRestored    `json:"restored" nullable:"true" doc:"Not null: the key store went back to an earlier state, and nothing can be changed until that is accepted by POST /v1/nodes/accept-restore."`
+	Restored *StoreRestored    `json:"restored,omitempty" doc:"There only if the key store went back to an earlier state, and nothing can be changed until that is accepted by POST /v1/nodes/accept-restore."`
 }
 
 // NodeFilter selects nodes.
@@ -221,7 +236,11 @@ func (s *Service) AcceptRestore(ctx context.Context, a Actor) (StoreRestored, Co
 			return err
 		}
 		out = *showRestored(accepted)
-		return o.audit("store.accept_restore", target{kind: targetStore}, nil, out)
+		id, err := o.r.StoreID(ctx)
+		if err != nil {
+			return err
+		}
+		return o.audit("store.accept_restore", target{kind: targetStore, id: id, name: "key store"}, nil, out)
 	})
 	return out, commit, err
 }

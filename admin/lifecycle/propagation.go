@@ -120,7 +120,7 @@ func (s *Service) propagated(ctx context.Context, a Actor, done *op, r keystore.
 		wait = otherWait
 	}
 	if a.Wait.Has() {
-		wait = min(wait, max(0, a.Wait.Value))
+		wait = min(revokingWait, max(0, a.Wait.Value))
 	}
 	got := s.cfg.Propagation(ctx, r, wait)
 	out.Confirmed = got.Confirmed

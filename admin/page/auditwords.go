@@ -64,6 +64,11 @@ var deedGroups = []struct {
 		{"view.update", "changed the shared view", "Shared view changed", "edit"},
 		{"view.delete", "deleted the shared view", "Shared view deleted", "trash"},
 	}},
+	{"Nodes", "node.", []deed{{"node.forget", "forgot the node", "Node forgotten", "server"}}},
+	{"Key store", "store.", []deed{
+		{"store.restore_replay", "revoked again what a restore had brought back in the", "Revoked again after a restore", "refresh"},
+		{"store.accept_restore", "accepted the restored", "Restored key store accepted", "shield"},
+	}},
 	{"Signing keys", "signing_key.", []deed{
 		{"signing_key.create", "made the signing key", "Signing key made", "plus"},
 		{"signing_key.rewrap", "sealed anew, under the current master key, the signing key", "Signing key sealed anew", "shield"},

@@ -1,6 +1,7 @@
 package page
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"math"
@@ -37,6 +38,11 @@ var failureTitles = map[int]string{
 	http.StatusTooManyRequests:       "Too many tries",
 	http.StatusServiceUnavailable:    "The key store cannot be reached",
 	http.StatusInsufficientStorage:   "The store has no space left",
+}
+
+// refusalTitles are those of refusals that their status says too little of.
+var refusalTitles = map[string]string{
+	lifecycle.CodeStoreRestored: "The key store was restored",
 }
 
 // statuses is where a refusal becomes HTTP.
@@ -94,7 +100,7 @@ func (v *visit) fail(err error) {
 		}
 		status := statuses[refused.Kind]
 		if status != 0 {
-			v.showFailure(failure{Status: status, Detail: sentence(refused.Detail), Code: refused.Code, Fields: refused.Fields})
+			v.showFailure(failure{Status: status, Title: refusalTitles[refused.Code], Detail: sentence(refused.Detail), Code: refused.Code, Fields: refused.Fields})
 			return
 		}
 	}
@@ -103,6 +109,11 @@ func (v *visit) fail(err error) {
 	}
 	if errors.Is(err, keystore.ErrFull) {
 		v.showError(http.StatusInsufficientStorage, "store_full", "Nothing was written.")
+		return
+	}
+	if errors.Is(err, keystore.ErrInDoubt) {
+		v.showFailure(failure{Status: http.StatusServiceUnavailable, Code: "store_in_doubt", Title: "It may be done or not",
+			Detail: "The key store was lost while it stored this. Look whether it is there before you do it again."})
 		return
 	}
 	v.w.Header().Set("Retry-After", "1")
@@ -125,10 +136,7 @@ func (v *visit) showProblem(p *api.AuthProblem) {
 // showFailure answers with an error page; where htmx asked for a part, with a
 // notice, so that what stands in the page stays.
 func (v *visit) showFailure(f failure) {
-	f.Title, f.RequestID = failureTitles[f.Status], v.requestID()
-	if f.Title == "" {
-		f.Title = http.StatusText(f.Status)
-	}
+	f.Title, f.RequestID = cmp.Or(f.Title, failureTitles[f.Status], http.StatusText(f.Status)), v.requestID()
 	if v.partial() {
 		v.w.Header().Set("HX-Reswap", "none")
 		text := f.Title + ". " + f.Detail

@@ -1,6 +1,8 @@
 package page
 
 import (
+	"fmt"
+	"net/url"
 	"strings"
 	"time"
 
@@ -13,6 +15,10 @@ const nodesPath = root + "nodes"
 func (p *Page) addNodes() {
 	p.get(nodesPath, (*visit).listNodes)
 	p.add("GET "+nodesPath+"/live", route{handle: (*visit).liveNodes, passive: true})
+	p.get(nodesPath+"/{id}/forget", (*visit).askForgetNode)
+	p.post(nodesPath+"/{id}/forget", (*visit).forgetNode)
+	p.get(acceptRestorePath, (*visit).askAcceptRestore)
+	p.post(acceptRestorePath, (*visit).acceptRestore)
 }
 
 // nodeRow is a node as the page shows it.
@@ -25,6 +31,12 @@ type nodeRow struct {
 	RefusesAt *time.Time
 }
 
+// Forgettable reports a node that is sure to serve no more, so that it may be forgotten.
+func (n nodeRow) Forgettable() bool { return n.Fenced && !n.Self }
+
+// Path is where the node's own dialogs are.
+func (n nodeRow) Path() string { return nodesPath + "/" + url.PathEscape(n.ID) }
+
 // MaxStale is how long it serves without the store, in words.
 func (n nodeRow) MaxStale() string {
 	if n.MaxStaleSeconds == 0 {
@@ -36,6 +48,7 @@ func (n nodeRow) MaxStale() string {
 // nodeList is the data of the page.
 type nodeList struct {
 	*listed[nodeRow]
+	Restored *lifecycle.StoreRestored
 	// Unwell counts the nodes on this page that do not follow the store.
 	Unwell int
 	// Live is what they are asked for again with.
@@ -69,34 +82,38 @@ func (v *visit) listNodes() error {
 	return v.show(view{Page: "nodes", Block: "nodes", Title: "Nodes", Data: d})
 }
 
-// nodes reads the list. How far each is behind is told against the furthest of them:
-// the store's own head is not asked for.
+// nodes reads the list.
 func (v *visit) nodes() (*nodeList, error) {
 	q := listQuery(nodesPath, v.r.URL.Query())
-	page, err := readList(v, NewForm(nil), q, "#nodes", func(at lifecycle.Paging) (lifecycle.Page[nodeRow], error) {
-		found, err := v.svc().ListNodes(v.ctx(), v.actor, lifecycle.NodeFilter{Paging: at})
-		return pageAs(found, err, func(n lifecycle.Node) (nodeRow, error) { return nodeRow{Node: n}, nil })
+	var found lifecycle.Nodes
+	page, err := readList(v, NewForm(nil), q, "#nodes", func(at lifecycle.Paging) (_ lifecycle.Page[nodeRow], err error) {
+		found, err = v.svc().ListNodes(v.ctx(), v.actor, lifecycle.NodeFilter{Paging: at})
+		return pageAs(found.Page, err, func(n lifecycle.Node) (nodeRow, error) { return nodeRow{Node: n}, nil })
 	})
 	if err != nil {
 		return nil, err
 	}
-	d := &nodeList{listed: page}
-	var head keystore.Revision
-	for _, n := range d.Items {
+	d := &nodeList{listed: page, Restored: found.Restored}
+	head := found.Head
+	for _, n := range d.Items { // one may have followed it further since
 		head = max(head, n.Position)
 	}
 	var seen []string
 	for i := range d.Items {
 		n := &d.Items[i]
 		n.Behind = head - n.Position
-		if n.State == lifecycle.NodeLagging {
+		switch {
+		case n.State != lifecycle.NodeLagging && n.State != lifecycle.NodeStopped || n.Fenced:
+		case n.AcceptsUntil != nil:
+			n.RefusesAt = n.AcceptsUntil
+		default:
 			until := n.AppliedAt.Add(time.Duration(n.MaxStaleSeconds) * time.Second)
 			n.RefusesAt = &until
 		}
-		if n.State != lifecycle.NodeServing {
+		if n.State == lifecycle.NodeLagging || n.State == lifecycle.NodeRefusing {
 			d.Unwell++
 		}
-		seen = append(seen, n.ID+"="+n.State)
+		seen = append(seen, fmt.Sprint(n.ID, "=", n.State, n.Fenced))
 	}
 	live := query{only(q.Values, []string{paramSize, paramPage, paramCursor, paramAt}), nodesPath + "/live", nil}
 	d.seen = strings.Join(seen, ",")

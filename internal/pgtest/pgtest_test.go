@@ -176,3 +176,15 @@ func TestTheNewestOfDebiansVersionsIsTaken(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "/opt/pg/bin", found)
 }
+
+func TestAServerSpeaksTLSOnlyToWhoKnowsItsAuthority(t *testing.T) {
+	s := Start(t, Volatile()...)
+	root := s.ServeTLS(t)
+	dsn := s.DSNBy(s.Address(), Superuser, "postgres")
+	var encrypted bool
+	require.NoError(t, connect(t, dsn+"?sslmode=verify-full&sslrootcert="+root).
+		QueryRow(t.Context(), "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()").Scan(&encrypted))
+	require.True(t, encrypted)
+	_, err := pgx.Connect(t.Context(), dsn+"?sslmode=verify-full")
+	require.Error(t, err, "an authority that nobody knows")
+}

@@ -11,7 +11,6 @@ import (
 
 	"github.com/keyreeve/keyreeve/internal/pgtest"
 	"github.com/keyreeve/keyreeve/keystore"
-	"github.com/keyreeve/keyreeve/keystore/storetest"
 	"github.com/keyreeve/keyreeve/policy"
 )
 
@@ -24,7 +23,7 @@ func benchStores(b *testing.B, n int) []*Store {
 	dsn := server.DSN(pgtest.Superuser, server.NewDatabase(b))
 	var stores []*Store
 	for range n {
-		stores = append(stores, open(b, dsn, storetest.NewClock()))
+		stores = append(stores, open(b, dsn, keystore.NewSystemClock()))
 	}
 	seed(b, stores[0])
 	for first := 0; first < benchKeys; first += 500 {

@@ -17,7 +17,7 @@ import (
 
 // inTurn runs fn while another process has the turn to write.
 func inTurn(t *testing.T, dsn string, fn func()) {
-	other := open(t, dsn, storetest.NewClock())
+	other := open(t, dsn, keystore.NewSystemClock())
 	_, err := other.Update(t.Context(), func(keystore.Tx) error {
 		fn()
 		return nil
@@ -31,7 +31,7 @@ func session(n, key int) *keystore.Session {
 
 func TestCountsUsesAndSignInsDoNotWaitForTheTurnToWrite(t *testing.T) {
 	dsn := newDSN(t)
-	s := open(t, dsn, storetest.NewClock())
+	s := open(t, dsn, keystore.NewSystemClock())
 	seed(t, s)
 	putKeys(t, s, 0, 3)
 	head, err := s.Head(t.Context())
@@ -64,7 +64,7 @@ func TestCountsUsesAndSignInsDoNotWaitForTheTurnToWrite(t *testing.T) {
 
 func TestWhatLocksAClientIsCountedInTurn(t *testing.T) {
 	dsn := newDSN(t)
-	s := open(t, dsn, storetest.NewClock())
+	s := open(t, dsn, keystore.NewSystemClock())
 	seed(t, s)
 	putKeys(t, s, 0, 1)
 	guess := keystore.Proof{KeyID: testKey(0).ID}
@@ -109,7 +109,7 @@ func TestASignInThatEndsAnotherSessionIsRunAgainInTurn(t *testing.T) {
 
 func TestSignInsOfOneKeyTakeTurns(t *testing.T) {
 	dsn := newDSN(t)
-	stores := []*Store{open(t, dsn, storetest.NewClock()), open(t, dsn, storetest.NewClock())}
+	stores := []*Store{open(t, dsn, keystore.NewSystemClock()), open(t, dsn, keystore.NewSystemClock())}
 	seed(t, stores[0])
 	putKeys(t, stores[0], 0, 1)
 	const most = 5
@@ -140,7 +140,7 @@ func TestSignInsOfOneKeyTakeTurns(t *testing.T) {
 // counts and uses take them.
 func TestWritersThatMeetOnTheSameRowsAllGoOn(t *testing.T) {
 	dsn := newDSN(t)
-	a, b := open(t, dsn, storetest.NewClock()), open(t, dsn, storetest.NewClock())
+	a, b := open(t, dsn, keystore.NewSystemClock()), open(t, dsn, keystore.NewSystemClock())
 	seed(t, a)
 	const keys = 20
 	putKeys(t, a, 0, keys)
@@ -200,7 +200,7 @@ func TestWritersThatMeetOnTheSameRowsAllGoOn(t *testing.T) {
 
 func TestACountThatCommitsBehindALaterOneIsSeenByWhoeverFollows(t *testing.T) {
 	dsn := newDSN(t)
-	s := open(t, dsn, storetest.NewClock())
+	s := open(t, dsn, keystore.NewSystemClock())
 	seed(t, s)
 	putKeys(t, s, 0, 3)
 	ctx := t.Context()
@@ -240,7 +240,7 @@ func TestACountThatCommitsBehindALaterOneIsSeenByWhoeverFollows(t *testing.T) {
 
 func TestWhoHangsUpWhileWaitingForTheTurnLeavesItToOthers(t *testing.T) {
 	dsn := newDSN(t)
-	s := open(t, dsn, storetest.NewClock())
+	s := open(t, dsn, keystore.NewSystemClock())
 	seed(t, s)
 	waiting := func() (n int) {
 		err := connect(t, dsn).QueryRow(t.Context(), "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted").Scan(&n)
@@ -264,7 +264,7 @@ func TestWhoHangsUpWhileWaitingForTheTurnLeavesItToOthers(t *testing.T) {
 
 func TestAnEditKeepsTheLastUseThatComesMeanwhile(t *testing.T) {
 	dsn := newDSN(t)
-	s := open(t, dsn, storetest.NewClock())
+	s := open(t, dsn, keystore.NewSystemClock())
 	seed(t, s)
 	putKeys(t, s, 0, 1)
 	ctx := t.Context()
@@ -293,7 +293,7 @@ func TestAnEditKeepsTheLastUseThatComesMeanwhile(t *testing.T) {
 
 func TestNodesFollowEachOther(t *testing.T) {
 	dsn := newDSN(t)
-	clock := storetest.NewClock()
+	clock := keystore.NewSystemClock()
 	var nodes []*keystore.Cached
 	for range 2 {
 		s, err := Open(t.Context(), Options{DSN: dsn, Clock: clock})

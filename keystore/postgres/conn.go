@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -56,6 +58,25 @@ func (c *conn) Exec(ctx context.Context, text string, args ...any) (int64, error
 	defer done()
 	tag, err := c.c.Conn().Exec(ctx, number(text), encodeAll(args)...)
 	return tag.RowsAffected(), interrupted(ctx, err)
+}
+
+// Begin runs statements, the last of which answers the database's time: as they are, by
+// the simple query protocol, whose answers are text.
+func (c *conn) Begin(ctx context.Context, text string) (at sqlstore.Time, err error) {
+	results, err := c.c.Conn().PgConn().Exec(ctx, text).ReadAll()
+	if err != nil {
+		return at, err
+	}
+	rows := results[len(results)-1].Rows
+	if len(rows) != 1 || len(rows[0]) != 3 {
+		return at, errors.New("the database did not tell its time")
+	}
+	for i, into := range []*int64{&at.Now, &at.Era, &at.Began} {
+		if *into, err = strconv.ParseInt(string(rows[0][i]), 10, 64); err != nil {
+			return at, fmt.Errorf("the database's time: %w", err)
+		}
+	}
+	return at, nil
 }
 
 // ExecAll sends all statements before it reads the first answer.

@@ -17,6 +17,9 @@ const (
 	migrationLock = "5423839536121992774"
 )
 
+// timeColumns of state read a sqlstore.Time.
+const timeColumns = "keyreeve_now(), clock_era, era_began"
+
 // dialect is PostgreSQL's, of version 13 and newer.
 //
 // Beside others a writer waits for no row longer than lock_timeout. That is less
@@ -24,9 +27,10 @@ const (
 // is and another wait for each other, the other gives up before the server looks
 // who of them has to. It must be so, for the turn costs more to run again.
 var dialect = sqlstore.Dialect{
-	BeginRead:  "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT 1 FROM state",
+	BeginRead:  "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT " + timeColumns + " FROM state",
 	BeginWrite: "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SELECT pg_advisory_xact_lock(" + writerLock + ")",
-	BeginFree:  "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL lock_timeout = '250ms'",
+	BeginFree:  "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL lock_timeout = '250ms'; SELECT " + timeColumns + " FROM state",
+	Time:       timeColumns,
 
 	Each:       "SELECT unnest(CAST(? AS TEXT[]))",
 	List:       func(values []string) (any, error) { return list(values), nil },
@@ -44,13 +48,30 @@ var dialect = sqlstore.Dialect{
 	TallyWritten: "written",
 	Horizon:      "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint",
 
-	History: true,
+	History:  true,
+	Distrust: []string{distrustNodes, unknownNodes, movedTallies},
+	Moved:    movedTallies,
+	Registry: true,
 
 	Unhurried:    "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0",
 	SeqsDrawn:    "SELECT last_value FROM tally_seqs",
 	MoveSeqs:     "SELECT setval('tally_seqs', ?)",
 	MoveAuditIDs: "SELECT setval(pg_get_serial_sequence('audit', 'id'), ?)",
 }
+
+// Who follows the database follows it still, by leases that were renewed after the state
+// that was restored; and there may be nodes that were not there by then. So for as long
+// as a lease the nodes are taken for serving: those that there are, and one for those
+// that nobody knows.
+const (
+	distrustNodes = "UPDATE nodes SET position = 0, renewed_ns = keyreeve_now(), era = s.clock_era FROM state s"
+	unknownNodes  = `INSERT INTO nodes (id, token, turn, name, version, started, position, renewed_ns, era, lease_ns, max_stale_ns, stopped)
+	SELECT 'restore-' || (head + 1), '', 0, '(nodes that the restored database does not know)', '', keyreeve_now() / 1000000, 0, keyreeve_now(), clock_era,
+		coalesce((SELECT max(lease_ns) FROM nodes), 305000000000), coalesce((SELECT max(max_stale_ns) FROM nodes), 300000000000), true
+	FROM state ON CONFLICT (id) DO NOTHING`
+	// No transaction that is seen is as new as the next that will begin.
+	movedTallies = "UPDATE tallies SET written = 0 WHERE written >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
+)
 
 const labels = "EXISTS (SELECT 1 FROM json_each_text(CAST(nullif(k.labels, '') AS json)) l WHERE l.key = ?"
 

@@ -21,7 +21,7 @@ func newDSN(t testing.TB) string {
 
 func newStore(t testing.TB) *Store {
 	t.Helper()
-	s := open(t, newDSN(t), storetest.NewClock())
+	s := open(t, newDSN(t), keystore.NewSystemClock())
 	seed(t, s)
 	return s
 }

@@ -57,6 +57,7 @@ func (c *calls) interrupt() {
 // Interrupt ends calls under way, gives up their connections and those that lie idle,
 // and listens anew: on a connection that was cut off nothing would come for long.
 func (s *Store) Interrupt() {
+	s.dials.cut(cutAfter)
 	s.calls.interrupt()
 	s.pool.Reset()
 	if s.waker != nil {

@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"bytes"
-	"context"
 	"io"
 	"net"
 	"sync"
@@ -15,7 +14,6 @@ import (
 	"github.com/keyreeve/keyreeve/internal/pgtest"
 	"github.com/keyreeve/keyreeve/keystore"
 	"github.com/keyreeve/keyreeve/keystore/sqlstore"
-	"github.com/keyreeve/keyreeve/keystore/storetest"
 	"github.com/keyreeve/keyreeve/policy"
 )
 
@@ -50,7 +48,7 @@ func newWire(t *testing.T, server string) *wire {
 		}
 	})
 	t.Cleanup(func() {
-		require.NoError(t, l.Close())
+		_ = l.Close() // a test may have
 		w.all.Wait()
 	})
 	return w
@@ -114,7 +112,7 @@ func (w *wire) carry(client net.Conn) {
 func wired(t *testing.T) (*Store, *wire) {
 	server := pgtest.Shared(t)
 	w := newWire(t, server.Address())
-	s := open(t, server.DSNBy(w.Addr().String(), pgtest.Superuser, server.NewDatabase(t))+"?sslmode=disable", storetest.NewClock())
+	s := open(t, server.DSNBy(w.Addr().String(), pgtest.Superuser, server.NewDatabase(t))+"?sslmode=disable", keystore.NewSystemClock())
 	seed(t, s)
 	putKeys(t, s, 0, 3)
 	_, err := s.Count(t.Context(), policy.DefaultLockout(), []keystore.Proof{{KeyID: "key_none"}})
@@ -183,21 +181,6 @@ func TestALockIsAppendedOnceWhateverBecomesOfTheCommit(t *testing.T) {
 		require.Len(t, changes, 1)
 		require.Empty(t, verifyChain(t, s, "c"))
 	}
-}
-
-func TestAWriteWhoseAnswerIsLostIsInDoubtAndNotRunAgain(t *testing.T) {
-	s, w := wired(t)
-	runs := 0
-	w.next.Store(answerLost)
-	_, err := s.Update(context.Background(), func(tx keystore.Tx) error {
-		runs++
-		return tx.PutKey(context.Background(), testKey(7))
-	})
-	require.True(t, sqlstore.InDoubt(err))
-	require.ErrorContains(t, err, "not known")
-	require.Equal(t, 1, runs)
-	_, err = s.KeyByClientID(t.Context(), testKey(7).ClientID)
-	require.NoError(t, err, "it was stored")
 }
 
 // nowOf is the time of the store's clock.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.uber.org/zap"
 
@@ -33,7 +32,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := new(Store)
+	s := &Store{registry: newRegistry()}
 	s.way.Store(&way{options: o, config: cfg.ConnConfig.Copy()})
 	cfg.BeforeConnect = s.current
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
@@ -45,12 +44,13 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if cfg.ConnConfig.RuntimeParams["statement_timeout"] == settings["statement_timeout"] {
 		s.answerWithin = answerWithin
 	}
+	s.timeline.clock, s.timeline.logger = o.Clock, o.Logger
 	s.Store = sqlstore.New(database{s}, o.Clock)
 	if err := s.prepare(ctx, o); err != nil {
 		s.closeAll()
 		return nil, fmt.Errorf("opening the key store %s: %w", s.identity, err)
 	}
-	s.waker = listen(func() *pgx.ConnConfig { return s.way.Load().config }, o.Logger)
+	s.waker = listen(s.config, o.Logger)
 	return s, nil
 }
 

@@ -5,13 +5,13 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/keyreeve/keyreeve/internal/pgtest"
 	"github.com/keyreeve/keyreeve/keystore"
-	"github.com/keyreeve/keyreeve/keystore/storetest"
 	"github.com/keyreeve/keyreeve/policy"
 )
 
@@ -21,7 +21,7 @@ func TestProcessesThatOpenANewDatabaseAtOnceAllSucceed(t *testing.T) {
 	const stores = 4
 	for range stores {
 		go func() {
-			s, err := Open(context.Background(), Options{DSN: dsn, Clock: storetest.NewClock()})
+			s, err := Open(context.Background(), Options{DSN: dsn, Clock: keystore.NewSystemClock()})
 			if err == nil {
 				err = s.Close()
 			}
@@ -31,7 +31,7 @@ func TestProcessesThatOpenANewDatabaseAtOnceAllSucceed(t *testing.T) {
 	for range stores {
 		require.NoError(t, <-errs)
 	}
-	s := open(t, dsn, storetest.NewClock())
+	s := open(t, dsn, keystore.NewSystemClock())
 	head, err := s.Head(t.Context())
 	require.NoError(t, err)
 	require.EqualValues(t, 1, head, "the predefined roles were made once")
@@ -39,17 +39,17 @@ func TestProcessesThatOpenANewDatabaseAtOnceAllSucceed(t *testing.T) {
 
 func TestADatabaseOfANewerVersionIsRefused(t *testing.T) {
 	dsn := newDSN(t)
-	require.NoError(t, open(t, dsn, storetest.NewClock()).Close())
+	require.NoError(t, open(t, dsn, keystore.NewSystemClock()).Close())
 	run(t, connect(t, dsn), "INSERT INTO goose_db_version (version_id, is_applied) VALUES (99999, true)")
-	_, err := Open(t.Context(), Options{DSN: dsn, Clock: storetest.NewClock()})
+	_, err := Open(t.Context(), Options{DSN: dsn, Clock: keystore.NewSystemClock()})
 	require.ErrorIs(t, err, keystore.ErrNewer)
 }
 
 func TestAVisitorLeavesAnOlderSchemaAsItIs(t *testing.T) {
 	dsn := newDSN(t)
-	require.NoError(t, open(t, dsn, storetest.NewClock()).Close())
+	require.NoError(t, open(t, dsn, keystore.NewSystemClock()).Close())
 	visit := func() error {
-		s, err := Open(t.Context(), Options{DSN: dsn, Clock: storetest.NewClock(), Visit: true})
+		s, err := Open(t.Context(), Options{DSN: dsn, Clock: keystore.NewSystemClock(), Visit: true})
 		if err == nil {
 			err = s.Close()
 		}
@@ -75,12 +75,12 @@ func TestADatabaseInAnotherEncodingIsRefused(t *testing.T) {
 	server := pgtest.Shared(t)
 	server.Exec(t, "CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'")
 	t.Cleanup(func() { server.Exec(t, "DROP DATABASE latin WITH (FORCE)") })
-	_, err := Open(t.Context(), Options{DSN: server.DSN(pgtest.Superuser, "latin"), Clock: storetest.NewClock()})
+	_, err := Open(t.Context(), Options{DSN: server.DSN(pgtest.Superuser, "latin"), Clock: keystore.NewSystemClock()})
 	require.ErrorContains(t, err, "expected UTF8")
 }
 
 func TestAServerThatIsNotThereIsNamedWithoutThePassword(t *testing.T) {
-	_, err := Open(t.Context(), Options{DSN: "postgres://u:hidden@127.0.0.1:1/k", Clock: storetest.NewClock()})
+	_, err := Open(t.Context(), Options{DSN: "postgres://u:hidden@127.0.0.1:1/k", Clock: keystore.NewSystemClock()})
 	require.ErrorContains(t, err, "127.0.0.1:1")
 	require.NotContains(t, err.Error(), "hidden")
 }
@@ -90,18 +90,18 @@ func TestAGateNeedsNoMoreThanTheGrantedRights(t *testing.T) {
 	name := server.NewDatabase(t)
 	owner := server.DSN(pgtest.Superuser, name)
 	server.CreateUser(t, "gate")
-	_, err := Open(t.Context(), Options{DSN: server.DSN("gate", name), Clock: storetest.NewClock()})
+	_, err := Open(t.Context(), Options{DSN: server.DSN("gate", name), Clock: keystore.NewSystemClock()})
 	require.ErrorContains(t, err, "lacks a privilege", "it cannot make the tables")
 
-	require.NoError(t, open(t, owner, storetest.NewClock()).Close())
+	require.NoError(t, open(t, owner, keystore.NewSystemClock()).Close())
 	script, err := os.ReadFile("../../docs/postgres-grants.sql")
 	require.NoError(t, err)
 	admin := connect(t, owner)
 	run(t, admin, strings.ReplaceAll(string(script), `:"gate"`, "gate"))
 	t.Cleanup(func() { run(t, admin, "DROP OWNED BY gate; DROP ROLE gate") })
 
-	clock := storetest.NewClock()
-	s := open(t, server.DSN("gate", name), clock)
+	clock := pgtest.TurnClock(t, owner)
+	s := open(t, server.DSN("gate", name), keystore.NewSystemClock())
 	seed(t, s)
 	putKeys(t, s, 0, 2)
 	ctx := t.Context()
@@ -114,7 +114,7 @@ func TestAGateNeedsNoMoreThanTheGrantedRights(t *testing.T) {
 		return tx.Unlock(ctx, testKey(0).ID)
 	})
 	require.NoError(t, err)
-	clock.Advance(100 * 24 * 3600e9)
+	clock.Ahead(100 * 24 * time.Hour)
 	require.NoError(t, s.Trim(ctx, policy.DefaultLockout(), 1))
 	require.NoError(t, s.TrimAudit(ctx, 1))
 	require.NoError(t, s.Close())

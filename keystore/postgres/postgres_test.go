@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -8,14 +9,35 @@ import (
 	"github.com/keyreeve/keyreeve/internal/pgtest"
 	"github.com/keyreeve/keyreeve/keystore"
 	"github.com/keyreeve/keyreeve/keystore/storetest"
+	"github.com/keyreeve/keyreeve/policy"
 )
 
 func TestStoreConforms(t *testing.T) {
 	server := pgtest.Shared(t)
 	storetest.Run(t, func(t testing.TB) storetest.Database {
 		dsn := server.DSN(pgtest.Superuser, server.NewDatabase(t))
-		return func(t testing.TB, clock *storetest.Clock) keystore.Store { return open(t, dsn, clock) }
+		var turned sync.Once
+		return func(now testing.TB, clock *storetest.Clock) keystore.Store {
+			turned.Do(func() { follow(t, dsn, clock) })
+			return open(now, dsn, clock)
+		}
 	})
+}
+
+// follow makes the database's clock that of the test, whose time of day it shows.
+func follow(t testing.TB, dsn string, clock *storetest.Clock) {
+	c := turnClock(t, dsn)
+	c.Stand(clock.Now().Wall)
+	clock.OnTurn(func(now policy.Instant) { c.Stand(now.Wall) })
+}
+
+// turnClock makes the tables of a store and their clock one that can be turned.
+func turnClock(t testing.TB, dsn string) *pgtest.Clock {
+	t.Helper()
+	cfg, err := Options{DSN: dsn}.config()
+	require.NoError(t, err)
+	require.NoError(t, migrate(t.Context(), cfg.ConnConfig, false))
+	return pgtest.TurnClock(t, dsn)
 }
 
 // open opens a store that is closed when t ends.

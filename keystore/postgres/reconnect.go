@@ -43,8 +43,15 @@ func (s *Store) Reconnect(o Options) error {
 
 // current makes each new connection in the way that is in force.
 func (s *Store) current(_ context.Context, c *pgx.ConnConfig) error {
-	*c = *s.way.Load().config.Copy()
+	*c = *s.config()
 	return nil
+}
+
+// config is how a connection is made now.
+func (s *Store) config() *pgx.ConnConfig {
+	c := s.way.Load().config.Copy()
+	c.DialFunc = s.dials.family(c.DialFunc)
+	return c
 }
 
 // sameWay compares what a DSN names and does not hold: passwords of a passfile,

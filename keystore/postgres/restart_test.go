@@ -12,13 +12,12 @@ import (
 
 	"github.com/keyreeve/keyreeve/internal/pgtest"
 	"github.com/keyreeve/keyreeve/keystore"
-	"github.com/keyreeve/keyreeve/keystore/storetest"
 	"github.com/keyreeve/keyreeve/policy"
 )
 
 func TestTheStoreGoesOnAsSoonAsTheServerDoes(t *testing.T) {
 	server := pgtest.Start(t, pgtest.Volatile()...)
-	s := open(t, server.DSN(pgtest.Superuser, server.NewDatabase(t)), storetest.NewClock())
+	s := open(t, server.DSN(pgtest.Superuser, server.NewDatabase(t)), keystore.NewSystemClock())
 	seed(t, s)
 	putKeys(t, s, 0, 1)
 	ctx := t.Context()
@@ -52,7 +51,7 @@ func TestTheStoreGoesOnAsSoonAsTheServerDoes(t *testing.T) {
 
 func TestAConnectionThatTheServerEndsIsReplacedWithoutAnError(t *testing.T) {
 	dsn := newDSN(t)
-	s := open(t, dsn, storetest.NewClock())
+	s := open(t, dsn, keystore.NewSystemClock())
 	seed(t, s)
 	putKeys(t, s, 0, 1)
 	admin := connect(t, dsn)
@@ -67,7 +66,7 @@ func TestAConnectionThatTheServerEndsIsReplacedWithoutAnError(t *testing.T) {
 
 func TestATransactionWhoseConnectionIsLostIsRunAgain(t *testing.T) {
 	dsn := newDSN(t)
-	s := open(t, dsn, storetest.NewClock())
+	s := open(t, dsn, keystore.NewSystemClock())
 	seed(t, s)
 	admin := connect(t, dsn)
 	runs := 0
@@ -87,7 +86,7 @@ func TestATransactionWhoseConnectionIsLostIsRunAgain(t *testing.T) {
 
 func TestNoAcknowledgedWriteIsLostWhenTheServerIsKilled(t *testing.T) {
 	server := pgtest.Start(t)
-	s := open(t, server.DSN(pgtest.Superuser, server.NewDatabase(t)), storetest.NewClock())
+	s := open(t, server.DSN(pgtest.Superuser, server.NewDatabase(t)), keystore.NewSystemClock())
 	seed(t, s)
 	ctx := context.Background()
 	var acknowledged atomic.Int64
@@ -119,7 +118,7 @@ func TestNoAcknowledgedWriteIsLostWhenTheServerIsKilled(t *testing.T) {
 
 func TestAFullDiskIsErrFullAndTheStoreGoesOnOnceThereIsRoom(t *testing.T) {
 	dsn := newDSN(t)
-	s := open(t, dsn, storetest.NewClock())
+	s := open(t, dsn, keystore.NewSystemClock())
 	seed(t, s)
 	admin := connect(t, dsn)
 	run(t, admin, `CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = 'disk_full'; END $$`)
@@ -142,7 +141,7 @@ func TestAFullDiskIsErrFullAndTheStoreGoesOnOnceThereIsRoom(t *testing.T) {
 func TestWhoListensIsWokenByAChangeOfAnotherProcessAndAfterARestart(t *testing.T) {
 	server := pgtest.Start(t, pgtest.Volatile()...)
 	dsn := server.DSN(pgtest.Superuser, server.NewDatabase(t))
-	follower, writer := open(t, dsn, storetest.NewClock()), open(t, dsn, storetest.NewClock())
+	follower, writer := open(t, dsn, keystore.NewSystemClock()), open(t, dsn, keystore.NewSystemClock())
 	seed(t, writer)
 	putKeys(t, writer, 0, 1)
 	woken := func(why string) {
@@ -186,7 +185,7 @@ func TestWhoListensIsWokenByAChangeOfAnotherProcessAndAfterARestart(t *testing.T
 func TestClosingLeavesNothingRunning(t *testing.T) {
 	dsn := newDSN(t)
 	before := goleak.IgnoreCurrent()
-	s, err := Open(t.Context(), Options{DSN: dsn, Clock: storetest.NewClock()})
+	s, err := Open(t.Context(), Options{DSN: dsn, Clock: keystore.NewSystemClock()})
 	require.NoError(t, err)
 	seed(t, s)
 	require.NoError(t, s.Close())

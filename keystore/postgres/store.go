@@ -36,11 +36,13 @@ type Store struct {
 	writing, beside, reading slots
 
 	calls        calls
+	dials        dials
 	answerWithin time.Duration // of one statement, 0 for what the server's settings say
 
 	waker *waker
 	// timeline is how the database's clock stands beside this machine's.
 	timeline timeline
+	registry registry
 }
 
 // slots bound how many connections are used for one thing at one time.
@@ -62,6 +64,9 @@ type database struct{ *Store }
 
 // Dialect is PostgreSQL's.
 func (database) Dialect() *sqlstore.Dialect { return &dialect }
+
+// Keeper is the store's timeline.
+func (d database) Keeper() sqlstore.Keeper { return &d.timeline }
 
 func (d database) slots(access sqlstore.Access) slots {
 	switch access {
@@ -139,6 +144,7 @@ func (s *Store) closeAll() {
 	if s.waker != nil {
 		s.waker.stop()
 	}
+	defer s.dials.cut(closeWithin).Stop()
 	s.pool.Close()
 }
 
@@ -148,4 +154,6 @@ var (
 	_ keystore.KeyUpdater = (*Store)(nil)
 	_ sqlstore.Database   = database{}
 	_ sqlstore.Conn       = (*conn)(nil)
+	_ sqlstore.TimedConn  = (*conn)(nil)
+	_ sqlstore.Keeper     = (*timeline)(nil)
 )

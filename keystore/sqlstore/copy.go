@@ -109,9 +109,10 @@ func Copy(ctx context.Context, from, to keystore.Store, o CopyOptions) (report C
 		defer func() { _ = release() }() // ends with the process at the latest
 	}
 	err = source.SQL().view(ctx, func(r *reader) error {
-		// Tried once: what has gone wrong here is better seen to than tried again.
-		_, err := target.SQL().transact(ctx, Write, func(t *tx) error {
-			c := &copying{from: r, to: t, o: o, report: &report, unchanged: func() error { return unchanged(ctx, from, to, report.Source) }}
+		_, err := target.SQL().update(ctx, func(t *tx) error { // which begins anew where the connection is lost
+			report = CopyReport{From: report.From, To: report.To}
+			c := &copying{from: r, to: t, tables: copyTablesOf(r.dialect, t.dialect), o: o, report: &report,
+				unchanged: func() error { return unchanged(ctx, from, to, report.Source) }}
 			return c.run(ctx)
 		})
 		return err
@@ -175,12 +176,13 @@ func unchanged(ctx context.Context, from, to keystore.Store, was keystore.Revisi
 type copying struct {
 	from      *reader
 	to        *tx
+	tables    []*copyTable
 	o         CopyOptions
 	report    *CopyReport
 	unchanged func() error
 
 	clocks copyClocks
-	sums   []copySum // by copyTables, as they are written
+	sums   []copySum // of the tables, as they are written
 	done   int64
 }
 
@@ -230,21 +232,19 @@ func (c *copying) source(ctx context.Context) error {
 	if err := c.from.row(ctx, []any{&c.report.Source, &c.report.StoreID}, "SELECT head, store_id FROM state"); err != nil {
 		return err
 	}
-	if r, ok := any(c.from).(keystore.RestoreReader); ok && !c.from.dialect.Local {
-		restored, err := r.Restored(ctx)
-		if err != nil {
-			return err
-		}
-		if restored != nil {
-			return errors.New("the source went back to an older state that nobody has accepted yet: see `keyreeve node accept-restore`")
-		}
+	restored, err := c.from.Restored(ctx)
+	switch {
+	case err != nil:
+		return err
+	case restored != nil:
+		return errors.New("the source went back to an older state that nobody has accepted yet: see `keyreeve node accept-restore`")
 	}
-	for i := range copyTables {
-		n, err := copyTables[i].count(ctx, c.from)
+	for _, t := range c.tables {
+		n, err := t.count(ctx, c.from)
 		if err != nil {
 			return err
 		}
-		c.report.Tables = append(c.report.Tables, CopiedTable{Name: copyTables[i].name, Rows: n})
+		c.report.Tables = append(c.report.Tables, CopiedTable{Name: t.name, Rows: n})
 		c.report.Rows += n
 	}
 	return nil
@@ -264,9 +264,8 @@ func (c *copying) rows(ctx context.Context) error {
 	if err := c.to.empty(ctx); err != nil {
 		return err
 	}
-	c.sums = make([]copySum, len(copyTables))
-	for i := range copyTables {
-		t := &copyTables[i]
+	c.sums = make([]copySum, len(c.tables))
+	for i, t := range c.tables {
 		cursor, err := t.open(ctx, c.from)
 		if err != nil {
 			return err
@@ -307,8 +306,8 @@ func (c *copying) step(step string, t *copyTable) {
 // verify reads back what was written.
 func (c *copying) verify(ctx context.Context) error {
 	c.done = 0
-	for i := range copyTables {
-		t, read := &copyTables[i], copySum{}
+	for i, t := range c.tables {
+		read := copySum{}
 		err := t.read(ctx, &c.to.reader, func(row []any) error {
 			read.add(row)
 			c.step(CopyVerify, t)
@@ -343,13 +342,33 @@ func (c *copying) stand(ctx context.Context) error {
 	if err := c.counters(ctx); err != nil {
 		return err
 	}
-	if err := t.markCopy(ctx, c.report, c.sums); err != nil {
+	if err := c.join(ctx); err != nil {
+		return err
+	}
+	if err := c.mark(ctx); err != nil {
 		return err
 	}
 	// A revision of its own: no follower of the source has seen it.
 	t.log(keystore.Change{Kind: keystore.KindRole, ID: keystore.RoleReadOnly})
 	c.report.Revision = t.revision()
 	return nil
+}
+
+// join writes the mark of the source's newest revision, as trimming leaves it, where
+// both have History: whoever stands there finds that what follows follows on it.
+func (c *copying) join(ctx context.Context) error {
+	if !c.from.dialect.History || !c.to.dialect.History {
+		return nil
+	}
+	stamp, err := c.from.StampAt(ctx, c.report.Source)
+	switch {
+	case errors.Is(err, keystore.ErrBehind) || stamp == 0:
+		return nil // there was none
+	case err != nil:
+		return err
+	}
+	return c.to.exec(ctx, "INSERT INTO changes (rev, n, kind, id, client_id, customer_id, at, stamp) VALUES (?, 0, ?, ?, '', '', ?, ?)",
+		c.report.Source, string(keystore.KindRole), keystore.RoleReadOnly, millis(c.to.now.Wall), stamp)
 }
 
 // counters go on where the source's are: what followed its counts sees later ones.

@@ -32,12 +32,11 @@ var notCopied = map[string]string{
 	"sqlite_sequence":  "SQLite's own, by the ids that are there",
 	"counted":          "which batches of processes that have ended were stored",
 	"nodes":            "who follows the source; nobody may while it is copied",
-	"tombstones":       "what revisions of the log revoked, see changes",
+	"clocks":           "how the clocks of machines stand beside that server's",
 	"tallies.written":  "the transaction that wrote a row, which is the copy",
 }
 
 func TestEveryTableAndColumnIsCopiedOrKnownNotToBe(t *testing.T) {
-	copied := sqlstore.CopiedColumns()
 	for _, c := range []struct {
 		where place
 		text  string
@@ -46,6 +45,7 @@ func TestEveryTableAndColumnIsCopiedOrKnownNotToBe(t *testing.T) {
 		{onPostgres(t), "SELECT CAST(table_name AS TEXT), CAST(column_name AS TEXT) FROM information_schema.columns WHERE table_schema = current_schema()"},
 	} {
 		inner, _ := keystore.As[interface{ SQL() *sqlstore.Store }](c.where.open(t))
+		copied := sqlstore.CopiedColumns(c.where.dsn != "")
 		found, err := sqlstore.Columns(t.Context(), inner.SQL(), c.text)
 		require.NoError(t, err)
 		for table, columns := range found {
@@ -90,7 +90,7 @@ func TestAStoreThatMovesThereAndBackIsTheSameRowByRow(t *testing.T) {
 	token := issue(t, a, home)
 	want, held := rows(t, a), locks(t, a)
 	require.Len(t, held, 2)
-	for table := range sqlstore.CopiedColumns() {
+	for table := range sqlstore.CopiedColumns(false) {
 		require.NotEmpty(t, want[table], "the test covers %s", table)
 	}
 	var before string
@@ -120,6 +120,36 @@ func TestAStoreThatMovesThereAndBackIsTheSameRowByRow(t *testing.T) {
 	verifies(t, c, back, token)
 	goesOn(t, b)
 	goesOn(t, c)
+}
+
+func TestWhoFollowedADatabaseGoesOnInItsCopy(t *testing.T) {
+	from, to := onPostgres(t), onPostgres(t)
+	a, b := from.open(t), to.open(t)
+	fill(t, a, 20)
+	_, err := a.Update(t.Context(), func(tx keystore.Tx) error { return tx.DeleteKey(t.Context(), "key_7") })
+	require.NoError(t, err)
+	history := func(s keystore.Store) keystore.Historian {
+		h, ok := keystore.As[keystore.Historian](s)
+		require.True(t, ok)
+		return h
+	}
+	at, seen, err := history(a).HeadStamp(t.Context())
+	require.NoError(t, err)
+	report := move(t, a, b, from.ring)
+	news, err := history(b).Follow(t.Context(), at, seen)
+	require.NoError(t, err, "the same history, one revision on")
+	require.Equal(t, at+1, report.Revision)
+	require.Len(t, news.Changes, 1)
+	stones := func(s keystore.Store) (all []keystore.Tombstone) {
+		require.NoError(t, s.View(t.Context(), func(r keystore.Reader) error {
+			return r.(keystore.HistoryReader).Tombstones(t.Context(), 0, func(s keystore.Tombstone) { all = append(all, s) })
+		}))
+		return all
+	}
+	require.NotEmpty(t, stones(a))
+	require.Equal(t, stones(a), stones(b))
+	_, err = history(b).Follow(t.Context(), at-1, seen)
+	require.Error(t, err, "what lies before is not in its log")
 }
 
 func storeID(t testing.TB, s keystore.Store, id *string) {
@@ -404,7 +434,7 @@ func TestProgressIsToldTableByTable(t *testing.T) {
 			finished[p.Table+" "+p.Step]++
 		}
 	}
-	for table := range maps.Keys(sqlstore.CopiedColumns()) {
+	for table := range maps.Keys(sqlstore.CopiedColumns(false)) {
 		require.Equal(t, 1, finished[table+" "+sqlstore.CopyRows])
 		require.Equal(t, 1, finished[table+" "+sqlstore.CopyVerify])
 	}

@@ -32,6 +32,9 @@ type copyTable struct {
 	translate func(m *copyClocks, t *copyTable, row []any)
 	// skip is a condition on rows that stay, "" for none.
 	skip string
+	// history: only databases with Dialect.History have it. Copied from one to another
+	// whoever followed the one finds in the other what was revoked.
+	history bool
 }
 
 // copyTables are in an order in which each refers to those before it. What is left
@@ -57,6 +60,19 @@ var copyTables = []copyTable{
 	table("audit_root", "one:int appended:int trimmed:int unchained:int unchained_id:int since:int mac:bytes master_key_id"),
 	preferenceTable(),
 	table("key_calls", "key_id hour:int calls:int"),
+	historyTable("tombstones", "kind parent id gone:flag bounds rev:int stamp:int at:int"),
+	historyTable("replayed", "stamp:int kind id parent at:int"),
+}
+
+// copyTablesOf are those that each of some databases has.
+func copyTablesOf(dialects ...*Dialect) (tables []*copyTable) {
+	history := !slices.ContainsFunc(dialects, func(d *Dialect) bool { return !d.History })
+	for i := range copyTables {
+		if t := &copyTables[i]; history || !t.history {
+			tables = append(tables, t)
+		}
+	}
+	return tables
 }
 
 // table reads the columns of a table: each a name, and behind a colon what is no text.
@@ -73,6 +89,12 @@ func tallyTable() copyTable {
 	t := table("tallies", `key_id source failures:float last_wall_ns:int last_boot last_since_ns:int lock_wall_ns:int lock_boot lock_since_ns:int
 		locked_for_ns:int seen:bytes trusted_ns:int seq:int at:int tries:bytes`)
 	t.translate = translateTally
+	return t
+}
+
+func historyTable(name, columns string) copyTable {
+	t := table(name, columns)
+	t.history = true
 	return t
 }
 

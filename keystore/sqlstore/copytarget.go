@@ -54,8 +54,8 @@ func (t *tx) earlierCopy(ctx context.Context, storeID string) (bool, error) {
 	if t.head != made.Revision {
 		return false, used(fmt.Sprintf("it is at revision %d and was copied at %d", t.head, made.Revision))
 	}
-	for i := range copyTables {
-		c, sum := &copyTables[i], copySum{}
+	for _, c := range copyTablesOf(t.dialect) {
+		sum := copySum{}
 		if made.Sums[c.name] == "" {
 			continue
 		}
@@ -76,13 +76,12 @@ func used(how string) error {
 // mustBeEmpty refuses a target that anybody has put anything into. What every store is
 // made with, the predefined roles and the count of audit events, is nothing.
 func (t *tx) mustBeEmpty(ctx context.Context) error {
-	for i := range copyTables {
-		c := &copyTables[i]
+	for _, c := range copyTablesOf(t.dialect) {
 		text := "SELECT count(*) FROM " + c.from()
-		switch c.name {
-		case "audit_root":
+		switch {
+		case c.name == "audit_root" || c.history:
 			continue
-		case "roles":
+		case c.name == "roles":
 			text += " WHERE NOT predefined"
 		}
 		var n int64
@@ -99,8 +98,8 @@ func (t *tx) mustBeEmpty(ctx context.Context) error {
 // empty deletes all that is to be written, and the log of how it came about.
 func (t *tx) empty(ctx context.Context) error {
 	tables := []string{"changes"}
-	for i := range slices.Backward(copyTables) {
-		tables = append(tables, copyTables[i].name)
+	for _, c := range slices.Backward(copyTablesOf(t.dialect)) {
+		tables = append(tables, c.name)
 	}
 	for _, name := range tables {
 		if err := t.exec(ctx, "DELETE FROM "+name); err != nil {
@@ -111,17 +110,17 @@ func (t *tx) empty(ctx context.Context) error {
 	return nil
 }
 
-// markCopy says of the target that it is a copy.
-func (t *tx) markCopy(ctx context.Context, report *CopyReport, sums []copySum) error {
-	made := origin{StoreID: report.StoreID, Revision: t.revision(), Sums: map[string]string{}}
-	for i := range copyTables {
-		if copyTables[i].translate == nil {
-			made.Sums[copyTables[i].name] = sums[i].String()
+// mark says of the target that it is a copy.
+func (c *copying) mark(ctx context.Context) error {
+	made := origin{StoreID: c.report.StoreID, Revision: c.to.revision(), Sums: map[string]string{}}
+	for i, t := range c.tables {
+		if t.translate == nil {
+			made.Sums[t.name] = c.sums[i].String()
 		}
 	}
 	value, err := json.Marshal(made)
 	if err != nil {
 		return err
 	}
-	return t.PutPreference(ctx, keystore.Preference{Owner: originOwner, Name: originName, Value: value})
+	return c.to.PutPreference(ctx, keystore.Preference{Owner: originOwner, Name: originName, Value: value})
 }

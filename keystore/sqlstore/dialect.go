@@ -51,6 +51,14 @@ type Dialect struct {
 	// History: revisions have stamps, and what may be accepted no more is remembered
 	// apart from its record. See keystore.Historian.
 	History bool
+	// Distrust are statements for a database that turns out to have gone back, as what it
+	// knows of the nodes did too: none of them is known to be fenced, or to have confirmed
+	// anything. Moved sets right what a database that was moved from another server says
+	// of the transactions that wrote it.
+	Distrust []string
+	Moved    string
+	// Registry: there is a table of the nodes. See keystore.Registry.
+	Registry bool
 
 	// What copying a store takes (see Copy). Unhurried lifts the bounds on how long a
 	// transaction may take, "" where there are none. SeqsDrawn reads the newest seq that

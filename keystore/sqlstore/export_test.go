@@ -6,22 +6,22 @@ import (
 	"slices"
 )
 
-// CopiedColumns are the tables that Copy copies, with their columns.
-func CopiedColumns() map[string][]string {
+// CopiedColumns are the tables that Copy copies, with their columns; with those that
+// only databases with a history have.
+func CopiedColumns(history bool) map[string][]string {
 	tables := map[string][]string{}
-	for _, t := range copyTables {
+	for _, t := range copyTablesOf(&Dialect{History: history}) {
 		tables[t.name] = t.columns
 	}
 	return tables
 }
 
-// CopiedRows are all that Copy copies, in one order; of counts what does not depend on the
-// clock.
+// CopiedRows are all that Copy copies between all kinds, in one order; of counts what
+// does not depend on the clock.
 func CopiedRows(ctx context.Context, s *Store) (map[string][]string, error) {
 	found := map[string][]string{}
 	err := s.view(ctx, func(r *reader) error {
-		for i := range copyTables {
-			t := &copyTables[i]
+		for _, t := range copyTablesOf(&Dialect{}) {
 			err := t.read(ctx, r, func(row []any) error {
 				if t.translate != nil {
 					for _, clock := range []string{"last_wall_ns", "last_boot", "last_since_ns", "lock_wall_ns", "lock_boot", "lock_since_ns", "trusted_ns"} {

@@ -11,12 +11,12 @@ const changesPerCall = 1000
 
 // Head is the newest revision.
 func (s *Store) Head(ctx context.Context) (keystore.Revision, error) {
-	head, _, err := s.HeadStamp(ctx)
+	head, _, err := s.StampedHead(ctx)
 	return head, err
 }
 
-// HeadStamp is the newest revision and its mark, 0 where revisions have none.
-func (s *Store) HeadStamp(ctx context.Context) (head keystore.Revision, stamp keystore.Stamp, err error) {
+// StampedHead is the newest revision and its mark, 0 where revisions have none.
+func (s *Store) StampedHead(ctx context.Context) (head keystore.Revision, stamp keystore.Stamp, err error) {
 	for try := range maxTries {
 		err = s.inEra(ctx, func() (err error) {
 			head, stamp, err = s.headOnce(ctx)
@@ -53,7 +53,7 @@ func (s *Store) timedHead(ctx context.Context, r *reader) (head keystore.Revisio
 	if err := r.row(ctx, []any{&head, &stamp, &at.Now, &at.Era, &at.Began}, "SELECT head, stamp, "+s.dialect.Time+" FROM state"); err != nil {
 		return 0, 0, err
 	}
-	if r.observe(sent, s.clock.Now(), at); r.unsteady {
+	if r.observe(sent, s.clock.Now(), at); r.frame == nil {
 		return 0, 0, errEra
 	}
 	return head, stamp, nil

@@ -7,9 +7,9 @@ import (
 	"github.com/keyreeve/keyreeve/keystore"
 )
 
-// Follow is what follows on a revision, of one snapshot: that it follows on the one
+// FollowFrom is what follows on a revision, of one snapshot: that it follows on the one
 // that was seen, and not on another of its number, is certain of all of it.
-func (s *Store) Follow(ctx context.Context, after keystore.Revision, seen keystore.Stamp) (news keystore.News, err error) {
+func (s *Store) FollowFrom(ctx context.Context, after keystore.Revision, seen keystore.Stamp) (news keystore.News, err error) {
 	err = s.view(ctx, func(r *reader) error {
 		switch stamp, err := r.StampAt(ctx, after); {
 		case errors.Is(err, keystore.ErrNotFound):
@@ -90,7 +90,7 @@ func (r *reader) Replayed(ctx context.Context, stones []keystore.Tombstone) ([]b
 }
 
 // Replay records that tombstones of a history that is gone hold in this one.
-func (t *tx) Replay(ctx context.Context, stones []keystore.Tombstone) error {
+func (t *tx) Replay(ctx context.Context, stones, absent []keystore.Tombstone) error {
 	if t.beside {
 		t.outOfTurn()
 		return errTurn
@@ -101,11 +101,9 @@ func (t *tx) Replay(ctx context.Context, stones []keystore.Tombstone) error {
 		if err != nil {
 			return err
 		}
-		if s.Kind == keystore.TombSession {
-			continue // the session itself is the memory of it
-		}
-		// Where the record is there, what was taken from it has written a newer one.
-		err = t.later(ctx, `INSERT INTO tombstones (kind, parent, id, gone, bounds, rev, stamp, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+	}
+	for _, s := range absent {
+		err := t.later(ctx, `INSERT INTO tombstones (kind, parent, id, gone, bounds, rev, stamp, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 			ON CONFLICT (kind, id, parent) DO NOTHING`, s.Kind, s.Parent, s.ID, s.Gone, s.Bounds, t.revision(), t.mark(), millis(t.now.Wall))
 		if err != nil {
 			return err
@@ -120,6 +118,13 @@ func (t *tx) NoteRestore(ctx context.Context, from keystore.Revision, replayed i
 	if t.beside {
 		t.outOfTurn()
 		return errTurn
+	}
+	if t.restored == 0 {
+		for _, text := range t.dialect.Distrust {
+			if err := t.later(ctx, text); err != nil {
+				return err
+			}
+		}
 	}
 	t.restored = max(1, millis(t.now.Wall))
 	t.log(keystore.Change{Kind: keystore.KindRestore})

@@ -41,7 +41,8 @@ func (t *tx) countAll(ctx context.Context, l policy.Lockout, proofs []keystore.P
 		}
 	}
 	for i := range results {
-		b.t.out(&results[i].Whole, &results[i].Source)
+		b.t.out(&results[i].Whole)
+		b.t.out(&results[i].Source)
 	}
 	return b.store(ctx)
 }
@@ -188,8 +189,8 @@ func (b *batch) count(ctx context.Context, p keystore.Proof) (keystore.CountResu
 	switch {
 	case p.At == (policy.Instant{}):
 		p.At = b.t.now
-	case b.t.keeper != nil:
-		p.At = b.t.keeper.In(p.At)
+	case b.t.frame != nil:
+		p.At = b.t.frame.In(p.At)
 	}
 	var r keystore.CountResult
 	w, c, out, counted := p.Count(b.l, whole.tally.Tally, src.tally.Tally)

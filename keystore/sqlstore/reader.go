@@ -18,12 +18,13 @@ type reader struct {
 	db      Database
 	dialect *Dialect
 	clock   keystore.Clock
-	// keeper keeps the time of a database that has its own, else nil. at is what it said
-	// when the transaction began; unsteady: its clock was set, and no era has begun since.
-	keeper   Keeper
-	at       Time
-	unsteady bool
-	now      policy.Instant
+	// keeper keeps the time of a database that has its own, else nil. at is what that said
+	// when the transaction began, and frame how the clocks stood then, nil where the
+	// database's was set and no era has begun since.
+	keeper Keeper
+	at     Time
+	frame  Frame
+	now    policy.Instant
 	// writing: the transaction writes. SQLite ends such a transaction on its own
 	// on some errors, and what came after would be stored by itself; PostgreSQL goes
 	// on with none. So the first error is kept and answers everything that follows.

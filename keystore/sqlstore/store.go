@@ -62,6 +62,11 @@ func (s *Store) Prepare(ctx context.Context) error {
 		if err := t.beginTrail(ctx); err != nil {
 			return err
 		}
+		if s.dialect.Moved != "" {
+			if err := t.exec(ctx, s.dialect.Moved); err != nil {
+				return err
+			}
+		}
 		return t.rebase(ctx, 0)
 	})
 	return err
@@ -204,7 +209,7 @@ func (s *Store) transactOnce(ctx context.Context, access Access, settling bool, 
 	if err := t.begin(ctx); err != nil {
 		return 0, err
 	}
-	if t.unsteady && !settling {
+	if t.keeper != nil && t.frame == nil && !settling {
 		return 0, errEra
 	}
 	if err := fn(t); err != nil {

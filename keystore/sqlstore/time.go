@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/keyreeve/keyreeve/keystore"
@@ -32,18 +33,23 @@ type Time struct {
 	Era, Began int64
 }
 
+// EraName is the Boot of an era's instants.
+func EraName(era int64) string { return "db-" + strconv.FormatInt(era, 10) }
+
+// instant is the time in the words of package policy. Its time since boot is that of
+// the clock, which in one era goes on as a boot's does.
+func (t Time) instant() policy.Instant {
+	return policy.Instant{Wall: time.Unix(0, t.Now).UTC(), Boot: EraName(t.Era), Since: time.Duration(t.Now)}
+}
+
 // Keeper keeps the time of a database that has one of its own.
 type Keeper interface {
 	// Observe takes in a round trip that read the time: sent and received by the
-	// machine's clock. It answers the instant as it is in the database; false where its
-	// clock was set and no era has begun since, so that no lock may be judged by it.
-	Observe(sent, received policy.Instant, at Time) (now policy.Instant, steady bool)
+	// machine's clock. nil where the database's clock was set and no era has begun since,
+	// so that no lock may be judged by it.
+	Observe(sent, received policy.Instant, at Time) Frame
 	// Now is the database's instant, as near as it is known without asking.
 	Now() policy.Instant
-	// In is an instant of the machine's as it is in the database.
-	In(i policy.Instant) policy.Instant
-	// Out is a count as the machine's clock has it.
-	Out(t policy.Tally) policy.Tally
 	// Plan is what to do about the era where Observe answered false, or nothing was
 	// measured before. Kept are earlier measurements of the current era.
 	Plan(at Time, kept []Measurement) Plan
@@ -51,13 +57,20 @@ type Keeper interface {
 	Settled(p Plan)
 }
 
+// Frame is how the two clocks stand in one transaction.
+type Frame interface {
+	// In is an instant of the machine's as it is in the database.
+	In(i policy.Instant) policy.Instant
+	// Out is a count in the database as the machine's clock has it, which is now there.
+	Out(t policy.Tally, now policy.Instant) policy.Tally
+}
+
 // Plan is what to do about the era of the database's clock.
 type Plan struct {
 	// New: an era has to begin, else the current one goes on.
 	New bool
-	// Era and Began are that of the era, and Name the Boot of its instants.
+	// Era and Began are those of the era.
 	Era, Began int64
-	Name       string
 	// Forward is by how much at most the clock was set forward, as far as is known.
 	Forward time.Duration
 	// Keep is the measurement that the plan rests on.
@@ -113,7 +126,7 @@ func (s *Store) beginTimed(ctx context.Context, r *reader, text string) error {
 	if err != nil {
 		return r.failed(ctx, err)
 	}
-	if r.observe(sent, s.clock.Now(), at); r.unsteady {
+	if r.observe(sent, s.clock.Now(), at); r.frame == nil {
 		r.end("ROLLBACK")
 		return errEra
 	}
@@ -122,10 +135,8 @@ func (s *Store) beginTimed(ctx context.Context, r *reader, text string) error {
 
 // observe makes the database's time that of the transaction.
 func (r *reader) observe(sent, received policy.Instant, at Time) {
-	var steady bool
-	r.at = at
-	r.now, steady = r.keeper.Observe(sent, received, at)
-	r.unsteady = !steady
+	r.at, r.now = at, at.instant()
+	r.frame = r.keeper.Observe(sent, received, at)
 }
 
 // errEra: the database's clock was set, and no era has begun since.
@@ -169,7 +180,7 @@ func (s *Store) settleEra(ctx context.Context) (err error) {
 
 // settleEra does so in one transaction; nil where another node has done it meanwhile.
 func (t *tx) settleEra(ctx context.Context) (*Plan, error) {
-	if !t.unsteady {
+	if t.frame != nil {
 		return nil, nil
 	}
 	kept, err := list(ctx, &t.reader, func(scan scanner) (m Measurement, err error) {
@@ -179,7 +190,7 @@ func (t *tx) settleEra(ctx context.Context) (*Plan, error) {
 		return nil, err
 	}
 	p := t.keeper.Plan(t.at, kept)
-	t.now.Boot = p.Name
+	t.now.Boot = EraName(p.Era)
 	if p.New {
 		if err := t.beginEra(ctx, p); err != nil {
 			return nil, err
@@ -210,12 +221,9 @@ func (t *tx) beginEra(ctx context.Context, p Plan) error {
 	return t.rebase(ctx, p.Forward)
 }
 
-// out translates counts into the machine's clock.
-func (r *reader) out(counts ...*keystore.Tally) {
-	if r.keeper == nil {
-		return
-	}
-	for _, c := range counts {
-		c.Tally = r.keeper.Out(c.Tally)
+// out translates a count into the machine's clock.
+func (r *reader) out(c *keystore.Tally) {
+	if r.frame != nil {
+		c.Tally = r.frame.Out(c.Tally, r.clock.Now())
 	}
 }

@@ -16,6 +16,8 @@ type Clock struct {
 	wall  time.Time
 	boot  int
 	since time.Duration
+	// turned is told of each move.
+	turned func(policy.Instant)
 }
 
 // NewClock is a clock at a fixed instant, an hour into its first boot.
@@ -30,26 +32,43 @@ func (c *Clock) Now() policy.Instant {
 	return policy.Instant{Wall: c.wall, Boot: fmt.Sprintf("boot-%d", c.boot), Since: c.since}
 }
 
-// Advance lets time pass: both readings move by d.
-func (c *Clock) Advance(d time.Duration) {
+// OnTurn has fn called after each move, before the move returns: a database whose clock
+// goes with this one hears of it so.
+func (c *Clock) OnTurn(fn func(policy.Instant)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.wall = c.wall.Add(d)
-	c.since += d
+	c.turned = fn
+}
+
+// turn moves the clock.
+func (c *Clock) turn(move func()) {
+	c.mu.Lock()
+	move()
+	turned := c.turned
+	c.mu.Unlock()
+	if turned != nil {
+		turned(c.Now())
+	}
+}
+
+// Advance lets time pass: both readings move by d.
+func (c *Clock) Advance(d time.Duration) {
+	c.turn(func() {
+		c.wall = c.wall.Add(d)
+		c.since += d
+	})
 }
 
 // StepWall sets the time of day forward or back by d, as an operator or NTP does.
 func (c *Clock) StepWall(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.wall = c.wall.Add(d)
+	c.turn(func() { c.wall = c.wall.Add(d) })
 }
 
 // NewBoot restarts the machine: the time since boot starts over under another
 // name. The time of day goes on; StepWall adds how long the machine was off.
 func (c *Clock) NewBoot() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.boot++
-	c.since = time.Minute
+	c.turn(func() {
+		c.boot++
+		c.since = time.Minute
+	})
 }

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"runtime"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/keyreeve/keyreeve/keystore"
+	"github.com/keyreeve/keyreeve/policy"
 )
 
 var transactionCases = []testCase{
@@ -22,7 +24,7 @@ var transactionCases = []testCase{
 	{"what was stored is there after closing and opening again", reopen},
 	{"after Close every call answers ErrClosed, and closing again is no error", closed},
 	{"identity is of the database, not of the store", identity},
-	{"the snapshot's time is the clock's", snapshotTime},
+	{"the snapshot's time goes as the clock does", snapshotTime},
 }
 
 func txError(t *testing.T, f *fixture) {
@@ -214,12 +216,18 @@ func identity(t *testing.T, f *fixture) {
 }
 
 func snapshotTime(t *testing.T, f *fixture) {
+	var read, written policy.Instant
 	f.view(t, func(_ context.Context, r keystore.Reader) error {
-		require.Equal(t, f.clock.Now(), r.Now())
+		read = r.Now()
 		return nil
 	})
+	require.Equal(t, f.clock.Now().Wall, read.Wall)
+	f.clock.Advance(90 * time.Second)
 	f.update(t, func(_ context.Context, tx keystore.Tx) error {
-		require.Equal(t, f.clock.Now(), tx.Now())
+		written = tx.Now()
 		return nil
 	})
+	require.Equal(t, f.clock.Now().Wall, written.Wall)
+	require.Equal(t, read.Boot, written.Boot)
+	require.Equal(t, 90*time.Second, written.Elapsed(read))
 }

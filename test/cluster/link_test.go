@@ -1,10 +1,16 @@
 package cluster
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/keyreeve/keyreeve/internal/faultproxy"
+)
 
 // link is a gate's way to the database.
-type link struct{ target string }
+type link struct{ *faultproxy.Proxy }
 
-func newLink(_ testing.TB, target string) *link { return &link{target: target} }
+func newLink(t testing.TB, target string) *link {
+	return &link{faultproxy.Start(t, target)}
+}
 
-func (l *link) address() string { return l.target }
+func (l *link) address() string { return l.Address() }

@@ -321,6 +321,23 @@ CREATE TABLE audit_root (
 	master_key_id TEXT    COLLATE "C" NOT NULL -- '' without a seal
 );
 
+-- The processes that decide on requests, see keystore.Registered. There is no index but
+-- that of the id, and room for a few versions of each row: rows are renewed often.
+CREATE TABLE nodes (
+	id           TEXT    COLLATE "C" PRIMARY KEY,
+	token        TEXT    COLLATE "C" NOT NULL, -- of the process that has the row
+	turn         BIGINT  NOT NULL, -- of its renewals the latest
+	name         TEXT    COLLATE "C" NOT NULL,
+	version      TEXT    COLLATE "C" NOT NULL,
+	started      BIGINT  NOT NULL,
+	position     BIGINT  NOT NULL, -- confirmed
+	renewed_ns   BIGINT  NOT NULL, -- by this server's clock
+	era          BIGINT  NOT NULL, -- of that clock
+	lease_ns     BIGINT  NOT NULL,
+	max_stale_ns BIGINT  NOT NULL,
+	stopped      BOOLEAN NOT NULL
+) WITH (fillfactor = 40);
+
 CREATE TABLE preferences (
 	owner TEXT COLLATE "C" NOT NULL,
 	name  TEXT COLLATE "C" NOT NULL,

@@ -1,0 +1,550 @@
+package keystore
+
+import (
+	"bytes"
+	"fmt"
+	"hash/maphash"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/keyreeve/keyreeve/policy"
+)
+
+// A model of the fence: two nodes, one revocation, and every order in which what they,
+// the store and the network do can happen, by the rules of fence.go. Times are whole
+// seconds; max_stale is one, so a lease is two, and a row is fenced once it is more than
+// three old. A world holds how long ago things were, so that it comes back to where it
+// was: all that can be reached is finite, and is looked at.
+//
+// What must hold: once the revoking call was answered, no decision that begins then, on
+// any node, accepts; and what a node confirmed none of its decisions that began before
+// is still to accept.
+
+const (
+	second   = time.Second
+	maxStale = second
+	// longest is the age from which on nothing changes any more: neither does a tenure
+	// hold, nor is a row not fenced, even if a clock was one second slow.
+	longest = 4
+	// stepBy is how far clocks are set: past every lease.
+	stepBy = 4
+)
+
+const (
+	running  = iota
+	paused   // as by SIGSTOP: its clocks go on
+	stopping // it has resigned, and others have not heard of it
+	down
+	absent // there is one node
+)
+
+const (
+	idle     = iota
+	sent     // a renewal, on its way to the store
+	renewed  // it is stored; the head is not asked for yet
+	answered // the head was answered
+)
+
+// gate is a node of the model, its row and its disk.
+type gate struct {
+	state, cut int8
+	// sees is whether decisions see the revocation, old whether one is under way that
+	// began before; disk whether a start from the disk would see it.
+	sees, old, disk int8
+	// Of the tenure: the lease, 0 for none, how old it is, and by how much the wall clock
+	// was set since; and of the one that the disk has.
+	lease, age, shift             int8
+	keptLease, keptAge, keptShift int8
+	// Of the renewal under way: how far it is, how old, how the wall clock was set since,
+	// and whether the head that was answered has the revocation.
+	op, opAge, opShift, got int8
+	// Of the row: whether it is there, how old by the store's clock, and so on.
+	row, rowAge, rowEra, rowLease, confirmed int8
+}
+
+type world struct {
+	gates [2]gate
+	// committed, answered: the revocation. early: the rows were found well before it.
+	committed, answered, early int8
+	// set: the store's clock was, and no era began since; era and how old it is.
+	set, era, eraAge int8
+	// faults is how many more there may be; stepped, drifted are those that happen once.
+	faults, stepped, drifted int8
+}
+
+// rules are what the model goes by, each of which a mutant breaks.
+type rules struct {
+	snapshot      bool // nodes have one
+	undrained     bool // confirmed before decisions are done
+	unjournaled   bool // confirmed before the journal has it
+	keptEarly     bool // the disk has a tenure before what was applied until then
+	unseen        bool // confirmed as soon as it was read
+	fromReply     bool // a tenure counts from the answer
+	headFirst     bool // the head is asked for before the renewal is stored
+	unfollowed    bool // a tenure counts before the log was followed
+	noMargin      bool
+	wallOnly      bool
+	bootOnly      bool
+	trustClock    bool // although the store's clock was set
+	oldEra        bool // a row of an earlier era counts by its own time
+	askedEarly    bool // the rows are read before the commit
+	forgetAny     bool // nodes are forgotten that are not fenced
+	stopToldFirst bool // others hear of a stop before the disk does
+}
+
+var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+func ago(age, shift int8) policy.Instant {
+	return policy.Instant{Wall: epoch.Add(-time.Duration(age+shift) * second), Since: time.Hour - time.Duration(age)*second}
+}
+
+// serves reports whether a decision that begins now may accept what it knows.
+func (g *gate) serves(r *rules) bool {
+	if g.state != running && g.state != stopping || g.lease == 0 {
+		return false
+	}
+	then, now := ago(g.age, g.shift), policy.Instant{Wall: epoch, Since: time.Hour}
+	switch {
+	case r.wallOnly:
+		then.Since = now.Since
+	case r.bootOnly:
+		then.Wall = now.Wall
+	}
+	return tenure{sent: then, lease: time.Duration(g.lease) * second}.holds(now)
+}
+
+// registered is the row as whoever checks it reads it.
+func (w *world) registered(g *gate, r *rules) Registered {
+	n := Registered{Registration: Registration{Position: Revision(g.confirmed), Lease: time.Duration(g.rowLease) * second},
+		Renewed: epoch.Add(-time.Duration(g.rowAge) * second)}
+	t := StoreTime{Now: epoch, Era: int64(w.era), Began: epoch.Add(-time.Duration(w.eraAge) * second), Steady: w.set == 0 || r.trustClock}
+	era := int64(g.rowEra)
+	if r.oldEra {
+		era = t.Era
+	}
+	n.Judge(t, era)
+	if r.noMargin {
+		n.Left -= margin(n.Lease)
+	}
+	return n
+}
+
+func (w *world) propagated(r *rules) bool {
+	var rows []Registered
+	for i := range w.gates {
+		if w.gates[i].row == 1 {
+			rows = append(rows, w.registered(&w.gates[i], r))
+		}
+	}
+	return len(propagated(rows, 1).Pending) == 0
+}
+
+// broken is what must not be in a world, "" if it is not.
+func (w *world) broken(r *rules) string {
+	for i := range w.gates {
+		g := &w.gates[i]
+		if w.answered == 1 && g.sees == 0 && g.serves(r) {
+			return fmt.Sprintf("node %d accepts after the answer", i)
+		}
+		if g.row == 1 && g.confirmed == 1 && g.old == 1 {
+			return fmt.Sprintf("node %d has confirmed, and a decision from before it is under way", i)
+		}
+	}
+	return ""
+}
+
+func older(age int8) int8 { return min(age+1, longest) }
+
+// pass lets a second pass.
+func (w world) pass() world {
+	for i := range w.gates {
+		g := &w.gates[i]
+		g.age, g.keptAge, g.opAge = older(g.age), older(g.keptAge), older(g.opAge)
+		g.rowAge = older(g.rowAge)
+		g.tidy()
+	}
+	w.eraAge = older(w.eraAge)
+	return w
+}
+
+// tidy makes equal what makes no difference.
+func (g *gate) tidy() {
+	if g.lease == 0 || g.age == longest {
+		g.lease, g.age, g.shift = 0, 0, 0
+	}
+	if g.keptLease == 0 || g.keptAge == longest {
+		g.keptLease, g.keptAge, g.keptShift = 0, 0, 0
+	}
+	if g.opAge == longest {
+		g.op = idle // nothing would come of it but what following the log does
+	}
+	if g.op == idle {
+		g.opAge, g.opShift, g.got = 0, 0, 0
+	}
+	if g.row == 0 {
+		g.rowAge, g.rowEra, g.rowLease, g.confirmed = 0, 0, 0, 0
+	}
+}
+
+// next visits every world that can follow on w.
+func (w *world) next(r *rules, visit func(event string, i int, next world)) {
+	visit("a second passes", -1, w.pass())
+	if w.committed == 0 {
+		n := *w
+		n.committed = 1
+		visit("the revocation is committed", -1, n)
+		if r.askedEarly && w.early == 0 && w.propagated(r) {
+			n := *w
+			n.early = 1
+			visit("the rows are read", -1, n)
+		}
+	} else if w.answered == 0 && (w.propagated(r) || r.askedEarly && w.early == 1) {
+		n := *w
+		n.answered = 1
+		visit("the call is answered", -1, n)
+	}
+	w.clocks(visit)
+	for i := range w.gates {
+		if w.gates[i].state == absent {
+			continue
+		}
+		at := func(event string, change func(w *world, g *gate)) {
+			n := *w
+			change(&n, &n.gates[i])
+			n.gates[i].tidy()
+			visit(event, i, n)
+		}
+		w.gates[i].works(w, r, at)
+		w.gates[i].fails(w, r, at)
+	}
+}
+
+type transition func(event string, change func(w *world, g *gate))
+
+// clocks are what happens to clocks, once each.
+func (w *world) clocks(visit func(string, int, world)) {
+	if w.set == 1 {
+		n := *w
+		n.set, n.era, n.eraAge = 0, 1, 0
+		visit("an era begins", -1, n)
+	}
+	if w.faults == 0 {
+		return
+	}
+	if w.stepped == 0 {
+		for _, by := range []int8{stepBy, -stepBy} {
+			n := *w
+			n.faults, n.stepped, n.set = w.faults-1, 1, 1
+			for i := range n.gates {
+				g := &n.gates[i]
+				g.rowAge = min(max(g.rowAge+by, -stepBy), longest)
+				g.tidy()
+			}
+			n.eraAge = min(max(n.eraAge+by, -stepBy), longest)
+			visit(fmt.Sprintf("the store's clock is set by %d", by), -1, n)
+			for i := range w.gates {
+				if w.gates[i].state == absent {
+					continue
+				}
+				n := *w
+				n.faults, n.stepped = w.faults-1, 1
+				g := &n.gates[i]
+				g.shift, g.keptShift, g.opShift = g.shift+by, g.keptShift+by, g.opShift+by
+				g.tidy()
+				visit(fmt.Sprintf("the wall clock is set by %d", by), i, n)
+			}
+		}
+		for i := range w.gates {
+			if w.gates[i].state == absent {
+				continue
+			}
+			n := *w
+			n.faults, n.stepped = w.faults-1, 1
+			for range stepBy {
+				n = n.pass()
+			}
+			// Only the time of day has gone on.
+			g, was := &n.gates[i], &w.gates[i]
+			g.lease, g.age, g.shift = was.lease, was.age, was.shift+stepBy
+			g.keptLease, g.keptAge, g.keptShift = was.keptLease, was.keptAge, was.keptShift+stepBy
+			g.op, g.opAge, g.opShift, g.got = was.op, was.opAge, was.opShift+stepBy, was.got
+			g.tidy()
+			visit("the machine has been suspended", i, n)
+		}
+	}
+	if w.drifted == 0 {
+		for i := range w.gates {
+			if w.gates[i].state == absent {
+				continue
+			}
+			n := *w
+			n.faults, n.drifted = w.faults-1, 1
+			g := &n.gates[i]
+			g.age, g.keptAge, g.opAge = max(0, g.age-1), max(0, g.keptAge-1), max(0, g.opAge-1)
+			g.tidy()
+			visit("the clocks have lost a second", i, n)
+		}
+	}
+}
+
+// works is what a node does that is well, and the store for it.
+func (g *gate) works(w *world, r *rules, at transition) {
+	if g.op == sent && g.cut == 0 && !(r.headFirst && g.got == 0) {
+		at("a renewal is stored", func(w *world, g *gate) {
+			g.row, g.rowAge, g.rowEra, g.rowLease, g.op = 1, 0, w.era, int8(leaseFor(maxStale)/second), renewed
+			if r.headFirst {
+				g.op, g.got = answered, g.got-1
+			}
+		})
+	}
+	if g.row == 1 && (r.forgetAny || func() bool { n := w.registered(g, r); return n.Fenced() }()) {
+		at("it is forgotten", func(w *world, g *gate) { g.row = 0 })
+	}
+	if g.state != running {
+		return
+	}
+	g.renews(w, r, at)
+	if g.cut == 0 && g.sees < w.committed {
+		at("it follows the log", func(w *world, g *gate) { g.sees = w.committed })
+	}
+	if g.sees == 0 && g.old == 0 && g.serves(r) {
+		at("a decision begins", func(w *world, g *gate) { g.old = 1 })
+	}
+	if g.old == 1 {
+		at("a decision ends", func(w *world, g *gate) { g.old = 0 })
+	}
+	if r.snapshot {
+		at("the journal is synced", func(w *world, g *gate) { g.sync() })
+	}
+	if g.cut == 0 && g.row == 1 && g.confirmed < g.confirmable(w, r) {
+		at("it confirms", func(w *world, g *gate) { g.confirmed = 1 })
+	}
+}
+
+func (g *gate) confirmable(w *world, r *rules) int8 {
+	shown, drained, durable := g.sees, g.sees*(1-g.old), g.disk
+	if r.unseen {
+		shown, drained, durable = w.committed, w.committed, w.committed
+	}
+	if r.undrained {
+		drained = shown
+	}
+	if r.unjournaled || !r.snapshot {
+		durable = shown
+	}
+	return int8(confirmable(Revision(shown), Revision(drained), Revision(durable)))
+}
+
+// renews is a renewal, as far as the node's own part goes.
+func (g *gate) renews(w *world, r *rules, at transition) {
+	switch g.op {
+	case idle:
+		at("a renewal is sent", func(w *world, g *gate) {
+			g.op, g.opAge, g.opShift = sent, 0, 0
+		})
+	case sent:
+		if r.headFirst && g.got == 0 && g.cut == 0 { // one more than what was answered
+			at("the head is asked for", func(w *world, g *gate) { g.got = 1 + w.committed })
+		}
+	case renewed:
+		if g.cut == 0 {
+			at("the head is asked for", func(w *world, g *gate) { g.op, g.got = answered, w.committed })
+		}
+		if r.unfollowed {
+			at("it serves by the renewal", func(w *world, g *gate) { g.hold(r) })
+		}
+	case answered:
+		at("it has followed the log after the renewal", func(w *world, g *gate) {
+			g.sees = max(g.sees, g.got)
+			g.hold(r)
+			g.op = idle
+		})
+	}
+	if g.op != idle {
+		at("a renewal is given up", func(w *world, g *gate) { g.op = idle })
+	}
+}
+
+func (g *gate) hold(r *rules) {
+	g.lease = int8(leaseFor(maxStale) / second)
+	if g.age, g.shift = g.opAge, g.opShift; r.fromReply {
+		g.age, g.shift = 0, 0
+	}
+	if r.keptEarly {
+		g.keptLease, g.keptAge, g.keptShift = g.lease, g.age, g.shift
+	}
+}
+
+// sync makes durable what was written into the journal, which is in its order: never a
+// tenure before what was applied until then.
+func (g *gate) sync() {
+	g.disk, g.keptLease, g.keptAge, g.keptShift = g.sees, g.lease, g.age, g.shift
+}
+
+// fails is what may happen to a node.
+func (g *gate) fails(w *world, r *rules, at transition) {
+	end := func(w *world, g *gate) {
+		g.state, g.sees, g.old, g.op, g.lease = down, 0, 0, idle, 0
+	}
+	switch g.state {
+	case down:
+		at("it is started", func(w *world, g *gate) {
+			if g.state = running; !r.snapshot {
+				g.row = 0 // another node now; that one is gone
+				return
+			}
+			g.sees, g.lease, g.age, g.shift = g.disk, g.keptLease, g.keptAge, g.keptShift
+		})
+	case paused:
+		at("it goes on", func(w *world, g *gate) { g.state = running })
+	case stopping:
+		if g.cut == 0 {
+			at("others hear that it stopped", func(w *world, g *gate) {
+				g.row, g.rowAge, g.rowEra, g.rowLease = 1, 0, w.era, int8(stoppedLease(maxStale)/second)
+				end(w, g)
+			})
+		}
+		at("it ends before others hear of it", end)
+	}
+	if g.cut == 1 {
+		at("it reaches the store again", func(w *world, g *gate) { g.cut = 0 })
+	}
+	if w.faults == 0 {
+		return
+	}
+	fault := func(event string, change func(w *world, g *gate)) {
+		at(event, func(w *world, g *gate) {
+			w.faults--
+			change(w, g)
+		})
+	}
+	if g.cut == 0 {
+		fault("it is cut off", func(w *world, g *gate) { g.cut = 1 })
+	}
+	if g.state != running {
+		return
+	}
+	fault("it is paused", func(w *world, g *gate) { g.state = paused })
+	fault("it crashes", end)
+	if r.snapshot && g.lease > 0 && g.row == 1 && g.op == idle {
+		fault("it resigns", func(w *world, g *gate) {
+			g.state = stopping
+			if !r.stopToldFirst {
+				since := max(0, g.age, g.age+g.shift)
+				g.lease = min(g.lease, since+int8(stoppedLease(maxStale)/second))
+				g.sync()
+			}
+		})
+	}
+}
+
+// step is a world and how it came about.
+type step struct {
+	world
+	parent int
+	event  string
+	node   int
+}
+
+// explore looks at every world, and returns how many there are and the way to the
+// first, by the fewest steps, in which what must hold does not.
+func explore(r rules, nodes int, faults int8) (worlds int, way string) {
+	first := world{faults: faults}
+	for i := range first.gates[nodes:] {
+		first.gates[nodes+i].state = absent
+	}
+	for i := range first.gates[:nodes] { // all serve
+		g := &first.gates[i]
+		g.lease, g.row, g.rowLease = 2, 1, 2
+		if r.snapshot {
+			g.keptLease = 2
+		}
+	}
+	all := []step{{world: first, parent: -1}}
+	seed := maphash.MakeSeed()
+	known := map[uint64]struct{}{maphash.Comparable(seed, first): {}}
+	for at := 0; at < len(all); at++ {
+		now := all[at].world
+		if found := now.broken(&r); found != "" {
+			return len(all), wayTo(all, at) + found
+		}
+		now.next(&r, func(event string, node int, n world) {
+			if n = canonical(n); n == now {
+				return
+			}
+			hash := maphash.Comparable(seed, n) // of 64 bits: two worlds in a million share one hardly ever
+			if _, seen := known[hash]; !seen {
+				known[hash] = struct{}{}
+				all = append(all, step{n, at, event, node})
+			}
+		})
+	}
+	return len(all), ""
+}
+
+// canonical is one of the two worlds that differ in the order of their nodes alone.
+func canonical(w world) world {
+	x, y := w.gates[0].text(), w.gates[1].text()
+	if bytes.Compare(x[:], y[:]) > 0 {
+		w.gates[0], w.gates[1] = w.gates[1], w.gates[0]
+	}
+	return w
+}
+
+func (g *gate) text() [21]byte {
+	var t [21]byte
+	for i, v := range [...]int8{g.state, g.cut, g.sees, g.old, g.disk, g.lease, g.age, g.shift, g.keptLease, g.keptAge, g.keptShift,
+		g.op, g.opAge, g.opShift, g.got, g.row, g.rowAge, g.rowEra, g.rowLease, g.confirmed} {
+		t[i] = byte(v)
+	}
+	return t
+}
+
+func wayTo(all []step, at int) (way string) {
+	for ; all[at].parent >= 0; at = all[at].parent {
+		way = fmt.Sprintf("%s (%d)\n", all[at].event, all[at].node) + way
+	}
+	return way
+}
+
+func TestNoOrderOfEventsLetsARevokedKeyInAfterTheAnswer(t *testing.T) {
+	for _, c := range []struct {
+		snapshot bool
+		nodes    int
+		faults   int8
+	}{{true, 1, 2}, {false, 1, 2}, {true, 2, 0}, {false, 2, 0}} {
+		began := time.Now()
+		worlds, way := explore(rules{snapshot: c.snapshot}, c.nodes, c.faults)
+		require.Empty(t, way)
+		t.Logf("%+v: %d worlds in %s", c, worlds, time.Since(began).Round(time.Millisecond))
+	}
+}
+
+func TestTheModelFindsWhatEachRuleOfTheFenceIsThereFor(t *testing.T) {
+	for name, r := range map[string]rules{
+		"confirmed before decisions are done":            {undrained: true},
+		"confirmed before the journal has it":            {unjournaled: true},
+		"a tenure on the disk before what was applied":   {keptEarly: true},
+		"confirmed when it was read":                     {unseen: true},
+		"a tenure from the answer":                       {fromReply: true},
+		"the head before the renewal":                    {headFirst: true},
+		"a tenure before the log was followed":           {unfollowed: true},
+		"no margin":                                      {noMargin: true},
+		"the wall clock alone":                           {wallOnly: true},
+		"the time since boot alone":                      {bootOnly: true},
+		"a clock that was set is trusted":                {trustClock: true},
+		"a row of an earlier era counts by its own time": {oldEra: true},
+		"the rows are read before the commit":            {askedEarly: true},
+		"whoever is not fenced is forgotten":             {forgetAny: true},
+		"others hear of a stop before the disk does":     {stopToldFirst: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r.snapshot = true
+			worlds, way := explore(r, 1, 2)
+			require.NotEmpty(t, way, "%d worlds and nothing found", worlds)
+			t.Log(worlds, "worlds:\n"+way)
+		})
+	}
+}
