@@ -59,6 +59,9 @@ const (
 	checkWriting   = "writing"
 	checkMasterKey = "master key"
 	checkClock     = "clock"
+	checkServer    = "database server"
+	checkRights    = "database rights"
+	checkSnapshot  = "snapshot"
 )
 
 // diagnose checks what a configuration names. It runs nothing and makes nothing.
@@ -84,6 +87,7 @@ func diagnose(ctx context.Context, configPath string) cli.Diagnosis {
 	}
 	d.app.logger = zap.NewNop()
 	d.stores(ctx)
+	d.snapshot()
 	found := cli.Diagnosis{Findings: d.findings, Admin: admin}
 	d.offer(&found)
 	return found
@@ -231,7 +235,8 @@ func (d *doctor) offer(found *cli.Diagnosis) {
 	case d.ring == nil:
 		_ = d.store.Close() // read, and written what was undone
 	default:
-		svc := lifecycle.New(lifecycle.Config{Store: d.store, Keyring: d.ring})
+		kind := d.app.opener.(caddy.Module).CaddyModule().ID.Name()
+		svc := lifecycle.New(lifecycle.Config{Store: d.store, Keyring: d.ring, Nodes: registeredIn(d.store, kind)})
 		found.Store = api.New(svc, func(*http.Request) (lifecycle.Actor, *api.AuthProblem) {
 			return lifecycle.Local("doctor", true), nil
 		})
@@ -245,6 +250,9 @@ func (d *doctor) offer(found *cli.Diagnosis) {
 func (d *doctor) examined(ctx context.Context, e examiner) (path string, masterKeys []string, good bool) {
 	found, err := e.Examine(ctx)
 	path = found.where
+	if found.postgres != nil {
+		return path, found.masterKeyIDs, d.server(found, err)
+	}
 	switch {
 	case err != nil:
 		d.fail(checkStore, err, "make sure that this user may read it; restore a backup if it is damaged")
@@ -266,14 +274,7 @@ func (d *doctor) examined(ctx context.Context, e examiner) (path string, masterK
 
 // missing checks that a database that is not there can be made.
 func (d *doctor) missing(path string) {
-	dir := filepath.Dir(path)
-	for {
-		_, err := os.Stat(dir)
-		if err == nil || !errors.Is(err, fs.ErrNotExist) || dir == filepath.Dir(dir) {
-			break
-		}
-		dir = filepath.Dir(dir)
-	}
+	dir := existing(filepath.Dir(path))
 	probe, err := os.CreateTemp(dir, ".keyreeve-doctor-*")
 	if err != nil {
 		d.fail(checkStore, fmt.Errorf("%s is not there and cannot be made: %w", path, err), "let the server's user write to "+dir)

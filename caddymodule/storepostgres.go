@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -168,6 +169,9 @@ func (s *PostgresStore) Reconnect(store keystore.Store) error {
 	}
 	return nil
 }
+
+// conns is how many connections a process takes, as far as the configuration tells.
+func (s *PostgresStore) conns() int { return cmp.Or(s.MaxConns, postgres.DefaultMaxConns) }
 
 // Embedded is false: every gate needs the same master key.
 func (*PostgresStore) Embedded() bool { return false }

@@ -194,7 +194,7 @@ func commonCIDRs(held []netip.Prefix, words []string) (common []netip.Prefix, no
 // narrowSecret ends s no later than b does. False: it ends no later.
 func (b *secretBounds) narrowSecret(s *Secret) bool {
 	end := s.End()
-	if b.Ends == 0 || !end.IsZero() && !end.After(boundTime(b.Ends)) {
+	if b.Ends == 0 || !end.IsZero() && !end.After(boundTime(b.Ends)) || !s.Retired.IsZero() && !b.Retired {
 		return false
 	}
 	if b.Retired {

@@ -1,5 +1,8 @@
 package keystore
 
+// MaxFills is how many keys are read at one time.
+const MaxFills = maxFills
+
 // Owed is how many proofs the store has not heard of yet.
 func (c *Cached) Owed() (n int) {
 	for ts := range c.counter.table.all {

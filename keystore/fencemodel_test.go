@@ -77,6 +77,7 @@ type world struct {
 // rules are what the model goes by, each of which a mutant breaks.
 type rules struct {
 	snapshot      bool // nodes have one
+	coarse        bool // a renewal is one event, and so is a decision
 	undrained     bool // confirmed before decisions are done
 	unjournaled   bool // confirmed before the journal has it
 	keptEarly     bool // the disk has a tenure before what was applied until then
@@ -291,7 +292,18 @@ func (w *world) clocks(visit func(string, int, world)) {
 
 // works is what a node does that is well, and the store for it.
 func (g *gate) works(w *world, r *rules, at transition) {
-	if g.op == sent && g.cut == 0 && !(r.headFirst && g.got == 0) {
+	if r.coarse {
+		if g.state == running && g.cut == 0 {
+			at("it renews and follows the log", func(w *world, g *gate) {
+				if g.row == 0 {
+					g.confirmed = 0
+				}
+				g.row, g.rowAge, g.rowEra, g.rowLease = 1, 0, w.era, int8(leaseFor(maxStale)/second)
+				g.sees, g.opAge, g.opShift = w.committed, 0, 0
+				g.hold(r)
+			})
+		}
+	} else if g.op == sent && g.cut == 0 && !(r.headFirst && g.got == 0) {
 		at("a renewal is stored", func(w *world, g *gate) {
 			g.row, g.rowAge, g.rowEra, g.rowLease, g.op = 1, 0, w.era, int8(leaseFor(maxStale)/second), renewed
 			if r.headFirst {
@@ -305,11 +317,13 @@ func (g *gate) works(w *world, r *rules, at transition) {
 	if g.state != running {
 		return
 	}
-	g.renews(w, r, at)
+	if !r.coarse {
+		g.renews(w, r, at)
+	}
 	if g.cut == 0 && g.sees < w.committed {
 		at("it follows the log", func(w *world, g *gate) { g.sees = w.committed })
 	}
-	if g.sees == 0 && g.old == 0 && g.serves(r) {
+	if g.sees == 0 && g.old == 0 && g.serves(r) && !r.coarse {
 		at("a decision begins", func(w *world, g *gate) { g.old = 1 })
 	}
 	if g.old == 1 {
@@ -471,7 +485,10 @@ func explore(r rules, nodes int, faults int8) (worlds int, way string) {
 			return len(all), wayTo(all, at) + found
 		}
 		now.next(&r, func(event string, node int, n world) {
-			if n = canonical(n); n == now {
+			if n.simplify(&r); nodes == 2 {
+				n = canonical(n)
+			}
+			if n == now {
 				return
 			}
 			hash := maphash.Comparable(seed, n) // of 64 bits: two worlds in a million share one hardly ever
@@ -482,6 +499,28 @@ func explore(r rules, nodes int, faults int8) (worlds int, way string) {
 		})
 	}
 	return len(all), ""
+}
+
+// simplify takes away tenures that are over, where no clock can be set any more that
+// would bring them back.
+func (w *world) simplify(r *rules) {
+	if w.faults > 0 && (w.stepped == 0 || w.drifted == 0) || r.wallOnly || r.bootOnly || r.fromReply {
+		return
+	}
+	over := func(lease, age, shift int8) bool { return max(age, age+shift) > lease }
+	for i := range w.gates {
+		g := &w.gates[i]
+		if over(g.lease, g.age, g.shift) {
+			g.lease = 0
+		}
+		if over(g.keptLease, g.keptAge, g.keptShift) {
+			g.keptLease = 0
+		}
+		if g.op != idle && over(int8(leaseFor(maxStale)/second), g.opAge, g.opShift) {
+			g.op = idle
+		}
+		g.tidy()
+	}
 }
 
 // canonical is one of the two worlds that differ in the order of their nodes alone.
@@ -509,16 +548,23 @@ func wayTo(all []step, at int) (way string) {
 	return way
 }
 
+// Nodes have nothing to do with one another but for the revocation, its answer and the
+// store's clock. The answer waits for all of them: what can happen to one of them behind
+// it can happen to a node that is alone. So one is looked at in every detail, and two with
+// fewer events in a renewal.
 func TestNoOrderOfEventsLetsARevokedKeyInAfterTheAnswer(t *testing.T) {
 	for _, c := range []struct {
-		snapshot bool
-		nodes    int
-		faults   int8
-	}{{true, 1, 2}, {false, 1, 2}, {true, 2, 0}, {false, 2, 0}} {
+		rules
+		nodes  int
+		faults int8
+	}{{rules{snapshot: true}, 1, 2}, {rules{}, 1, 2}, {rules{snapshot: true, coarse: true}, 2, 1}, {rules{coarse: true}, 2, 2}} {
+		if testing.Short() {
+			c.faults = 1
+		}
 		began := time.Now()
-		worlds, way := explore(rules{snapshot: c.snapshot}, c.nodes, c.faults)
+		worlds, way := explore(c.rules, c.nodes, c.faults)
 		require.Empty(t, way)
-		t.Logf("%+v: %d worlds in %s", c, worlds, time.Since(began).Round(time.Millisecond))
+		t.Logf("%d nodes, snapshot %t: %d worlds in %s", c.nodes, c.snapshot, worlds, time.Since(began).Round(time.Millisecond))
 	}
 }
 

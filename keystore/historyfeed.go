@@ -30,6 +30,7 @@ func (c *Cached) askHead(ctx context.Context) (Revision, error) {
 	switch {
 	case err != nil:
 		return 0, err
+	case c.history.stamp == 0: // nothing was followed yet
 	case head < c.position, head == c.position && stamp != c.history.stamp:
 		return head, ErrParted
 	}
@@ -205,6 +206,7 @@ func (c *Cached) learnOnce(ctx context.Context) (done bool, err error) {
 	defer c.feedMu.Unlock()
 	if c.history.parted == parted {
 		c.history.note(stones...)
+		c.journal.writeAnew()
 	}
 	return true, nil
 }

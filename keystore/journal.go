@@ -79,6 +79,7 @@ type journal struct {
 	started, gone, closing, clean bool
 	// failed: the latest file could not be kept; said once.
 	failed bool
+	asked  atomic.Bool // see writeAnew
 	wake   chan struct{}
 	stop   chan struct{}
 	ended  chan struct{}
@@ -231,6 +232,14 @@ func (j *journal) goOn(position Revision) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.started, j.position, j.safe = true, position, position
+}
+
+// writeAnew has the snapshot written anew soon, for what changed in memory without a
+// record of its own.
+func (j *journal) writeAnew() {
+	if j != nil {
+		j.asked.Store(true)
+	}
 }
 
 // followed notes how well the store is followed now. Called with feedMu held: all that

@@ -53,7 +53,7 @@ func (j *journal) due(now time.Time) bool {
 	if !started || now.Before(j.retry) {
 		return false
 	}
-	if j.anew || j.file == nil {
+	if j.anew || j.file == nil || j.asked.Load() {
 		return true
 	}
 	journal, since := j.file.size-j.full, now.Sub(j.rewritten)
@@ -215,6 +215,7 @@ func (j *journal) cut(next *sealedWriter) cutting {
 	}
 	at := cutting{directory: j.c.directory.Load(), position: j.c.position, stamp: j.c.history.stamp, state: j.c.synced.Load()}
 	j.next, j.nextErr, j.anew, j.left = next, nil, false, false
+	j.asked.Store(false) // what was asked for is in memory by now
 	j.state, j.shown = at.state, at.state
 	return at
 }

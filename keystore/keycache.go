@@ -234,6 +234,8 @@ func (c *keyCache) read(clientID string, hash uint64, now time.Time) (*cachedKey
 	case errors.Is(err, ErrNotFound):
 		c.unknown[hash%unknownShards].Add(clientID, unknownClient{tick: v.tick, expires: now.Add(time.Duration(c.ttl.Load()))})
 		return v, nil
+	case err != nil && ctx.Err() != nil:
+		return nil, fmt.Errorf("%w: a key was not read within %s: %w", ErrUnavailable, fillTimeout, err)
 	case err != nil:
 		return nil, err
 	}

@@ -44,7 +44,7 @@ func (c *Cached) mend(cause error) error {
 	if err != nil {
 		return errors.Join(cause, err)
 	}
-	m.told = false
+	m.told, c.beginning = false, false
 	m.parted++
 	c.logger.Warn("what was revoked is revoked in the restored database too; it is followed again, and waits for an operator",
 		zap.Int("revoked_again", replayed), zap.Int64("revision", int64(c.position)))

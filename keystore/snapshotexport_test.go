@@ -3,6 +3,23 @@ package keystore
 // Durable is when a start from the disk would see a revision.
 func (c *Cached) Durable(r Revision) error { return c.journal.durable(r) }
 
+// EnabledIn lists the client IDs that a start from a snapshot would serve, and the revision
+// it leads to.
+func EnabledIn(path string, sealer SnapshotSealer) (map[string]bool, Revision, error) {
+	p, err := loadSnapshot(path, sealer)
+	if err != nil {
+		return nil, 0, err
+	}
+	enabled := map[string]bool{}
+	for id, k := range p.keys {
+		enabled[id] = k.key.Enabled
+	}
+	return enabled, p.position, nil
+}
+
+// WriteAnew has the snapshot written anew while its journal goes on.
+func (c *Cached) WriteAnew() { c.journal.writeAnew() }
+
 // LoadSnapshot reads a whole snapshot and answers the revision it leads to.
 func LoadSnapshot(path string, sealer SnapshotSealer) (Revision, error) {
 	p, err := loadSnapshot(path, sealer)
@@ -29,4 +46,13 @@ func (c *Cached) RewriteSnapshot() {
 func (c *Cached) KeysCached() int {
 	c.keys.known.Wait()
 	return len(c.keys.cached())
+}
+
+// RoleNameIn is the name of a role in a snapshot.
+func RoleNameIn(path string, sealer SnapshotSealer, id string) (string, error) {
+	p, err := loadSnapshot(path, sealer)
+	if err != nil {
+		return "", err
+	}
+	return p.directory.Role(id).Name, nil
 }

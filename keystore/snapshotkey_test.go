@@ -76,6 +76,30 @@ func TestASnapshotKeepsEveryFieldOfAKeyButItsLastUse(t *testing.T) {
 	require.Equal(t, k, got)
 }
 
+func TestAKeyReadBeforeAChangeIsNotInThePictureWhateverTheirOrder(t *testing.T) {
+	key := func(tick int64) []byte {
+		return appendCached([]byte{recordKeys}, &cachedKey{key: &Key{ID: "k", ClientID: "c", Enabled: true}, tick: tick})
+	}
+	change, err := encode(recordApplied, applied{Position: 9, Tick: 5, Clients: []string{"c"}})
+	require.NoError(t, err)
+	for name, test := range map[string]struct {
+		records [][]byte
+		known   bool
+	}{
+		"read before, written before": {[][]byte{key(4), change}, false},
+		"read before, written behind": {[][]byte{change, key(4)}, false},
+		"read behind":                 {[][]byte{change, key(5)}, true},
+		"read behind, then before":    {[][]byte{change, key(5), key(4)}, true},
+	} {
+		p := newPicture(SnapshotHead{})
+		for _, text := range test.records {
+			require.NoError(t, p.add(text))
+		}
+		_, known := p.keys["c"]
+		require.Equal(t, test.known, known, name)
+	}
+}
+
 func TestAKeyThatIsCutShortIsNotRead(t *testing.T) {
 	text := appendKey(nil, keyFields(t))
 	for n := range text {

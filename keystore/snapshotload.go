@@ -49,9 +49,7 @@ func loadSnapshot(path string, sealer SnapshotSealer) (*picture, error) {
 	if err != nil {
 		return nil, &RefusedSnapshotError{path, err}
 	}
-	p := &picture{SnapshotHead: head, keys: map[string]readKey{}, ended: map[string]time.Time{}, tallies: map[string]tallyRecord{},
-		changed: map[string]int64{}, names: map[string]string{},
-		directory: &Directory{roles: map[string]*Role{}, customers: map[string]*Customer{}, microtenants: map[tenant]*Microtenant{}}}
+	p := newPicture(head)
 	for {
 		text, err := r.next()
 		if errors.Is(err, io.EOF) {
@@ -75,6 +73,12 @@ func loadSnapshot(path string, sealer SnapshotSealer) (*picture, error) {
 	p.directory = p.directory.bound()
 	p.dropUnreadable(sealer)
 	return p, nil
+}
+
+func newPicture(head SnapshotHead) *picture {
+	return &picture{SnapshotHead: head, keys: map[string]readKey{}, ended: map[string]time.Time{}, tallies: map[string]tallyRecord{},
+		changed: map[string]int64{}, names: map[string]string{},
+		directory: &Directory{roles: map[string]*Role{}, customers: map[string]*Customer{}, microtenants: map[tenant]*Microtenant{}}}
 }
 
 // add takes one record in.

@@ -148,7 +148,9 @@ func TestTheDoctorLooksIntoAConfiguration(t *testing.T) {
 // served is the admin API of another service on the house's store, acting as local.
 func (h *house) served(t *testing.T, cfg lifecycle.Config) (address string) {
 	t.Helper()
-	cfg.Store = h.store
+	if cfg.Store == nil {
+		cfg.Store = h.store
+	}
 	handler := api.New(lifecycle.New(cfg), func(*http.Request) (lifecycle.Actor, *api.AuthProblem) { return here, nil })
 	server := httptest.NewServer(http.StripPrefix("/keyreeve", handler))
 	t.Cleanup(server.Close)
@@ -166,6 +168,7 @@ func TestTheDoctorTellsOfNodesThatDoNotFollowTheStore(t *testing.T) {
 		{[]string{lifecycle.NodeServing, lifecycle.NodeServing}, StatusOK, "2, all serving"},
 		{[]string{lifecycle.NodeServing, lifecycle.NodeLagging}, StatusWarn, "gate-1 is lagging since"},
 		{[]string{lifecycle.NodeRefusing, lifecycle.NodeLagging}, StatusFail, "gate-0 is refusing since"},
+		{[]string{lifecycle.NodeServing, lifecycle.NodeStopped}, StatusOK, "1 serving, 1 stopped"},
 	} {
 		var nodes []lifecycle.Node
 		for i, state := range c.states {
@@ -178,6 +181,30 @@ func TestTheDoctorTellsOfNodesThatDoNotFollowTheStore(t *testing.T) {
 		require.Contains(t, f.Detail, c.says)
 		require.Equal(t, c.want == StatusFail, got.code == ExitError)
 	}
+}
+
+func TestTheDoctorTellsOfVersionsThatDiffer(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	nodes := []lifecycle.Node{{ID: "1", Name: "a", State: "serving", Version: "v1.2.0"}, {ID: "2", Name: "b", State: "serving", Version: "v1.3.0"},
+		{ID: "3", Name: "c", State: "serving", Version: "v1.3.0"}, {ID: "4", Name: "d", State: "stopped", Version: "v1.1.0"}}
+	address := h.served(t, lifecycle.Config{Keyring: h.ring, Nodes: func(context.Context) ([]lifecycle.Node, error) { return nodes, nil }})
+	f := checks(t, run(t, now(), nil, "doctor", "--address", address, "-o", "json").out)["nodes"]
+	require.Equal(t, StatusWarn, f.Status)
+	require.Contains(t, f.Detail, "3 serving, 1 stopped; versions differ: v1.2.0 (1); v1.3.0 (2)")
+}
+
+func TestTheDoctorTellsOfARestoredStore(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	address, nodes := h.amongNodes(t)
+	nodes.Restore(keystore.Restore{Noticed: h.clock.Now().Wall, From: 99, To: 42, Replayed: 3})
+	got := run(t, now(), nil, "doctor", "--address", address, "-o", "json")
+	require.Equal(t, ExitError, got.code)
+	f := checks(t, got.out)["store history"]
+	require.Equal(t, StatusFail, f.Status)
+	require.Contains(t, f.Detail, "from revision 99")
+	require.Contains(t, f.Advice, "node accept-restore")
 }
 
 func TestTheDoctorTellsOfSourcesThatNoLongerPush(t *testing.T) {

@@ -112,6 +112,8 @@ func (s *console) migrate(cmd *cobra.Command, m Migration) error {
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return errors.New("interrupted; the target is as it was")
+	case errors.Is(err, keystore.ErrInDoubt):
+		return fmt.Errorf("whether everything was moved is not known, run this again: %w", err)
 	case errors.Is(err, keystore.ErrInUse):
 		return &codedError{ExitConflict, "nothing was moved: " + err.Error()}
 	case err != nil:

@@ -62,13 +62,21 @@ var nodeList = listingOf(nodesPath, "nodes",
 		if colours {
 			state = paint(state)
 		}
-		return []string{printable(n.Name), state, strconv.FormatInt(n.Position, 10), shortTime(n.Applied), orDash(shortTime(n.Until)), strconv.FormatInt(n.MaxStale, 10) + " s",
+		return []string{printable(n.Name), state, strconv.FormatInt(n.Position, 10), shortTime(n.Applied), n.ends(), strconv.FormatInt(n.MaxStale, 10) + " s",
 			orDash(n.Store), orDash(n.Version), shortTime(n.Started), printable(n.ID)}
 	},
 	func(n *nodeItem) []string {
 		return []string{n.ID, n.Name, strconv.FormatBool(n.Self), n.State, strconv.FormatInt(n.Position, 10), n.Applied, n.Started,
 			n.Version, n.Store, strconv.FormatInt(n.MaxStale, 10), n.Renewed, n.Lease.String(), strconv.FormatBool(n.Fenced), n.Until}
 	})
+
+// ends is when a node stops to accept that does not follow the store.
+func (n *nodeItem) ends() string {
+	if n.State == "serving" {
+		return "-"
+	}
+	return orDash(shortTime(n.Until))
+}
 
 func (s *console) addNodeList(parent *cobra.Command) {
 	var f pageFlags

@@ -31,6 +31,7 @@ type world struct {
 	clock *storetest.Clock
 	svc   *lifecycle.Service
 	face  *Handler
+	ring  *credential.Keyring
 	url   string
 
 	operator, admin, tenant, viewer, nobody, foreign lifecycle.CreatedKey
@@ -45,6 +46,7 @@ func newWorld(t *testing.T) *world {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, w.store.Close()) })
 	w.store.SealAudit(ring)
+	w.ring = ring
 	w.svc = lifecycle.New(lifecycle.Config{Store: w.store, Keyring: ring})
 	w.face = New(w.svc, w.authenticate)
 	server := httptest.NewServer(w.face)

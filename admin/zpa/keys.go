@@ -105,7 +105,4 @@ func (c *call) written(commit lifecycle.Commit) {
 	if w.Replayed != "" {
 		c.w.Header().Set("Idempotency-Replayed", w.Replayed)
 	}
-	if w.Replayed != "" {
-		c.w.Header().Set("Idempotency-Replayed", w.Replayed)
-	}
 }

@@ -103,8 +103,9 @@ func TestAClockThatWasSetIsFoundUnlessTheRoundTripsMayHaveTakenAsLong(t *testing
 		}
 		if step != nil {
 			drift := 2*time.Duration(float64(m.received-b.sent)*driftRate) + time.Microsecond // rounding
-			require.LessOrEqual(t, step.least-drift, by, "at least")
-			require.GreaterOrEqual(t, step.most+drift, by, "at most")
+			require.Equal(t, by < 0, step.most < 0)
+			require.LessOrEqual(t, step.least.Abs()-drift, by.Abs(), "at least")
+			require.GreaterOrEqual(t, step.most.Abs()+drift, by.Abs(), "at most")
 		}
 	})
 }
@@ -152,4 +153,19 @@ func TestOfTwoRoundTripsTheLaterMayBeAnsweredFirst(t *testing.T) {
 	b, step = b.then(w.ask(time.Millisecond, time.Millisecond, 0))
 	require.Nil(t, step)
 	require.Zero(t, b.spent)
+}
+
+func TestAClockSetByLittleOverAndOverIsFoundOverASlowNetworkToo(t *testing.T) {
+	const by, way = 10 * time.Millisecond, 50 * time.Millisecond
+	w := &world{now: time.Hour}
+	b := w.ask(way, way, 0)
+	for range (stepSlack+2*way)/by + 2 {
+		w.offset += by
+		w.pass(time.Millisecond, 0)
+		next, step := b.then(w.ask(way, way, 0))
+		if b = next; step != nil {
+			return
+		}
+	}
+	t.Fatalf("set by %v and not found", w.offset)
 }

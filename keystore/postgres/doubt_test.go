@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/keyreeve/keyreeve/internal/pgtest"
 	"github.com/keyreeve/keyreeve/keystore"
 	"github.com/keyreeve/keyreeve/keystore/storetest"
 )
@@ -97,4 +98,40 @@ func TestAWriteIsInDoubtWhereTheServerCannotBeAskedWhatBecameOfIt(t *testing.T) 
 	require.ErrorIs(t, err, keystore.ErrInDoubt)
 	require.NotErrorIs(t, err, keystore.ErrUnavailable, "which says that nothing was stored")
 	require.Equal(t, 1, runs)
+}
+
+// A server that stops to wait for its synchronous standbys commits all the same, and only
+// warns: where it is failed over then, what was told to be stored is gone.
+func TestACommitThatNoStandbyHasIsNotAcknowledgedWhateverEndsTheWaiting(t *testing.T) {
+	server := pgtest.Start(t, "fsync=off", "wal_level=replica", "max_wal_senders=2")
+	dsn := server.DSN(pgtest.Superuser, server.NewDatabase(t))
+	s := open(t, dsn, storetest.NewClock())
+	seed(t, s)
+	admin := connect(t, dsn)
+	waitFor := func(standbys string) {
+		run(t, admin, "ALTER SYSTEM SET synchronous_standby_names = '"+standbys+"'")
+		run(t, admin, "SELECT pg_reload_conf()")
+		require.Eventually(t, func() bool {
+			var now string
+			return admin.QueryRow(t.Context(), "SHOW synchronous_standby_names").Scan(&now) == nil && now == standbys
+		}, 20*time.Second, 10*time.Millisecond)
+	}
+	waitFor("nobody")
+	ctx := context.Background()
+	failed := make(chan error, 1)
+	go func() {
+		_, err := s.Update(ctx, func(tx keystore.Tx) error { return tx.PutKey(ctx, testKey(1)) })
+		failed <- err
+	}()
+	for waiting := true; waiting; { // as often as it begins to wait, also to find out what became of it
+		select {
+		case err := <-failed:
+			require.ErrorIs(t, err, keystore.ErrInDoubt)
+			waiting = false
+		case <-time.After(50 * time.Millisecond):
+			run(t, admin, "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
+		}
+	}
+	waitFor("")
+	putKeys(t, s, 2, 1)
 }

@@ -246,7 +246,10 @@ func TestEveryCallFindsOutThatTheClockWasSetBeforeItGoesByIt(t *testing.T) {
 	ctx := t.Context()
 	ahead := time.Duration(0)
 	for name, call := range map[string]func(context.Context) error{
-		"count":   func(context.Context) error { require.False(t, countKey0(t, s, keystore.Proof{})[0].Counted); return nil },
+		"count": func(context.Context) error {
+			require.False(t, countKey0(t, s, keystore.Proof{})[0].Counted)
+			return nil
+		},
 		"tallies": func(ctx context.Context) error { _, err := s.Tallies(ctx, 1); return err },
 		"view":    func(ctx context.Context) error { return s.View(ctx, func(keystore.Reader) error { return nil }) },
 		"update": func(ctx context.Context) error {

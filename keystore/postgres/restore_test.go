@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -107,13 +108,20 @@ func (c *cutOff) HeadStamp(ctx context.Context) (keystore.Revision, keystore.Sta
 
 func (v *vault) gate(t testing.TB) *restoreGate {
 	t.Helper()
-	core, logs := observer.New(zap.WarnLevel)
 	way := &cutOff{Store: v.open(t)}
+	g := v.gateBy(t, way)
+	g.way = way
+	return g
+}
+
+func (v *vault) gateBy(t testing.TB, way keystore.Store) *restoreGate {
+	t.Helper()
+	core, logs := observer.New(zap.WarnLevel)
 	c, err := keystore.OpenCached(t.Context(), way, keystore.NewSystemClock(),
 		keystore.CacheSizes{Keys: 1000, Unknown: 100, UnknownTTL: time.Second}, zap.New(core))
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = c.Close() })
-	return &restoreGate{c, logs, way}
+	return &restoreGate{Cached: c, logs: logs}
 }
 
 // request is what somebody shows at a gate.
@@ -511,4 +519,85 @@ func TestAnotherStoreBehindTheSameNameIsNotFollowed(t *testing.T) {
 	require.NoError(t, c.QueryRow(t.Context(), "SELECT count(*) FROM replayed").Scan(&written))
 	require.Zero(t, written, "nothing is merged into it")
 	_ = s
+}
+
+// anySealer seals nothing well: what is in the file is no matter here.
+type anySealer struct{}
+
+func (anySealer) CurrentID() string { return "any" }
+
+func (anySealer) Derive(string, string) (key [32]byte, held bool) { return key, true }
+
+func TestANodeThatBeginsFromItsSnapshotBringsWhatItHadSeen(t *testing.T) {
+	v := newVault(t)
+	v.fill(t)
+	backup := v.backup(t)
+	file := filepath.Join(t.TempDir(), "snapshot")
+	begin := func() (*keystore.Cached, *observer.ObservedLogs) {
+		core, logs := observer.New(zap.WarnLevel)
+		c, err := keystore.OpenCachedFrom(t.Context(), v.open(t), keystore.NewSystemClock(), keystore.CachedOptions{
+			Sizes: keystore.CacheSizes{Keys: 1000, Unknown: 100, UnknownTTL: time.Second}, NodeID: "node",
+			Snapshot: &keystore.SnapshotOptions{Path: file, Sealer: anySealer{}, MaxStale: 5 * time.Minute}}, zap.New(core))
+		require.NoError(t, err)
+		return c, logs
+	}
+	c, logs := begin()
+	g := &restoreGate{Cached: c, logs: logs}
+	revoke(t, g)
+	require.NoError(t, g.Poll(t.Context()))
+	require.NoError(t, c.Close())
+	v.restore(t, backup)
+	c, logs = begin()
+	defer func() { require.NoError(t, c.Close()) }()
+	g = &restoreGate{Cached: c, logs: logs}
+	followed(t, g)
+	requireRefused(t, g)
+	require.NotNil(t, restored(t, g))
+	require.Len(t, replayed(t, g), 1)
+}
+
+func TestNoNodeIsTakenForFencedByWhatARestoredDatabaseKnowsOfIt(t *testing.T) {
+	v := newVault(t)
+	v.fill(t)
+	// In the backup one node is there, long fenced and far ahead; the other is not.
+	early := v.gate(t)
+	early.Join(keystore.NodeInfo{ID: "early", Name: "early"}, time.Minute)
+	require.Eventually(t, func() bool { return early.Confirmed(t) >= early.Position() }, 20*time.Second, 10*time.Millisecond)
+	require.NoError(t, early.Close())
+	backup := v.backup(t)
+	s := v.open(t, backup)
+	require.NoError(t, s.Renew(t.Context(), keystore.Registration{ID: "gone", Name: "gone", Lease: time.Minute}))
+	require.NoError(t, s.Close())
+	c := connect(t, v.server.DSN(pgtest.Superuser, backup))
+	run(t, c, "UPDATE nodes SET renewed_ns = renewed_ns - 3600000000000, position = 1000000")
+	require.NoError(t, c.Close(context.Background()))
+
+	g := v.gate(t)
+	g.Join(keystore.NodeInfo{ID: "late", Name: "late"}, time.Minute)
+	edit(t, g, 1, func(k *keystore.Key) { k.Enabled = false })
+	v.restore(t, backup)
+	followed(t, g)
+	nodes, err := v.openFor(t).Nodes(t.Context())
+	require.NoError(t, err)
+	var names []string
+	for _, n := range nodes {
+		names = append(names, n.Name)
+		require.False(t, n.Fenced(), "%+v", n)
+		if n.Name != "late" {
+			require.Zero(t, n.Position, "%+v", n)
+			require.Greater(t, n.Left, 30*time.Second)
+		}
+	}
+	require.Contains(t, names, "gone")
+	require.Contains(t, names, "(nodes that the restored database does not know)")
+}
+
+// Confirmed is what the database says that the only node has confirmed.
+func (g *restoreGate) Confirmed(t testing.TB) (r keystore.Revision) {
+	nodes, err := g.way.Nodes(t.Context())
+	require.NoError(t, err)
+	for _, n := range nodes {
+		r = max(r, n.Position)
+	}
+	return r
 }

@@ -175,4 +175,3 @@ func TestWhatATransactionTranslatesByIsOne(t *testing.T) {
 	require.Equal(t, unsteady, w.ask(5))
 	require.Equal(t, before, f.In(w.clock.Now()))
 }
-

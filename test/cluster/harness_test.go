@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -47,6 +48,13 @@ func runAll(m *testing.M) int {
 	return m.Run()
 }
 
+// gateUser is who the gates are at the database: its owner, and no superuser.
+const gateUser = "gate"
+
+// survivesAKill are the settings of a server that loses nothing it committed when its
+// processes are killed; only the machine must not fail.
+var survivesAKill = []string{"fsync=off", "full_page_writes=off"}
+
 // cluster is a PostgreSQL server and gates that share one database of it.
 type cluster struct {
 	server   *pgtest.Server
@@ -63,7 +71,7 @@ type options struct {
 	gates int
 	// global stands in each gate's keyreeve block.
 	global string
-	// server has PostgreSQL's settings, nil for one that need not be durable.
+	// server has PostgreSQL's settings, nil for survivesAKill.
 	server []string
 }
 
@@ -85,13 +93,15 @@ type gate struct {
 func newCluster(t *testing.T, o options) *cluster {
 	t.Helper()
 	if o.server == nil {
-		o.server = pgtest.Volatile()
+		o.server = survivesAKill
 	}
 	dir, err := os.MkdirTemp("", "kr-cl-") // short: a socket's path has room for 107 bytes
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
 	c := &cluster{server: pgtest.Start(t, o.server...), dir: dir}
 	c.database = c.server.NewDatabase(t)
+	c.server.CreateUser(t, gateUser)
+	c.server.Exec(t, "ALTER DATABASE "+c.database+" OWNER TO "+gateUser)
 	c.upstream = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, r.Header.Get("Keyreeve-Key-Id"))
 	}))
@@ -119,7 +129,7 @@ func newCluster(t *testing.T, o options) *cluster {
 	t.Cleanup(func() {
 		for _, g := range c.gates {
 			if t.Failed() {
-				t.Logf("gate %s said:\n%s", g.name, tail(g.process.Said(), 8000))
+				t.Logf("gate %s said:\n%s", g.name, tail(g.process.Said(), 20000))
 			}
 			_ = g.process.Signal(resume)
 			require.NoError(t, g.process.Kill())
@@ -156,7 +166,7 @@ http://:%s {
 // start runs the gate, again or for the first time. It need not be ready: see ready.
 func (g *gate) start(t *testing.T) {
 	t.Helper()
-	dsn := g.c.server.DSNBy(g.link.address(), pgtest.Superuser, g.c.database)
+	dsn := g.c.server.DSNBy(g.link.address(), gateUser, g.c.database)
 	p, err := proctest.Launch(binary, g.dir, []string{"CLUSTER_DSN=" + dsn}, "run", "--config", filepath.Join(g.dir, "Caddyfile"))
 	require.NoError(t, err)
 	g.process = p
@@ -189,11 +199,11 @@ func (g *gate) until(t *testing.T, what string, done func() bool) {
 	for deadline := time.Now().Add(patience); !done(); {
 		select {
 		case <-g.process.Ended():
-			t.Fatalf("gate %s ended before %s:\n%s", g.name, what, tail(g.process.Said(), 8000))
+			t.Fatalf("gate %s ended before %s:\n%s", g.name, what, tail(g.process.Said(), 20000))
 		case <-time.After(10 * time.Millisecond):
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("gate %s: not within %s: %s\n%s", g.name, patience, what, tail(g.process.Said(), 8000))
+			t.Fatalf("gate %s: not within %s: %s\n%s", g.name, patience, what, tail(g.process.Said(), 20000))
 		}
 	}
 }
@@ -225,20 +235,29 @@ func (a answer) field(name string) string {
 	return text
 }
 
-func ask(client *http.Client, method, url string, header map[string]string, body any) (answer, error) {
+// ask sends a body as JSON, or as a form where it is one.
+func ask(client *http.Client, method, to string, header map[string]string, body any) (answer, error) {
 	var sent io.Reader
-	if body != nil {
+	switch b := body.(type) {
+	case nil:
+	case url.Values:
+		sent = strings.NewReader(b.Encode())
+	default:
 		data, err := json.Marshal(body)
 		if err != nil {
 			return answer{}, err
 		}
 		sent = bytes.NewReader(data)
 	}
-	r, err := http.NewRequest(method, url, sent)
+	r, err := http.NewRequest(method, to, sent)
 	if err != nil {
 		return answer{}, err
 	}
-	if body != nil {
+	switch body.(type) {
+	case nil:
+	case url.Values:
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	default:
 		r.Header.Set("Content-Type", "application/json")
 	}
 	for name, value := range header {

@@ -3,6 +3,7 @@ package cluster
 import (
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"strconv"
 	"sync"
@@ -35,7 +36,7 @@ func secretOf(_ *testing.T, _ *gate, k key) string { return k.basic() }
 // tokenOf signs the key in.
 func tokenOf(t *testing.T, g *gate, k key) string {
 	t.Helper()
-	a, err := ask(g.client, "POST", "http://gate/oauth2/v1/token?grant_type=client_credentials", map[string]string{"Authorization": k.basic()}, nil)
+	a, err := ask(g.client, "POST", "http://gate/oauth2/v1/token", map[string]string{"Authorization": k.basic()}, url.Values{"grant_type": {"client_credentials"}})
 	require.NoError(t, err)
 	require.Equal(t, http.StatusOK, a.status, a.body)
 	return "Bearer " + a.field("access_token")
@@ -67,7 +68,7 @@ var revocations = []revocation{
 func TestNoGateAcceptsWhatAGateAnsweredToBeRevoked(t *testing.T) {
 	c := newCluster(t, options{gates: 3})
 	at := map[string]int{}
-	for round := range rounds(500) {
+	for round := range rounds(60) {
 		r := revocations[round%len(revocations)]
 		name := fmt.Sprintf("round %d", round)
 		role := c.role(t, name)

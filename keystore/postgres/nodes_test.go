@@ -1,0 +1,141 @@
+package postgres
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/keyreeve/keyreeve/keystore"
+	"github.com/keyreeve/keyreeve/policy"
+)
+
+func registration(id string) keystore.Registration {
+	return keystore.Registration{ID: id, Name: "gate " + id, Version: "v1", Started: time.UnixMilli(1_700_000_000_000).UTC(),
+		MaxStale: time.Minute, Lease: 65 * time.Second}
+}
+
+func onlyNode(t *testing.T, s *Store) keystore.Registered {
+	t.Helper()
+	all, err := s.Nodes(t.Context())
+	require.NoError(t, err)
+	require.Len(t, all, 1)
+	return all[0]
+}
+
+func TestANodeIsListedAsItRenewedLast(t *testing.T) {
+	s := newStore(t)
+	ctx := t.Context()
+	all, err := s.Nodes(ctx)
+	require.NoError(t, err)
+	require.Empty(t, all)
+	r := registration("a")
+	require.NoError(t, s.Renew(ctx, r))
+	n := onlyNode(t, s)
+	require.Equal(t, r, n.Registration)
+	require.False(t, n.Fenced())
+	require.WithinDuration(t, time.Now(), n.Renewed, 10*time.Second)
+	require.Equal(t, n.Renewed.Add(65*time.Second+time.Second+650*time.Millisecond), n.Until)
+	require.InDelta(t, 66, n.Left.Seconds(), 10)
+	r.Name, r.Lease, r.Stopped = "moved", 30*time.Second, true
+	require.NoError(t, s.Renew(ctx, r))
+	again := onlyNode(t, s)
+	require.Equal(t, r, again.Registration)
+	require.True(t, again.Renewed.After(n.Renewed))
+	require.NoError(t, s.Leave(ctx, "a"))
+	require.NoError(t, s.Leave(ctx, "a"))
+	all, err = s.Nodes(ctx)
+	require.NoError(t, err)
+	require.Empty(t, all)
+}
+
+func TestOnlyWhatThisHistoryHasIsConfirmedAndNeverLess(t *testing.T) {
+	s := newStore(t)
+	ctx := t.Context()
+	putKeys(t, s, 0, 1)
+	require.NoError(t, s.Renew(ctx, registration("a")))
+	head, stamp, err := s.HeadStamp(ctx)
+	require.NoError(t, err)
+	confirmed := func(r keystore.Revision, seen keystore.Stamp) keystore.Revision {
+		t.Helper()
+		require.NoError(t, s.Confirm(ctx, "a", r, seen))
+		return onlyNode(t, s).Position
+	}
+	require.Zero(t, confirmed(head+1, stamp), "not there yet, or not any more")
+	require.Zero(t, confirmed(head, stamp+1), "another history's")
+	require.Equal(t, head, confirmed(head, stamp))
+	require.NoError(t, s.Renew(ctx, registration("a")))
+	require.Equal(t, head, onlyNode(t, s).Position, "a renewal leaves it")
+	require.NoError(t, s.Confirm(ctx, "nobody", head, stamp))
+	require.NoError(t, s.using(ctx, func(c *conn) error { // nothing of a confirmation's haste stays
+		return c.c.QueryRow(ctx, "SELECT 1 WHERE current_setting('synchronous_commit') = (SELECT reset_val FROM pg_settings WHERE name = 'synchronous_commit')").Scan(new(int))
+	}))
+}
+
+func TestARenewalThatComesLateChangesNothing(t *testing.T) {
+	dsn := newDSN(t)
+	clock := keystore.NewSystemClock()
+	old, next := open(t, dsn, clock), open(t, dsn, clock)
+	ctx := t.Context()
+	require.NoError(t, old.Renew(ctx, registration("a")))
+	require.NoError(t, old.Renew(ctx, registration("a")))
+	late := func(turn int64) {
+		t.Helper()
+		before := onlyNode(t, old)
+		require.NoError(t, old.using(ctx, func(c *conn) error {
+			found, err := old.renewed(ctx, c, renewNode, []any{"a", old.registry.token, turn, "late", "", int64(0), int64(1), int64(1), true})
+			require.False(t, found)
+			return err
+		}))
+		require.Equal(t, before.Registration, onlyNode(t, old).Registration)
+	}
+	late(1)
+	late(2)
+	seed(t, next)
+	putKeys(t, next, 0, 1)
+	head, stamp, err := next.HeadStamp(ctx)
+	require.NoError(t, err)
+	require.NoError(t, old.Confirm(ctx, "a", head, stamp))
+	require.NoError(t, next.Renew(ctx, registration("a")), "the process that was started next takes the row")
+	require.Zero(t, onlyNode(t, next).Position, "and has yet to confirm")
+	late(99)
+	require.ErrorIs(t, old.Renew(ctx, registration("a")), keystore.ErrReplaced)
+	require.NoError(t, old.Confirm(ctx, "a", head, stamp))
+	require.NoError(t, old.Leave(ctx, "a"))
+	require.Zero(t, onlyNode(t, next).Position)
+	run(t, connect(t, dsn), "UPDATE nodes SET renewed_ns = renewed_ns - 120e9")
+	require.NoError(t, old.Renew(ctx, registration("a")), "once the other is fenced")
+}
+
+func TestNodesThatWereFencedLongAgoAreForgotten(t *testing.T) {
+	dsn := newDSN(t)
+	s := open(t, dsn, keystore.NewSystemClock())
+	ctx := t.Context()
+	require.NoError(t, s.Renew(ctx, registration("a")))
+	admin := connect(t, dsn)
+	run(t, admin, "UPDATE nodes SET renewed_ns = renewed_ns - CAST(6*86400e9 AS BIGINT)")
+	require.NoError(t, s.Trim(ctx, policy.DefaultLockout(), time.Hour))
+	n := onlyNode(t, s)
+	require.True(t, n.Fenced())
+	run(t, admin, "UPDATE nodes SET renewed_ns = renewed_ns - CAST(2*86400e9 AS BIGINT)")
+	require.NoError(t, s.Trim(ctx, policy.DefaultLockout(), time.Hour))
+	all, err := s.Nodes(ctx)
+	require.NoError(t, err)
+	require.Empty(t, all)
+}
+
+func TestARenewalTouchesNoIndex(t *testing.T) {
+	dsn := newDSN(t)
+	s := open(t, dsn, keystore.NewSystemClock())
+	for range 20 {
+		require.NoError(t, s.Renew(t.Context(), registration("a")))
+	}
+	admin := connect(t, dsn)
+	var updated, hot int
+	require.Eventually(t, func() bool {
+		run(t, admin, "SELECT pg_stat_clear_snapshot()")
+		require.NoError(t, admin.QueryRow(t.Context(), "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'nodes'").Scan(&updated, &hot))
+		return updated >= 19
+	}, 30*time.Second, 100*time.Millisecond)
+	require.Equal(t, updated, hot)
+}
