@@ -147,7 +147,13 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err := registerMetrics(ctx); err != nil {
 		return fmt.Errorf("metrics: %w", err)
 	}
-	return a.configure(ctx)
+	if err := a.configure(ctx); err != nil {
+		return err
+	}
+	if p, ok := a.opener.(*PostgresStore); ok && p.passwordInClear() {
+		a.logger.Warn(passwordInClear)
+	}
+	return nil
 }
 
 // configure reads the app's own configuration: all that is needed of it where no

@@ -60,6 +60,9 @@ func (d *doctor) reached(found examination) {
 		how = "no TLS"
 		d.warn(checkServer, "the connection to "+found.where+" is not encrypted", "use sslmode=verify-full in the dsn, unless nobody else is on the way")
 	}
+	if own, ok := d.app.opener.(*PostgresStore); ok && own.passwordInClear() {
+		d.warn(checkConfig, passwordInClear, "do so, or use PGPASSWORD or a passfile; then change the password")
+	}
 	if p.Superuser {
 		d.warn(checkServer, "the user of the dsn is a superuser", "give the gates a user of their own: docs/postgres-grants.sql")
 	}

@@ -50,6 +50,8 @@ func TestTheDoctorLooksAtAPostgreSQLStore(t *testing.T) {
 	require.Equal(t, cli.StatusFail, found[checkRights].Status)
 	require.Contains(t, found[checkRights].Detail, "UPDATE on keys")
 	require.Contains(t, found[checkServer].Detail, "not encrypted")
+	require.Contains(t, found[checkConfig].Detail, "in clear")
+	require.NotContains(t, fmt.Sprint(found), server.Password())
 	script, err := os.ReadFile("../docs/postgres-grants.sql")
 	require.NoError(t, err)
 	runSQL(t, dsn, strings.ReplaceAll(string(script), `:"gate"`, "doctor"))
@@ -77,6 +79,7 @@ func TestACommandOnAPostgreSQLStoreWaitsForItsNodes(t *testing.T) {
 	_, _, dsn := emptyDatabase(t)
 	i := newInstallation(t)
 	i.withPostgres(dsn)
+	i.diagnose()
 	propagation, _ := i.written("nobody follows")
 	require.Equal(t, "confirmed=0; pending=0", propagation)
 

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/keyreeve/keyreeve/admin/cli"
+	"github.com/keyreeve/keyreeve/credential"
 	"github.com/keyreeve/keyreeve/internal/pgtest"
 	"github.com/keyreeve/keyreeve/keystore"
 	"github.com/keyreeve/keyreeve/keystore/sqlite"
@@ -137,7 +138,8 @@ func TestAMoveNeedsTheMasterKeysWhereItIsToldOfSome(t *testing.T) {
 	i := newInstallation(t)
 	i.use()
 	other := filepath.Join(i.dir, "other.key")
-	require.NoError(t, os.WriteFile(other, []byte(strings.Repeat("ab", 32)), 0o600))
+	_, err := credential.CreateMasterKeyFile(other)
+	require.NoError(t, err)
 	to := filepath.Join(i.dir, "to.db")
 	_, errOut, code := command(t, "migrate", "--from-config", i.config, "--to", "sqlite:"+to, "--master-key-file", other)
 	require.Equal(t, cli.ExitError, code)

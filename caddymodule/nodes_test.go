@@ -82,7 +82,7 @@ func TestACommandOnTheStoreItselfIsNoNode(t *testing.T) {
 	w, r := httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/v1/nodes", http.NoBody)
 	r.RemoteAddr = "@"
 	handler.ServeHTTP(w, r)
-	require.JSONEq(t, `{"items":[],"next_cursor":null,"total":0}`, w.Body.String())
+	require.Contains(t, w.Body.String(), `"items":[],"next_cursor":null,"total":0`)
 }
 
 func TestTheVersionIsThisModulesWhereverItIsBuiltInto(t *testing.T) {

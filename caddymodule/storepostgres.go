@@ -41,15 +41,6 @@ func (*PostgresStore) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "keyreeve.stores.postgres", New: func() caddy.Module { return new(PostgresStore) }}
 }
 
-// Provision warns of a password that everybody sees who sees the configuration.
-func (s *PostgresStore) Provision(ctx caddy.Context) error {
-	if s.passwordInClear() {
-		ctx.Logger().Warn("the dsn of the key store holds a password in clear; whoever may see the configuration sees it: " +
-			"put it into a file and write {file./path}, or into the environment and write {env.NAME}")
-	}
-	return nil
-}
-
 // Validate finds a dsn that cannot be meant. It connects to nothing.
 func (s *PostgresStore) Validate() error {
 	if s.MaxConns != 0 && s.MaxConns < postgres.MinMaxConns {
@@ -64,6 +55,11 @@ var (
 	// inClear is a password in a URI, or as a keyword or parameter.
 	inClear = regexp.MustCompile(`://[^/@]*:[^/@]+@|(?i)\bpassword\s*=\s*[^\s&']|\bpassword\s*=\s*'[^']`)
 )
+
+// passwordInClear is what is said of a dsn whose password everybody sees who sees the
+// configuration.
+const passwordInClear = "the dsn of the key store holds a password in clear, and whoever may see the configuration sees it: " +
+	"put the dsn into a file and write {file./path}, or into the environment and write {env.NAME}"
 
 // passwordInClear reports whether the configuration itself holds the password.
 func (s *PostgresStore) passwordInClear() bool {
@@ -206,7 +202,6 @@ var (
 	_ StoreOpener           = (*PostgresStore)(nil)
 	_ examiner              = (*PostgresStore)(nil)
 	_ visitor               = (*PostgresStore)(nil)
-	_ caddy.Provisioner     = (*PostgresStore)(nil)
 	_ caddy.Validator       = (*PostgresStore)(nil)
 	_ reconnecter           = (*PostgresStore)(nil)
 	_ caddyfile.Unmarshaler = (*PostgresStore)(nil)

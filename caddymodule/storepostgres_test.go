@@ -73,7 +73,7 @@ func TestAGateOnPostgreSQLKeepsItsKeysOverReloadsAndStarts(t *testing.T) {
 
 func TestValidatingAConfigurationConnectsToNothing(t *testing.T) {
 	edit := onPostgres(t, fixed("postgres://gate@127.0.0.1:1/keyreeve"))
-	g := &gateTest{t: t, dir: t.TempDir(), gateURL: "http://127.0.0.1:0", adminURL: "http://127.0.0.1:0"}
+	g := &gateTest{t: t, dir: t.TempDir(), gateURL: "http://127.0.0.1:0", adminURL: "http://127.0.0.2:0"}
 	g.upstream = newUpstream(t)
 	config, err := adapt("Caddyfile", edit(g.caddyfile("")))
 	require.NoError(t, err)

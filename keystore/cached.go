@@ -232,7 +232,7 @@ func (c *Cached) stillTurn() uint64 {
 // is noticed.
 func (c *Cached) Fresh(now policy.Instant, maxStale time.Duration) bool {
 	s := c.synced.Load()
-	if s.unseen || s.leased && !s.tenure.holds(now) {
+	if s.unseen || s.leased && !s.tenure.holds(&now) {
 		return false
 	}
 	if maxStale == 0 {
@@ -241,7 +241,7 @@ func (c *Cached) Fresh(now policy.Instant, maxStale time.Duration) bool {
 		}
 		maxStale = noticeWithin
 	}
-	return within(s.at, now, maxStale)
+	return within(&s.at, &now, maxStale)
 }
 
 // Locked is how much longer a caller is locked out; 0 is not.

@@ -158,13 +158,7 @@ func (c *Cached) applyTallies(ctx context.Context) error {
 	return nil
 }
 
-// resync takes everything anew.
-func (c *Cached) resync(ctx context.Context) error {
-	c.feedMu.Lock()
-	defer c.feedMu.Unlock()
-	return c.resyncLocked(ctx)
-}
-
+// resyncLocked takes everything anew.
 func (c *Cached) resyncLocked(ctx context.Context) error { return c.resyncHow(ctx, asSeen) }
 
 func (c *Cached) resyncHow(ctx context.Context, how adoption) error {

@@ -55,9 +55,10 @@ func margin(lease time.Duration) time.Duration { return fenceMargin + lease/fenc
 
 // within reports whether no more than d passed from one instant of a node to another of
 // the same boot, by either clock: the time since boot stands still while a machine is
-// suspended, and the time of day can be set.
-func within(from, now policy.Instant, d time.Duration) bool {
-	return now.Since-from.Since <= d && now.Wall.Sub(from.Wall) <= d
+// suspended, and the time of day can be set. On every decision's way, so by reference and
+// in plain numbers.
+func within(from, now *policy.Instant, d time.Duration) bool {
+	return now.Since-from.Since <= d && now.Wall.UnixNano()-from.Wall.UnixNano() <= int64(d)
 }
 
 // tenure is a renewal that a node may serve by. The zero tenure is none.
@@ -67,7 +68,7 @@ type tenure struct {
 	lease time.Duration
 }
 
-func (t tenure) holds(now policy.Instant) bool { return within(t.sent, now, t.lease) }
+func (t *tenure) holds(now *policy.Instant) bool { return within(&t.sent, now, t.lease) && t.lease > 0 }
 
 // shortened is the tenure with a lease that is no longer than that.
 func (t tenure) shortened(lease time.Duration) tenure {

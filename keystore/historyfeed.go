@@ -113,8 +113,7 @@ func (c *Cached) adopt(ctx context.Context, r Reader, head Revision, how adoptio
 	var theirs []Tombstone
 	known := how == asSeen && c.position > 0
 	if known || how == asReplayed {
-		after := Revision(0)
-		if err := h.Tombstones(ctx, after, func(s Tombstone) { theirs = append(theirs, s) }); err != nil {
+		if err := h.Tombstones(ctx, 0, func(s Tombstone) { theirs = append(theirs, s) }); err != nil {
 			return 0, err
 		}
 	}

@@ -3,14 +3,11 @@ package keystore
 import (
 	"errors"
 	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
-
-	"github.com/keyreeve/keyreeve/policy"
 )
 
 const (
@@ -100,7 +97,7 @@ type journal struct {
 	// state is how well the store was followed by what was taken, shown what was written of it.
 	state, shown *syncState
 
-	sizes struct{ bytes, journal, rewritings, errors atomic.Int64 }
+	sizes struct{ rewritings, errors atomic.Int64 } // see SnapshotCounts
 }
 
 func newJournal(c *Cached, o SnapshotOptions) *journal {
@@ -187,8 +184,9 @@ func (j *journal) applied(news News, clients []string, tick int64, ended map[str
 	j.add(recordApplied, last, position)
 }
 
-// startOver notes that all was taken anew, to a position that may be lower: nothing
-// that was written before counts. Called with feedMu held, once decisions see it.
+// startOver notes that all is taken anew, to a position that may be lower: nothing that
+// was written before counts. Called with feedMu held, before decisions see any of it:
+// who sees that position must not be told that it is durable by what was written before.
 func (j *journal) startOver(position Revision) {
 	if j == nil {
 		return
@@ -361,161 +359,3 @@ func (j *journal) close() error {
 	}
 	return errJournal
 }
-
-// batch is what the worker took of the queues.
-type batch struct {
-	records  [][]byte
-	keys     []*cachedKey
-	counts   []string
-	wanted   bool
-	position Revision
-	number   uint64
-	epoch    int
-}
-
-func (j *journal) take() (b batch) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.taken++
-	b = batch{records: j.queue, keys: j.keys, wanted: j.wanted, position: j.position, number: j.taken, epoch: j.epoch}
-	for id := range j.counts {
-		b.counts = append(b.counts, id)
-	}
-	if j.beat != nil {
-		j.state = j.beat
-	}
-	j.queue, j.queued, j.keys, j.beat = nil, 0, nil, nil
-	j.wanted = j.wanted && j.file == nil // who waits goes on to, until there is a file
-	clear(j.counts)
-	return b
-}
-
-// drain writes what was queued, to the file in place and to the one that is to replace it.
-func (j *journal) drain() {
-	b := j.take()
-	var err error
-	for _, text := range b.records {
-		if text == nil { // see anewLocked
-			j.giveUp()
-			continue
-		}
-		j.dirty = true
-		err = errors.Join(err, j.write(text))
-	}
-	for _, part := range chunks(b.keys, keysChunk) {
-		j.dirty = true
-		err = errors.Join(err, j.write(packKeys(j.c.keys, part)))
-	}
-	for _, part := range chunks(b.counts, talliesChunk) {
-		j.dirty = true
-		text, encodeErr := encode(recordTallies, j.c.counter.table.records(part))
-		err = errors.Join(err, encodeErr, j.write(text))
-	}
-	now := j.c.clock.Now()
-	if passed := now.Since - j.beaten; j.state != j.shown && passed >= beatEvery || passed >= noteEvery {
-		err = errors.Join(err, j.writeBeat(now))
-	}
-	synced := false
-	if b.wanted && j.file != nil && err == nil {
-		err = j.file.f.Sync()
-		synced = err == nil
-	}
-	if err != nil {
-		j.broken(err)
-	}
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if synced && b.epoch == j.epoch {
-		j.safe = b.position
-	}
-	j.done = b.number
-	j.moved.Broadcast()
-}
-
-// write appends a record to both files. An error of the one that is not in place yet ends
-// that one alone, in its own time.
-func (j *journal) write(text []byte) error {
-	if j.next != nil {
-		if err := j.next.append(text); err != nil {
-			j.abandon(err)
-		}
-	}
-	if j.file == nil {
-		return nil
-	}
-	return j.file.append(text)
-}
-
-func (j *journal) writeBeat(now policy.Instant) error {
-	if j.state == nil {
-		return nil // the file in place has it
-	}
-	j.shown, j.beaten = j.state, now.Since
-	text, err := encode(recordBeat, j.state.heartbeat(now))
-	return errors.Join(err, j.write(text))
-}
-
-// heartbeat is the state as the journal has it.
-func (s *syncState) heartbeat(now policy.Instant) heartbeat {
-	return heartbeat{Synced: s.at, Position: s.position, Unseen: s.unseen, Leased: s.leased, Renewed: s.tenure.sent, Lease: s.tenure.lease, Noted: now}
-}
-
-// broken gives up the file in place, which could not be written: it is not known any
-// more what a start from it would see. Where it can be removed durably a start sees
-// nothing, and this node goes on to confirm, with no snapshot until one can be written
-// again. Where it cannot, this node confirms nothing until the file is too old for
-// anybody to start from.
-func (j *journal) broken(cause error) {
-	j.sizes.errors.Add(1)
-	j.giveUp()
-	j.retry = time.Now().Add(retryFileEvery)
-	err := removeDurably(j.o.Path)
-	j.mu.Lock()
-	said := j.failed
-	j.failed, j.gone = true, err == nil
-	j.moved.Broadcast()
-	j.mu.Unlock()
-	if !said {
-		j.brokenAt = time.Now()
-	}
-	switch {
-	case said:
-	case err != nil:
-		j.logger.Error("the snapshot can be neither written nor removed; this node confirms no revocation until it can, or the file is older than max_stale",
-			zap.String("path", j.o.Path), zap.NamedError("removing", err), zap.Error(cause))
-	default:
-		j.logger.Error("the snapshot could not be written and was removed; until it can be, this node cannot be started without the store",
-			zap.String("path", j.o.Path), zap.Error(cause))
-	}
-}
-
-// giveUp closes the file in place: nothing more is written to it, and all is written
-// anew.
-func (j *journal) giveUp() {
-	j.closeFile()
-	if j.next != nil {
-		j.abandon(nil)
-	}
-	j.anew = true
-}
-
-func (j *journal) closeFile() {
-	if j.file != nil {
-		_ = j.file.f.Close() // what had to be there was synced
-		j.file = nil
-	}
-}
-
-// abandon ends the file that was to replace the one in place.
-func (j *journal) abandon(cause error) {
-	if cause != nil {
-		j.sizes.errors.Add(1)
-		j.logger.Warn("the snapshot could not be written anew", zap.String("path", j.o.Path), zap.Error(cause))
-	}
-	_ = j.next.f.Close()
-	_ = os.Remove(j.nextPath())
-	j.next, j.nextErr = nil, cause
-}
-
-func (j *journal) nextPath() string { return j.o.Path + ".new" }
-func (j *journal) lockPath() string { return filepath.Clean(j.o.Path) + ".lock" }

@@ -142,7 +142,7 @@ func (c *Cached) renewals(ctx context.Context) {
 func (m *member) isDue(now policy.Instant) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.due || !within(m.sent, now, m.every)
+	return m.due || !within(&m.sent, &now, m.every)
 }
 
 // renew renews the row and, once the log was followed to where it ended after that,
@@ -151,8 +151,13 @@ func (m *member) isDue(now policy.Instant) bool {
 func (c *Cached) renew(ctx context.Context) error {
 	m := &c.member
 	registry, ok := As[Registry](c.store)
-	if !ok { // not open yet
+	switch {
+	case ok:
+	case c.hasRegistry(): // not open yet
 		return ErrUnavailable
+	default:
+		c.alone()
+		return nil
 	}
 	n, t := c.renewal()
 	n.Lease = m.promise(t, c.journal != nil)
@@ -167,13 +172,7 @@ func (c *Cached) renew(ctx context.Context) error {
 		err = c.catchUp(ctx, 0)
 	}
 	if err != nil {
-		m.failures.Add(1)
-		if !m.failing && ctx.Err() == nil {
-			c.logger.Error("this node could not renew its place among the others; without it, it serves no longer than its lease",
-				zap.Duration("lease", t.lease), zap.Error(err))
-		}
-		m.failing = true
-		return err
+		return c.renewalFailed(ctx, t, err)
 	}
 	m.failing = false
 	m.renewals.Add(1)
@@ -186,6 +185,28 @@ func (c *Cached) renew(ctx context.Context) error {
 	m.repeat.Store(true)
 	c.confirmSoon()
 	return nil
+}
+
+func (c *Cached) renewalFailed(ctx context.Context, t tenure, err error) error {
+	m := &c.member
+	m.failures.Add(1)
+	if !m.failing && ctx.Err() == nil {
+		c.logger.Error("this node could not renew its place among the others; without it, it serves no longer than its lease",
+			zap.Duration("lease", t.lease), zap.Error(err))
+	}
+	m.failing = true
+	return err
+}
+
+// alone makes this process what it is where the store turned out, once it was open, to
+// have no registry.
+func (c *Cached) alone() {
+	m := &c.member
+	m.joined.Store(false)
+	m.mu.Lock()
+	m.due, m.sent, m.every = false, c.clock.Now(), time.Hour
+	m.mu.Unlock()
+	c.moveSync(func(s *syncState) { s.leased, s.tenure = false, tenure{} })
 }
 
 // promise is the lease that others are told of. Where a snapshot may have an earlier,
@@ -290,7 +311,7 @@ func (c *Cached) Membership() Membership {
 	id := m.info.ID
 	m.mu.Unlock()
 	now, t := c.clock.Now(), c.synced.Load().tenure
-	out := Membership{Joined: true, ID: id, Confirmed: Revision(m.confirmed.Load()), Lease: t.lease, Fenced: !t.holds(now),
+	out := Membership{Joined: true, ID: id, Confirmed: Revision(m.confirmed.Load()), Lease: t.lease, Fenced: !t.holds(&now),
 		Renewals: m.renewals.Load(), Failures: m.failures.Load()}
 	if t != (tenure{}) {
 		out.Renewed, out.Age = t.sent.Wall, max(0, now.Since-t.sent.Since, now.Wall.Sub(t.sent.Wall))

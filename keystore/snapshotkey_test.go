@@ -43,7 +43,7 @@ func filled(t *testing.T, v reflect.Value, n *int64) {
 	}
 }
 
-// settable is a struct's value without its unexported fields.
+// keyFields is a key of which every exported field is set.
 func keyFields(t *testing.T) *Key {
 	exported := reflect.VisibleFields(reflect.TypeFor[Key]())
 	var fields []reflect.StructField

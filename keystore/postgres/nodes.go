@@ -53,8 +53,8 @@ const takeNode = `UPDATE nodes SET token = ?2, turn = ?3, name = ?4, version = ?
 const confirmNode = `UPDATE nodes SET position = ?3 FROM (SELECT set_config('synchronous_commit', 'off', true) AS commit) AS soon
 	WHERE soon.commit = 'off' AND id = ?1 AND token = ?2 AND position < ?3 AND ?4 = (SELECT stamp FROM changes WHERE rev = ?3 ORDER BY n LIMIT 1)`
 
-// listNodes reads all nodes, the clock first: none of them has renewed since then by less
-// than it says.
+// listNodes reads all nodes, and the clock no later than them: a node seems rather less
+// long without a renewal than it is.
 const listNodes = "WITH t AS MATERIALIZED (SELECT keyreeve_now() AS now) " + sqlstore.SelectNodes + ", t.now FROM t, state s, nodes n"
 
 // Renew makes or renews a node's row. keystore.ErrReplaced while another process has it

@@ -107,6 +107,28 @@ func TestARenewalThatComesLateChangesNothing(t *testing.T) {
 	require.NoError(t, old.Renew(ctx, registration("a")), "once the other is fenced")
 }
 
+func TestANodeThatRenewedByAClockThatWasSetBackIsNotYoungerForIt(t *testing.T) {
+	dsn := newDSN(t)
+	clock := turnClock(t, dsn)
+	clock.Ahead(time.Hour)
+	s := open(t, dsn, keystore.NewSystemClock())
+	ctx := t.Context()
+	require.NoError(t, s.Renew(ctx, registration("a")))
+	require.WithinDuration(t, time.Now().Add(time.Hour), onlyNode(t, s).Renewed, time.Minute)
+	clock.Ahead(0)
+	require.False(t, func() bool { n := onlyNode(t, s); return n.Fenced() }())
+	_, err := s.Update(ctx, func(keystore.Tx) error { return nil }) // an era begins
+	require.NoError(t, err)
+	n := onlyNode(t, s)
+	require.WithinDuration(t, time.Now(), n.Renewed, time.Minute)
+	require.False(t, n.Fenced())
+	require.LessOrEqual(t, n.Left, 67*time.Second)
+	clock.Ahead(100 * time.Millisecond) // and time goes on
+	run(t, connect(t, dsn), "UPDATE nodes SET renewed_ns = renewed_ns - 120e9")
+	n = onlyNode(t, s)
+	require.Positive(t, n.Left, "it counts from when the era began")
+}
+
 func TestNodesThatWereFencedLongAgoAreForgotten(t *testing.T) {
 	dsn := newDSN(t)
 	s := open(t, dsn, keystore.NewSystemClock())

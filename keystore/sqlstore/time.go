@@ -212,6 +212,13 @@ func (t *tx) beginEra(ctx context.Context, p Plan) error {
 	if err := t.exec(ctx, "UPDATE state SET clock_era = ?, era_began = ?", p.Era, p.Began); err != nil {
 		return err
 	}
+	if t.dialect.Registry {
+		// A node that renewed by a clock that was ahead must not seem to have renewed just
+		// now once that time comes.
+		if err := t.exec(ctx, "UPDATE nodes SET renewed_ns = keyreeve_now() WHERE renewed_ns > keyreeve_now()"); err != nil {
+			return err
+		}
+	}
 	if p.Forward > 0 {
 		err := t.exec(ctx, "UPDATE tallies SET last_wall_ns = last_wall_ns + ?1, last_since_ns = last_since_ns + ?1 WHERE failures > 0", int64(p.Forward))
 		if err != nil {

@@ -22,24 +22,89 @@ func (t *tx) mark() keystore.Stamp {
 	return t.stamp
 }
 
-// tomb notes how a record stands from this revision on.
-func (t *tx) tomb(ctx context.Context, s keystore.Tombstone) error {
-	if !t.dialect.History || t.beside {
-		return nil
-	}
-	return t.later(ctx, `INSERT INTO tombstones (kind, parent, id, gone, bounds, rev, stamp, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-		ON CONFLICT (kind, id, parent) DO UPDATE SET gone = excluded.gone, bounds = excluded.bounds,
-			rev = excluded.rev, stamp = excluded.stamp, at = excluded.at`,
-		s.Kind, s.Parent, s.ID, s.Gone, s.Bounds, t.revision(), t.mark(), millis(t.now.Wall))
+// stoneName is what a tombstone is of.
+type stoneName struct{ kind, parent, id string }
+
+// noted is a tombstone of this transaction: "" for a record that is gone. Anew is one
+// whose record may have had none.
+type noted struct {
+	bounds string
+	anew   bool
 }
 
+// tomb notes how a record stands from this revision on.
+func (t *tx) tomb(ctx context.Context, s keystore.Tombstone) error { return t.noteStone(s, true) }
+
 // retomb is tomb where the record has one already: an id that comes back.
-func (t *tx) retomb(ctx context.Context, s keystore.Tombstone) error {
+func (t *tx) retomb(ctx context.Context, s keystore.Tombstone) error { return t.noteStone(s, false) }
+
+func (t *tx) noteStone(s keystore.Tombstone, anew bool) error {
 	if !t.dialect.History || t.beside {
 		return nil
 	}
-	return t.later(ctx, "UPDATE tombstones SET gone = ?, bounds = ?, rev = ?, stamp = ?, at = ? WHERE kind = ? AND parent = ? AND id = ?",
-		s.Gone, s.Bounds, t.revision(), t.mark(), millis(t.now.Wall), s.Kind, s.Parent, s.ID)
+	if t.stones == nil {
+		t.stones = make(map[stoneName]noted)
+	}
+	name := stoneName{s.Kind, s.Parent, s.ID}
+	t.stones[name] = noted{s.Bounds, anew || t.stones[name].anew}
+	return nil
+}
+
+// stonesAtOnce bounds how many tombstones one statement writes.
+const stonesAtOnce = 5000
+
+// Lists of text as rows: a source's list may narrow a hundred thousand keys at once.
+const (
+	stoneRows = "unnest(CAST(?1 AS TEXT[]), CAST(?2 AS TEXT[]), CAST(?3 AS TEXT[]), CAST(?4 AS TEXT[])) AS s (kind, parent, id, bounds)"
+	putStones = `INSERT INTO tombstones (kind, parent, id, gone, bounds, rev, stamp, at)
+		SELECT s.kind, s.parent, s.id, s.bounds = '', s.bounds, CAST(?5 AS BIGINT), CAST(?6 AS BIGINT), CAST(?7 AS BIGINT) FROM ` + stoneRows + `
+		ON CONFLICT (kind, id, parent) DO UPDATE SET gone = excluded.gone, bounds = excluded.bounds,
+			rev = excluded.rev, stamp = excluded.stamp, at = excluded.at`
+	renewStones = `UPDATE tombstones t SET gone = s.bounds = '', bounds = s.bounds, rev = ?5, stamp = ?6, at = ?7
+		FROM ` + stoneRows + ` WHERE t.kind = s.kind AND t.parent = s.parent AND t.id = s.id`
+)
+
+// storeStones writes what was noted.
+func (t *tx) storeStones(ctx context.Context) error {
+	for _, anew := range []bool{true, false} {
+		text := renewStones
+		if anew {
+			text = putStones
+		}
+		var columns [4][]string
+		flush := func() error {
+			if len(columns[0]) == 0 {
+				return nil
+			}
+			var args []any
+			for _, column := range columns {
+				list, err := t.dialect.List(column)
+				if err != nil {
+					return err
+				}
+				args = append(args, list)
+			}
+			columns = [4][]string{}
+			return t.later(ctx, text, append(args, t.revision(), t.mark(), millis(t.now.Wall))...)
+		}
+		for name, n := range t.stones {
+			if n.anew != anew {
+				continue
+			}
+			for i, value := range []string{name.kind, name.parent, name.id, n.bounds} {
+				columns[i] = append(columns[i], value)
+			}
+			if len(columns[0]) == stonesAtOnce {
+				if err := flush(); err != nil {
+					return err
+				}
+			}
+		}
+		if err := flush(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // storedKey is what a key may be accepted for before it is put anew.

@@ -23,6 +23,8 @@ type tx struct {
 	masterKeyID string
 	// stamp is the mark of this transaction's revision, 0 until it is drawn: see mark.
 	stamp keystore.Stamp
+	// stones are the tombstones that it writes.
+	stones map[stoneName]noted
 	// restored is not 0 while the database waits for an operator, see Restored.
 	restored int64
 	// sealer seals audit events, nil where none was named.
@@ -116,6 +118,9 @@ func (t *tx) commit(ctx context.Context) (keystore.Revision, error) {
 		return 0, err
 	}
 	if err := t.storeChanges(ctx); err != nil {
+		return 0, err
+	}
+	if err := t.storeStones(ctx); err != nil {
 		return 0, err
 	}
 	if err := t.storeState(ctx); err != nil {
