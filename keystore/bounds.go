@@ -112,9 +112,9 @@ func boundTime(ms int64) time.Time {
 }
 
 // read reads the bounds of a tombstone.
-func (t *Tombstone) read(into any) error {
-	if err := json.Unmarshal([]byte(t.Bounds), into); err != nil {
-		return fmt.Errorf("bounds of the %s %s: %w", t.Kind, t.ID, err)
+func (s *Tombstone) read(into any) error {
+	if err := json.Unmarshal([]byte(s.Bounds), into); err != nil {
+		return fmt.Errorf("bounds of the %s %s: %w", s.Kind, s.ID, err)
 	}
 	return nil
 }

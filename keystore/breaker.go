@@ -19,9 +19,9 @@ import (
 // met by one connection of each node, not by what piled up meanwhile.
 
 const (
-	// probeEvery is how often, at first, a store is tried that was lost, and probeAtMost
-	// the longest that is waited between two tries; both less by up to a half, drawn
-	// anew each time, so that many nodes do not try in step.
+	// probeEvery is how often, at first, a store is tried that was lost or cannot be opened,
+	// and probeAtMost the longest that is waited between two tries; both less by up to a
+	// half, drawn anew each time, so that many nodes do not try in step.
 	probeEvery  = pollEvery
 	probeAtMost = 2 * time.Second
 	// hintEvery is how often, at most, hints that the store was lost or is back make the
@@ -61,9 +61,6 @@ func (c *Cached) refused() error {
 	s := c.synced.Load()
 	if s == nil || !s.lost {
 		return nil
-	}
-	if s.outage == nil {
-		return ErrUnavailable
 	}
 	return s.outage
 }
@@ -198,18 +195,27 @@ func (g *guarded) TrimAudit(ctx context.Context, keep time.Duration) error {
 	return g.met(g.Store.TrimAudit(ctx, keep))
 }
 
+// backoff is what was waited last, less what was drawn, before the store was tried again.
+type backoff time.Duration
+
+// next is how long to wait before the next try.
+func (b *backoff) next() time.Duration {
+	*b = min(backoff(probeAtMost), max(backoff(probeEvery), 2**b))
+	return time.Duration(*b/2 + rand.N(*b/2+1))
+}
+
 // rhythm is when the follower looks next.
 type rhythm struct {
-	backoff time.Duration // 0 while the store is in reach
-	last    time.Time     // when it looked last
-	due     time.Time     // when it looks next
+	backoff backoff   // 0 while the store is in reach
+	last    time.Time // when it looked last
+	due     time.Time // when it looks next
 }
 
 // next is how long to wait after a look that ended so.
 func (p *rhythm) next(lost bool) time.Duration {
 	wait := pollEvery
-	if p.backoff = min(probeAtMost, max(probeEvery, 2*p.backoff)); lost {
-		wait = p.backoff/2 + rand.N(p.backoff/2+1)
+	if lost {
+		wait = p.backoff.next()
 	} else {
 		p.backoff = 0
 	}

@@ -77,17 +77,15 @@ func (c *Cached) confirmShown(ctx context.Context, shown Revision, stamp Stamp) 
 	if err != nil {
 		return err
 	}
-	drained := shown
 	if err := c.journal.durable(shown); err != nil {
 		return err
 	}
 	within, cancel := context.WithTimeout(ctx, confirmTimeout)
 	defer cancel()
 	n, _ := c.renewal()
-	r := confirmable(shown, drained, shown)
-	if err := registry.Confirm(within, n.ID, r, stamp); err != nil {
+	if err := registry.Confirm(within, n.ID, shown, stamp); err != nil {
 		return err
 	}
-	c.member.confirmed.Store(int64(r))
+	c.member.confirmed.Store(int64(shown))
 	return nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,10 +14,6 @@ import (
 )
 
 const (
-	// openAgain is how soon opening is tried again, at first, and openAtMost the longest
-	// that is waited; both less by up to a half, drawn anew each time.
-	openAgain  = 200 * time.Millisecond
-	openAtMost = 2 * time.Second
 	// openTimeout bounds one try, migrations included.
 	openTimeout = time.Minute
 	// complainEvery is how often it is said that a store still cannot be opened, for a
@@ -93,13 +88,13 @@ func (d *Deferred) try(ctx context.Context) error {
 }
 
 func (d *Deferred) keepTrying(ctx context.Context) {
-	wait := openAgain
+	var wait backoff
 	var complained time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(wait/2 + rand.N(wait/2)):
+		case <-time.After(wait.next()):
 		}
 		err := d.try(ctx)
 		if err == nil {
@@ -111,7 +106,6 @@ func (d *Deferred) keepTrying(ctx context.Context) {
 			complained = time.Now()
 			d.o.Logger.Error("the key store is in reach but cannot be used", zap.String("store", d.o.Identity), zap.Error(err))
 		}
-		wait = min(2*wait, openAtMost)
 	}
 }
 

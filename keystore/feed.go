@@ -42,7 +42,7 @@ func (c *Cached) followLocked(ctx context.Context) error {
 				zap.Int64("position", int64(c.position)), zap.Int64("head", int64(head)))
 			within, cancel := context.WithTimeout(c.running, resyncTimeout)
 			defer cancel()
-			return c.resyncLocked(within)
+			return c.resync(within, asSeen)
 		}
 		if err != nil {
 			return err
@@ -158,10 +158,8 @@ func (c *Cached) applyTallies(ctx context.Context) error {
 	return nil
 }
 
-// resyncLocked takes everything anew.
-func (c *Cached) resyncLocked(ctx context.Context) error { return c.resyncHow(ctx, asSeen) }
-
-func (c *Cached) resyncHow(ctx context.Context, how adoption) error {
+// resync takes everything anew. Called with feedMu held.
+func (c *Cached) resync(ctx context.Context, how adoption) error {
 	sent := c.clock.Now()
 	err := c.store.View(ctx, func(r Reader) error {
 		head, err := r.Head(ctx)

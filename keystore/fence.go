@@ -61,6 +61,11 @@ func within(from, now *policy.Instant, d time.Duration) bool {
 	return now.Since-from.Since <= d && now.Wall.UnixNano()-from.Wall.UnixNano() <= int64(d)
 }
 
+// ago is how long before now an instant of the same boot was, as within has it.
+func ago(from, now policy.Instant) time.Duration {
+	return max(0, now.Since-from.Since, now.Wall.Sub(from.Wall))
+}
+
 // tenure is a renewal that a node may serve by. The zero tenure is none.
 type tenure struct {
 	// sent is when the renewal was sent, not when it was answered.
@@ -75,10 +80,6 @@ func (t tenure) shortened(lease time.Duration) tenure {
 	t.lease = min(t.lease, lease)
 	return t
 }
-
-// confirmable is what a node may confirm: what its decisions see, as far as those that
-// began before they did are done, and as far as a start from its own disk would see it.
-func confirmable(shown, drained, durable Revision) Revision { return min(shown, drained, durable) }
 
 // StoreTime is the time of a store as its nodes were read.
 type StoreTime struct {

@@ -185,6 +185,8 @@ func (g *gate) works(w *world, r *rules, at transition) {
 	}
 }
 
+// confirmable is what the node may confirm: what its decisions see, as far as those that
+// began before they did are done, and as far as a start from its own disk would see it.
 func (g *gate) confirmable(w *world, r *rules) int8 {
 	shown, drained, durable := g.sees, g.sees*(1-g.old), g.disk
 	if r.unseen {
@@ -196,7 +198,7 @@ func (g *gate) confirmable(w *world, r *rules) int8 {
 	if r.unjournaled || !r.snapshot {
 		durable = shown
 	}
-	return int8(confirmable(Revision(shown), Revision(drained), Revision(durable)))
+	return min(shown, drained, durable)
 }
 
 // renews is a renewal, as far as the node's own part goes.

@@ -106,7 +106,7 @@ func (c *Cached) adopt(ctx context.Context, r Reader, head Revision, how adoptio
 	if err != nil {
 		return 0, err
 	}
-	if m.storeID != "" && storeID != m.storeID {
+	if known := c.storeID(); known != "" && storeID != known {
 		return 0, errForeign
 	}
 	unmarked := c.position > 0 && m.stamp == 0 // a snapshot told no more
@@ -138,7 +138,6 @@ func (c *Cached) adopt(ctx context.Context, r Reader, head Revision, how adoptio
 	} else {
 		m.note(theirs...)
 	}
-	m.storeID = storeID
 	return stamp, nil
 }
 

@@ -20,10 +20,9 @@ type historyMemory struct {
 	// themselves are all that the database knows of these.
 	stones, sessions map[stoneName]Tombstone
 
-	// What follows belongs to feedMu. storeID is whose history it is, stamp the mark of
-	// the position; both are empty before anything was loaded.
-	storeID string
-	stamp   Stamp
+	// What follows belongs to feedMu. stamp is the mark of the position, 0 before anything
+	// was loaded.
+	stamp Stamp
 	// mark is the position and its mark, for those who do not follow.
 	mark atomic.Pointer[marked]
 	// parted counts how often the database was found to have gone back and that was

@@ -90,7 +90,7 @@ type journal struct {
 	anew       bool      // all is to be written anew, at once
 	beaten     time.Duration
 	retry      time.Time // not before
-	brokenAt   time.Time // when the file could be neither written nor removed
+	brokenAt   time.Time // nothing was written to the file in place after that, where it failed
 	lockedOut  bool      // another process has the lock; it was said
 	nextErr    error     // why next ended
 	unwritten  error     // why no file could be begun, see withdraw

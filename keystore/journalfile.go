@@ -292,6 +292,7 @@ func (j *journal) place() error {
 	if err != nil {
 		return err
 	}
+	j.brokenAt = time.Now() // should this one have to be given up: it is no older
 	j.closeFile()
 	if err := syncDirectory(filepath.Dir(j.o.Path)); err != nil {
 		return err // and either may be in place after a crash

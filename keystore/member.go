@@ -249,8 +249,7 @@ func (c *Cached) resign() (resigned bool) {
 			s.tenure = tenure{}
 			return
 		}
-		since := max(0, now.Since-s.tenure.sent.Since, now.Wall.Sub(s.tenure.sent.Wall))
-		s.tenure = s.tenure.shortened(since + stopped)
+		s.tenure = s.tenure.shortened(ago(s.tenure.sent, now) + stopped)
 	})
 	ctx, cancel := context.WithTimeout(context.Background(), leaveDrain)
 	defer cancel()
@@ -314,7 +313,7 @@ func (c *Cached) Membership() Membership {
 	out := Membership{Joined: true, ID: id, Confirmed: Revision(m.confirmed.Load()), Lease: t.lease, Fenced: !t.holds(&now),
 		Renewals: m.renewals.Load(), Failures: m.failures.Load()}
 	if t != (tenure{}) {
-		out.Renewed, out.Age = t.sent.Wall, max(0, now.Since-t.sent.Since, now.Wall.Sub(t.sent.Wall))
+		out.Renewed, out.Age = t.sent.Wall, ago(t.sent, now)
 	}
 	return out
 }

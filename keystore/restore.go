@@ -39,7 +39,10 @@ func (c *Cached) mend(cause error) error {
 		err = c.replayLocks(ctx)
 	}
 	if err == nil {
-		err = c.resyncHow(ctx, asReplayed)
+		// Taking it over takes every key from the cache. Who is known is read anew at once,
+		// and must not be turned away until the counts are there too.
+		c.answers.Store(true)
+		err = c.resync(ctx, asReplayed)
 	}
 	if err != nil {
 		return errors.Join(cause, err)
@@ -66,7 +69,7 @@ func (c *Cached) replay(ctx context.Context) (int, error) {
 		if err != nil {
 			return err
 		}
-		if storeID != c.history.storeID {
+		if storeID != c.storeID() {
 			return errForeign
 		}
 		lost, err := lostOf(ctx, h, append(stones, position))

@@ -210,7 +210,6 @@ func (c *Cached) install(p *picture, servable bool) {
 		}
 	}
 	c.keys.restore(p.keys)
-	c.history.storeID = p.StoreID
 	c.history.at(p.position, p.stamp)
 	c.history.note(p.history.all()...)
 	c.show(p.directory, p.position, func() {})

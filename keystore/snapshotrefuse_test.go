@@ -2,9 +2,11 @@ package keystore_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"os"
 	"runtime"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -158,4 +160,43 @@ func TestASnapshotIsServedFromNoLongerThanMaxStale(t *testing.T) {
 			require.False(t, c.Fresh(clock.Now(), 100*maxStale), "whatever max_stale becomes")
 		})
 	}
+}
+
+// deaf is a store that still takes writes but does not say any more what was written.
+type deaf struct {
+	keystore.Store
+	off atomic.Bool
+}
+
+func (d *deaf) Head(ctx context.Context) (keystore.Revision, error) {
+	if d.off.Load() {
+		return 0, keystore.ErrUnavailable
+	}
+	return d.Store.Head(ctx)
+}
+
+func TestAfterAWriteThatANodeCouldNotSeeNothingIsServedFromItsSnapshot(t *testing.T) {
+	n := newNode(t, storetest.NewClock())
+	d := &deaf{Store: n.reach()}
+	c := n.start(d)
+	n.seed(c, "a", "b")
+	d.off.Store(true)
+	_, err := c.Update(t.Context(), func(tx keystore.Tx) error { return disable(t.Context(), tx, "a") })
+	require.ErrorIs(t, err, keystore.ErrUnseen)
+	require.False(t, n.serves(c, "b"), "which of them it was about is not known")
+	n.close(c)
+
+	c = n.start(n.lost())
+	require.Contains(t, n.whyRefused(), "could not see")
+	require.False(t, n.serves(c, "a"))
+	require.False(t, n.serves(c, "b"))
+	n.close(c)
+	c = n.start(n.lost())
+	require.Contains(t, n.whyRefused(), "could not see", "nor by a further start")
+	n.close(c)
+
+	c = n.start(n.reach())
+	defer n.close(c)
+	require.False(t, n.serves(c, "a"))
+	require.True(t, n.serves(c, "b"))
 }

@@ -124,7 +124,7 @@ func (c *Cached) meet() (done bool, err error) {
 		return false, err
 	}
 	c.named.Store(&id)
-	if err := c.resyncLocked(ctx); err != nil {
+	if err := c.resync(ctx, asSeen); err != nil {
 		return false, err
 	}
 	c.beginning = false

@@ -118,7 +118,7 @@ func (c *Cached) Stats() Stats {
 		Keys:          c.keys.holdsKnown(),
 		Unknown:       c.keys.holdsUnknown(),
 		Revision:      synced.position,
-		Age:           max(0, now.Since-synced.at.Since, now.Wall.Sub(synced.at.Wall)),
+		Age:           ago(synced.at, now),
 		LockedClients: c.counter.table.lockedClients(now),
 		EndedSessions: c.ended.len(),
 	}
@@ -129,6 +129,21 @@ func (c *Cached) Stats() Stats {
 func (c *Cached) Followed() (position Revision, at time.Time, lost bool) {
 	s := c.synced.Load()
 	return s.position, s.at.Wall, s.lost
+}
+
+// SnapshotCounts are those of a node's snapshot since it was started; none where it
+// keeps none.
+type SnapshotCounts struct {
+	// Rewritings are snapshots that were written whole, Errors what could not be written.
+	Rewritings, Errors int64
+}
+
+// SnapshotCounts costs nothing to gather.
+func (c *Cached) SnapshotCounts() SnapshotCounts {
+	if c.journal == nil {
+		return SnapshotCounts{}
+	}
+	return SnapshotCounts{Rewritings: c.journal.sizes.rewritings.Load(), Errors: c.journal.sizes.errors.Load()}
 }
 
 // lookupCounts are how the lookups of keys ended. The found ones are the hot path's.

@@ -117,6 +117,10 @@ func TestACommitThatNoStandbyHasIsNotAcknowledgedWhateverEndsTheWaiting(t *testi
 		}, 20*time.Second, 10*time.Millisecond)
 	}
 	waitFor("nobody")
+	t.Cleanup(func() { // or whatever ends the test waits for nobody too
+		_, _ = admin.Exec(context.Background(), "ALTER SYSTEM RESET synchronous_standby_names")
+		_, _ = admin.Exec(context.Background(), "SELECT pg_reload_conf()")
+	})
 	ctx := context.Background()
 	failed := make(chan error, 1)
 	go func() {

@@ -132,7 +132,9 @@ func TestANodeStartedWithoutTheServerRefusesWhatItConfirmedAndReadsNoKeyTwice(t 
 		require.True(t, b.serves(testKey(i)), "key %d", i)
 	}
 	server.Start(t)
-	require.Eventually(t, func() bool { _, _, lost := b.Followed(); return !lost }, 20*time.Second, 5*time.Millisecond)
+	for _, n := range []*snapshotNode{a, b} {
+		require.Eventually(t, func() bool { _, _, lost := n.Followed(); return !lost }, 20*time.Second, 5*time.Millisecond)
+	}
 	for i := 1; i < 30; i++ {
 		require.True(t, b.serves(testKey(i)))
 	}

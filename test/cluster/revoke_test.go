@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -63,40 +64,69 @@ var revocations = []revocation{
 	}, []int{401}},
 }
 
+// revokers is how many revocations of as many keys are under way at a time: what one
+// takes is mostly waiting for the gates to tell that they have it.
+const revokers = 6
+
 // TestNoGateAcceptsWhatAGateAnsweredToBeRevoked revokes at one gate what is shown to all
 // of them all the while.
 func TestNoGateAcceptsWhatAGateAnsweredToBeRevoked(t *testing.T) {
 	c := newCluster(t, options{gates: 3})
+	var mu sync.Mutex
 	at := map[string]int{}
-	for round := range rounds(60) {
-		r := revocations[round%len(revocations)]
-		name := fmt.Sprintf("round %d", round)
-		role := c.role(t, name)
-		k := c.gates[0].create(t, name, role)
-		credential := r.credential(t, c.gates[0], k)
-		load := c.shower(credential)
-		load.accepted(t, 3)
-		writer := c.gates[round%3]
-		done, err := r.revoke(writer, k, role)
-		require.NoError(t, err)
-		time.Sleep(15 * time.Millisecond) // of more load
-		answers := load.end()
-		require.Containsf(t, []int{200, 204}, done.status, "%s, %s: %s", name, r.name, done.body)
-		require.Equal(t, "confirmed=3; pending=0", done.header.Get("Keyreeve-Propagation"))
-		late := 0
-		for _, a := range answers {
-			if a.began.Before(done.ended) {
-				continue
-			}
-			late++
-			require.Containsf(t, r.refusals, a.status, "%s, %s: asked %s after the answer: %s", name, r.name, a.began.Sub(done.ended), a.body)
-		}
-		at[r.name] += late
+	all, done, told := rounds(500), 0, time.Now()
+	var revoking sync.WaitGroup
+	for w := range revokers {
+		revoking.Go(func() {
+			t.Run(string(rune('a'+w)), func(t *testing.T) { // a test of its own may end by itself
+				for round := w; round < all; round += revokers {
+					// Of each kind at each gate.
+					r, writer := revocations[(round+round/len(revocations))%len(revocations)], c.gates[round/revokers%3]
+					late := c.revokeUnderLoad(t, fmt.Sprintf("round %d", round), r, writer)
+					mu.Lock()
+					at[r.name] += late
+					done++
+					if time.Since(told) > time.Minute {
+						told = time.Now()
+						t.Logf("%d of %d rounds", done, all)
+					}
+					mu.Unlock()
+				}
+			})
+		})
+	}
+	revoking.Wait()
+	if t.Failed() {
+		return
 	}
 	for _, r := range revocations {
 		require.Positive(t, at[r.name], "nothing was asked after: %s", r.name)
 	}
-	t.Logf("requests that began after the answer, all refused: %v", at)
+	t.Logf("%d rounds; requests that began after the answer, all refused: %v", done, at)
+}
+
+// revokeUnderLoad is one round: it counts the requests that began after the answer.
+func (c *cluster) revokeUnderLoad(t *testing.T, name string, r revocation, writer *gate) (late int) {
+	role := c.role(t, name)
+	k := c.gates[0].create(t, name, role)
+	credential := r.credential(t, c.gates[0], k)
+	load := c.shower(credential)
+	defer load.end()
+	load.accepted(t, 3)
+	done, err := r.revoke(writer, k, role)
+	require.NoError(t, err)
+	load.askedSince(t, done.ended)
+	answers := load.end()
+	require.Containsf(t, []int{200, 204}, done.status, "%s, %s: %s", name, r.name, done.body)
+	require.Equal(t, "confirmed=3; pending=0", done.header.Get("Keyreeve-Propagation"))
+	for _, a := range answers {
+		if a.began.Before(done.ended) {
+			continue
+		}
+		late++
+		require.Containsf(t, r.refusals, a.status, "%s, %s: asked %s after the answer: %s", name, r.name, a.began.Sub(done.ended), a.body)
+	}
+	return late
 }
 
 // role makes a role that may do everything with things.
@@ -111,16 +141,17 @@ func (c *cluster) role(t *testing.T, name string) string {
 type load struct {
 	c       *cluster
 	stop    chan struct{}
+	stopped sync.Once
 	running sync.WaitGroup
 
 	mu      sync.Mutex
-	answers []answer
+	answers [][]answer // by gate
 	failed  error
 }
 
 func (c *cluster) shower(credential string) *load {
-	l := &load{c: c, stop: make(chan struct{})}
-	for _, g := range c.gates {
+	l := &load{c: c, stop: make(chan struct{}), answers: make([][]answer, len(c.gates))}
+	for i, g := range c.gates {
 		l.running.Go(func() {
 			for {
 				select {
@@ -133,7 +164,7 @@ func (c *cluster) shower(credential string) *load {
 				if err != nil {
 					l.failed = fmt.Errorf("gate %s: %w", g.name, err)
 				}
-				l.answers = append(l.answers, a)
+				l.answers[i] = append(l.answers[i], a)
 				l.mu.Unlock()
 			}
 		})
@@ -141,24 +172,40 @@ func (c *cluster) shower(credential string) *load {
 	return l
 }
 
-// accepted waits until so many requests were.
+// accepted waits until so many requests were, at each gate.
 func (l *load) accepted(t *testing.T, n int) {
+	t.Helper()
+	l.each(t, n, func(a answer) bool { return a.status == http.StatusOK })
+}
+
+// askedSince waits until each gate was asked a few times since a moment.
+func (l *load) askedSince(t *testing.T, since time.Time) {
+	t.Helper()
+	l.each(t, 2, func(a answer) bool { return a.began.After(since) })
+}
+
+func (l *load) each(t *testing.T, n int, counts func(answer) bool) {
 	t.Helper()
 	require.Eventually(t, func() bool {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		got := 0
-		for _, a := range l.answers {
-			if a.status == http.StatusOK {
-				got++
+		for _, answers := range l.answers {
+			got := 0
+			for _, a := range answers {
+				if counts(a) {
+					got++
+				}
+			}
+			if got < n {
+				return false
 			}
 		}
-		return got >= n*len(l.c.gates)
+		return l.failed == nil
 	}, patience, time.Millisecond)
 }
 
 func (l *load) end() []answer {
-	close(l.stop)
+	l.stopped.Do(func() { close(l.stop) })
 	l.running.Wait()
-	return l.answers
+	return slices.Concat(l.answers...)
 }
