@@ -9,7 +9,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test bench screenshots lint fmt
+.PHONY: help run build test soak bench screenshots lint fmt
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -23,6 +23,11 @@ build: ## build bin/keyreeve: all of Caddy plus this module
 test: build ## install what the tests need and is missing, then run all of them
 	@./scripts/test-deps
 	KEYREEVE_BIN='$(abspath $(BIN))' $(GO) test -timeout 20m ./...
+
+soak: build ## run the long rounds over several gates: 10,000 revocations, 1,000 kills, hours
+	@./scripts/test-deps
+	KEYREEVE_BIN='$(abspath $(BIN))' KEYREEVE_SOAK=20 $(GO) test ./test/cluster -v -count=1 -timeout 3h -run 'TestNoGateAcceptsWhatAGateAnsweredToBeRevoked$$'
+	KEYREEVE_BIN='$(abspath $(BIN))' KEYREEVE_SOAK=5 $(GO) test ./test/cluster -v -count=1 -timeout 3h -run 'TestNoAcknowledgedWriteIsLostWhenGatesAreKilled$$'
 
 bench: ## run the in-process benchmarks and compare
 	$(GO) run ./bench/cmd/benchtable $(ARGS)

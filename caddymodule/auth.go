@@ -75,6 +75,7 @@ func (a *Auth) newHandler(run *running) *endpoint.Handler {
 			decision := run.store.keys.Begin()
 			return func() { run.store.keys.End(decision) }
 		},
+		Propagate: run.store.keys.Propagate,
 	})
 }
 

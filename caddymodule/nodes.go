@@ -9,7 +9,6 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/keyreeve/keyreeve/admin/lifecycle"
-	"github.com/keyreeve/keyreeve/credential"
 	"github.com/keyreeve/keyreeve/keystore"
 )
 
@@ -18,7 +17,6 @@ const modulePath = "github.com/keyreeve/keyreeve"
 
 // What every node of this process has in common.
 var (
-	processID      = credential.NewID("node")
 	processStarted = time.Now().UTC().Truncate(time.Millisecond)
 	moduleVersion  = versionIn(debug.ReadBuildInfo())
 )
@@ -71,7 +69,7 @@ func (a *App) self(shared *sharedStore, kind string) func() ([]lifecycle.Node, e
 		now := shared.clock.Now()
 		position, at, lost := shared.keys.Followed()
 		n := lifecycle.Node{
-			ID: nodeID(shared.keys), Name: name, Self: true, State: lifecycle.NodeServing,
+			ID: shared.keys.NodeID(), Name: name, Self: true, State: lifecycle.NodeServing,
 			Position: position, AppliedAt: at.UTC().Truncate(time.Millisecond), StartedAt: processStarted, Version: moduleVersion,
 			Store: kind, MaxStaleSeconds: int64(a.settings.MaxStale / time.Second),
 		}
@@ -91,5 +89,5 @@ func (a *App) nodeInfo(shared *sharedStore) keystore.NodeInfo {
 	if err != nil {
 		name = "unknown"
 	}
-	return keystore.NodeInfo{ID: nodeID(shared.keys), Name: name, Version: moduleVersion, Started: processStarted}
+	return keystore.NodeInfo{ID: shared.keys.NodeID(), Name: name, Version: moduleVersion, Started: processStarted}
 }

@@ -176,23 +176,31 @@ func (run *running) fromPage(r *http.Request) (lifecycle.Actor, *api.AuthProblem
 	return (&pageDoor{run}).Resume(r, token)
 }
 
-// SignOut ends the session, whatever state its key is in.
+// SignOut ends the session, whatever state its key is in, and waits for the other nodes to
+// know it: outside of the decision, before whose end this node confirms nothing.
 func (d *pageDoor) SignOut(r *http.Request, token string) error {
+	over, err := d.end(r, token)
+	if err == nil && over > 0 {
+		d.run.store.keys.Propagate(r.Context(), over, keystore.RevokingWait)
+	}
+	return err
+}
+
+func (d *pageDoor) end(r *http.Request, token string) (keystore.Revision, error) {
 	decision := d.run.store.keys.Begin()
 	defer d.run.store.keys.End(decision)
 	claims, err := d.run.tokens.Verify(r.Context(), token, d.run.store.clock.Now())
 	switch {
 	case errors.Is(err, session.ErrInvalid):
-		return nil // it is over
+		return 0, nil // it is over
 	case err != nil:
-		return err
+		return 0, err
 	}
 	ending := session.Ending{Reason: "sign_out", RequestID: requestID(r)}
 	if from := clientAddress(r); from.IsValid() {
 		ending.Address = from.String()
 	}
-	_, err = d.run.tokens.Revoke(r.Context(), claims, ending)
-	return err
+	return d.run.tokens.Revoke(r.Context(), claims, ending)
 }
 
 // LoginLink makes a one-time link, a path of a site with the page, that signs in

@@ -1,10 +1,6 @@
 package caddymodule
 
-import (
-	"time"
-
-	"github.com/keyreeve/keyreeve/keystore"
-)
+import "time"
 
 // watchEvery is how often it is looked whether a node's standing has changed.
 const watchEvery = 250 * time.Millisecond
@@ -55,7 +51,7 @@ func (w *watch) look() {
 	_, followed, lost := keys.Followed()
 	tell := func(name string, more string, value any) {
 		app.events.emit(name, func() map[string]any {
-			return map[string]any{"store": keys.Store().Identity(), "node_id": nodeID(keys),
+			return map[string]any{"store": keys.Store().Identity(), "node_id": keys.NodeID(),
 				"followed_at": followed.UTC().Format(time.RFC3339), more: value}
 		})
 	}
@@ -76,12 +72,4 @@ func (w *watch) look() {
 		}
 		tell(name, "revision", int64(keys.Position()))
 	}
-}
-
-// nodeID is that of this process among those that follow a store.
-func nodeID(keys *keystore.Cached) string {
-	if id := keys.NodeID(); id != "" {
-		return id
-	}
-	return processID
 }

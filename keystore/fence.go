@@ -24,6 +24,8 @@ const (
 	renewShare   = 10
 	renewAtLeast = time.Second
 	renewAtMost  = 5 * time.Second
+	// lagRenewals is how many renewals a node may miss until it lags.
+	lagRenewals = 3
 	// stoppedServes is the longest that a node that was ended in order may serve from its
 	// snapshot when it is started again without the store.
 	stoppedServes = 30 * time.Second
@@ -61,8 +63,8 @@ func within(from, now *policy.Instant, d time.Duration) bool {
 	return now.Since-from.Since <= d && now.Wall.UnixNano()-from.Wall.UnixNano() <= int64(d)
 }
 
-// ago is how long before now an instant of the same boot was, as within has it.
-func ago(from, now policy.Instant) time.Duration {
+// passed is what within compares: how long ago an instant of the same boot was.
+func passed(from, now policy.Instant) time.Duration {
 	return max(0, now.Since-from.Since, now.Wall.Sub(from.Wall))
 }
 
@@ -119,6 +121,12 @@ func later(a, b time.Time) time.Time {
 // sees reports whether no decision of the node that begins from now on is as before a
 // revision.
 func (n *Registered) sees(r Revision) bool { return n.Position >= r || n.Fenced() }
+
+// Lags reports whether a node has missed renewals, by the store's clock.
+func (n *Registered) Lags() bool {
+	ago := n.Until.Sub(n.Renewed) - n.Left
+	return ago > lagRenewals*renewEvery(n.MaxStale)
+}
 
 // propagated is how far a revision has got over nodes that were read after it was
 // committed.

@@ -249,7 +249,7 @@ func (c *Cached) resign() (resigned bool) {
 			s.tenure = tenure{}
 			return
 		}
-		s.tenure = s.tenure.shortened(ago(s.tenure.sent, now) + stopped)
+		s.tenure = s.tenure.shortened(passed(s.tenure.sent, now) + stopped)
 	})
 	ctx, cancel := context.WithTimeout(context.Background(), leaveDrain)
 	defer cancel()
@@ -313,7 +313,7 @@ func (c *Cached) Membership() Membership {
 	out := Membership{Joined: true, ID: id, Confirmed: Revision(m.confirmed.Load()), Lease: t.lease, Fenced: !t.holds(&now),
 		Renewals: m.renewals.Load(), Failures: m.failures.Load()}
 	if t != (tenure{}) {
-		out.Renewed, out.Age = t.sent.Wall, ago(t.sent, now)
+		out.Renewed, out.Age = t.sent.Wall, passed(t.sent, now)
 	}
 	return out
 }

@@ -2,6 +2,7 @@ package keystore
 
 import (
 	"context"
+	"fmt"
 	"sync/atomic"
 	"time"
 )
@@ -12,6 +13,18 @@ const (
 	askEvery   = 10 * time.Millisecond
 	askTimeout = time.Second
 )
+
+// RevokingWait is how long a write that takes something away waits, at most, for all nodes
+// to have it.
+const RevokingWait = 2 * time.Second
+
+// PropagationHeader is the header by which answers to writes say how far they have got.
+const PropagationHeader = "Keyreeve-Propagation"
+
+// PropagationText is its value.
+func PropagationText(confirmed, pending int) string {
+	return fmt.Sprintf("confirmed=%d; pending=%d", confirmed, pending)
+}
 
 // Propagation is how far a write has got over the nodes of a store.
 type Propagation struct {

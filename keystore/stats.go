@@ -118,7 +118,7 @@ func (c *Cached) Stats() Stats {
 		Keys:          c.keys.holdsKnown(),
 		Unknown:       c.keys.holdsUnknown(),
 		Revision:      synced.position,
-		Age:           ago(synced.at, now),
+		Age:           passed(synced.at, now),
 		LockedClients: c.counter.table.lockedClients(now),
 		EndedSessions: c.ended.len(),
 	}

@@ -23,7 +23,7 @@ type Written struct {
 func writtenAs(c lifecycle.Commit) Written {
 	w := Written{
 		Revision:    fmt.Sprint(int64(c.Revision)),
-		Propagation: fmt.Sprintf("confirmed=%d; pending=%d", c.Confirmed, len(c.Pending)),
+		Propagation: keystore.PropagationText(c.Confirmed, len(c.Pending)),
 	}
 	if c.Replayed {
 		w.Replayed = "true"

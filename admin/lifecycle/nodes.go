@@ -23,13 +23,9 @@ const (
 	NodeStopped = "stopped"
 )
 
-const (
-	// lagRenewals is how many renewals of its row a node may miss until it is lagging.
-	lagRenewals = 3
-	// lagWait is how long a node may take to have what others have: it is far more than
-	// one that follows the key store takes.
-	lagWait = 250 * time.Millisecond
-)
+// lagWait is how long a node may take to have what others have: it is far more than one
+// that follows the key store takes.
+const lagWait = 250 * time.Millisecond
 
 // Node is a process that decides on requests.
 type Node struct {
@@ -60,7 +56,7 @@ func RegisteredNode(r *keystore.Registered, store string) Node {
 		n.State = NodeStopped
 	case r.Fenced():
 		n.State = NodeRefusing
-	case r.Until.Sub(r.Renewed)-r.Left > lagRenewals*renewEvery(r): // how long ago it renewed, by the store's clock
+	case r.Lags():
 		n.State = NodeLagging
 	}
 	return n
@@ -78,15 +74,6 @@ func AddRegistered(all []Node, r *keystore.Registered, store string) []Node {
 		}
 	}
 	return append(all, n)
-}
-
-// renewEvery is what a node lets pass between two renewals: its lease is that long
-// beyond what it may serve by.
-func renewEvery(r *keystore.Registered) time.Duration {
-	if r.MaxStale == 0 {
-		return time.Second
-	}
-	return max(time.Second, r.Lease-r.MaxStale)
 }
 
 // StoreRestored is that the database was found to have gone back to an earlier state.

@@ -13,7 +13,7 @@ import (
 const (
 	// revokingWait is how long a write that takes something away waits for all nodes to
 	// have it, otherWait any other write.
-	revokingWait = 2 * time.Second
+	revokingWait = keystore.RevokingWait
 	otherWait    = 250 * time.Millisecond
 )
 

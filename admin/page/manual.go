@@ -55,7 +55,7 @@ func (t *topic) section(id string) *topicSection {
 const guide = "page"
 
 // topicOrder is how topics are listed; others come after them.
-var topicOrder = []string{guide, "policy", "tokens", "cli", "moving", "admin-api", "caddyfile", "json", "zpa", "metrics", "architecture"}
+var topicOrder = []string{guide, "policy", "tokens", "cli", "moving", "scale", "admin-api", "caddyfile", "json", "zpa", "metrics", "architecture"}
 
 // manual is the documentation, as HTML. The documents are the program's own, so one
 // that cannot be read is a mistake in it.

@@ -40,23 +40,26 @@ type Process struct {
 	cmd *exec.Cmd
 	// Stdout is what it prints.
 	Stdout *bufio.Reader
-	stderr lockedBuffer
+	stderr Buffer
 	ended  chan struct{}
 	err    error // how it ended; read after ended
 }
 
-type lockedBuffer struct {
+// Buffer holds what was written to it so far, for several goroutines.
+type Buffer struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
 }
 
-func (b *lockedBuffer) Write(p []byte) (int, error) {
+// Write is io.Writer.
+func (b *Buffer) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.buf.Write(p)
 }
 
-func (b *lockedBuffer) String() string {
+// String is all of it.
+func (b *Buffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.buf.String()

@@ -147,3 +147,31 @@ func BenchmarkNodes(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkFar measures a node to which the database is far away, as in another region:
+// what a write takes there until it is committed, and until that node and one beside the
+// database have confirmed it; and the same for a write beside the database.
+func BenchmarkFar(b *testing.B) {
+	for _, away := range []time.Duration{0, 10 * time.Millisecond, 40 * time.Millisecond} {
+		n := newNodes(b)
+		near, far := n.join("near", 5*time.Minute), n.join("far", 5*time.Minute)
+		near.begin(b)
+		far.proxy.Slow(b, away) // of answers: a round trip takes that much longer
+		for _, by := range []*follower{near, far} {
+			b.Run(fmt.Sprintf("%s/%s", away, by.id), func(b *testing.B) {
+				var committed, confirmed []time.Duration
+				for i := 0; b.Loop(); i++ {
+					began := time.Now()
+					rev := by.enable(b, 0, i%2 == 0)
+					committed = append(committed, time.Since(began))
+					by.confirmed(b, rev)
+					confirmed = append(confirmed, time.Since(began))
+				}
+				slices.Sort(committed)
+				slices.Sort(confirmed)
+				b.ReportMetric(float64(committed[len(committed)/2].Milliseconds()), "p50-ms/seen")
+				b.ReportMetric(float64(confirmed[len(confirmed)/2].Milliseconds()), "p50-ms/confirmed")
+			})
+		}
+	}
+}

@@ -68,7 +68,7 @@ func (t *timeline) Settled(p sqlstore.Plan) {
 		t.logger.Info("an era of the database's clock begins", zap.Int64("era", p.Era))
 	}
 	doubt := t.doubts != p.Doubts
-	t.enter(p.Era, p.Began)
+	t.enter(p.Era)
 	t.doubt = doubt
 }
 

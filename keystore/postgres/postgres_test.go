@@ -1,7 +1,9 @@
 package postgres
 
 import (
+	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -14,8 +16,13 @@ import (
 
 func TestStoreConforms(t *testing.T) {
 	server := pgtest.Shared(t)
+	// A schema for each, of one database: to drop a database costs a checkpoint.
+	database := server.DSN(pgtest.Superuser, server.NewDatabase(t))
+	var schemas atomic.Int64
 	storetest.Run(t, func(t testing.TB) storetest.Database {
-		dsn := server.DSN(pgtest.Superuser, server.NewDatabase(t))
+		schema := fmt.Sprintf("case_%d", schemas.Add(1))
+		run(t, connect(t, database), "CREATE SCHEMA "+schema)
+		dsn := database + "&search_path=" + schema
 		var turned sync.Once
 		return func(now testing.TB, clock *storetest.Clock) keystore.Store {
 			turned.Do(func() { follow(t, dsn, clock) })

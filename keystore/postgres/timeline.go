@@ -36,10 +36,6 @@ type timeline struct {
 	known bool // the era is
 	era   int64
 	name  string // of the era, as the Boot of instants
-	// began is when the era began, by the database's clock.
-	began time.Time
-	// entered is when it became known here, by the time since boot.
-	entered time.Duration
 
 	// doubt: the clock was found to have been set, and no era has begun since; doubts
 	// counts how often that was found. forward is by how much at most it was set forward
@@ -84,7 +80,7 @@ func (t *timeline) judge(sent, received policy.Instant, at sqlstore.Time) verdic
 	case at.Era > t.era && at.Began > 0 && !(doubted && set):
 		// If the clock was found to have been set, that is why an era has begun; unless
 		// it was set once more after that had been noticed.
-		t.enter(at.Era, at.Began)
+		t.enter(at.Era)
 		return entered
 	case at.Era == t.era && !t.doubt:
 		return steady
@@ -112,10 +108,10 @@ func (t *timeline) measure(m bounds) (set bool) {
 	return true
 }
 
-// enter goes over to an era. began is in Unix milliseconds.
-func (t *timeline) enter(era, began int64) {
-	t.known, t.era, t.name, t.began = true, era, sqlstore.EraName(era), time.UnixMilli(began).UTC()
-	t.doubt, t.forward, t.spent, t.entered = false, 0, 0, t.received
+// enter goes over to an era.
+func (t *timeline) enter(era int64) {
+	t.known, t.era, t.name = true, era, sqlstore.EraName(era)
+	t.doubt, t.forward, t.spent = false, 0, 0
 }
 
 // keepWall notes how the machine's two clocks stand to each other, but for the moment
@@ -158,12 +154,4 @@ func (t *timeline) frame() *frame {
 func (s *Store) observe(sent, received policy.Instant, db time.Time, era int64) (ok bool) {
 	v, _ := s.timeline.take(sent, received, sqlstore.Time{Now: db.UnixNano(), Era: era})
 	return v == steady
-}
-
-// clockEra is the era of the database's clock that is known here, and when it began by
-// that clock.
-func (s *Store) clockEra() (era int64, began time.Time) {
-	s.timeline.mu.Lock()
-	defer s.timeline.mu.Unlock()
-	return s.timeline.era, s.timeline.began
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/keyreeve/keyreeve/keystore"
 )
@@ -77,15 +76,6 @@ type CopiedTable struct {
 // SQL is the store itself, for what concerns all stores in SQL: see keystore.As.
 func (s *Store) SQL() *Store { return s }
 
-// Holder is a Store that can be kept from those that would decide on requests by it.
-type Holder interface {
-	// Hold keeps them out until release. keystore.ErrInUse where there is one.
-	Hold() (release func() error, err error)
-}
-
-// errChanged: the source was written to while it was copied.
-var errChanged = errors.New("the source was written to while it was copied; nothing was stored: stop what writes to it and run this again")
-
 // Copy writes everything that is in from to another store, which must be empty or
 // hold an earlier copy of the same store that nobody has used since. What is refused,
 // fails or is interrupted leaves the target as it was.
@@ -118,58 +108,6 @@ func Copy(ctx context.Context, from, to keystore.Store, o CopyOptions) (report C
 		return err
 	})
 	return report, err
-}
-
-// hold keeps out who would decide on requests by a store, as far as that can be, and
-// answers ErrInUse where somebody does.
-func hold(ctx context.Context, s keystore.Store) (release func() error, err error) {
-	release = func() error { return nil }
-	if h, ok := keystore.As[Holder](s); ok {
-		if release, err = h.Hold(); err != nil {
-			return nil, err
-		}
-	}
-	if err := idle(ctx, s); err != nil {
-		return nil, errors.Join(err, release())
-	}
-	return release, nil
-}
-
-// idle answers ErrInUse while a node that is registered may decide by a store. One that
-// has ended is none, although it may begin again: it finds the store as it is then.
-func idle(ctx context.Context, s keystore.Store) error {
-	registry, ok := keystore.As[keystore.Registry](s)
-	if !ok {
-		return nil
-	}
-	nodes, err := registry.Nodes(ctx)
-	if err != nil {
-		return fmt.Errorf("asking which nodes use it: %w", err)
-	}
-	for i := range nodes {
-		if n := &nodes[i]; !n.Stopped && !n.Fenced() {
-			return fmt.Errorf("node %s (%s) uses it; stop it, or wait %s until it is known to serve nothing: %w",
-				n.Name, n.ID, n.Left.Round(time.Second), keystore.ErrInUse)
-		}
-	}
-	return nil
-}
-
-// unchanged is asked right before the commit.
-func unchanged(ctx context.Context, from, to keystore.Store, was keystore.Revision) error {
-	head, err := from.Head(ctx)
-	switch {
-	case err != nil:
-		return err
-	case head != was:
-		return errChanged
-	}
-	for _, s := range []keystore.Store{from, to} {
-		if err := idle(ctx, s); err != nil {
-			return fmt.Errorf("%s: %w", s.Identity(), err)
-		}
-	}
-	return nil
 }
 
 // copying is one copy at work.

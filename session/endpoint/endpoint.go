@@ -5,11 +5,14 @@
 package endpoint
 
 import (
+	"context"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"strings"
+	"time"
 
+	"github.com/keyreeve/keyreeve/keystore"
 	"github.com/keyreeve/keyreeve/policy"
 	"github.com/keyreeve/keyreeve/session"
 	"github.com/keyreeve/keyreeve/session/authn"
@@ -29,7 +32,7 @@ const (
 // Clock tells the time that tokens are issued and judged by.
 type Clock interface{ Now() policy.Instant }
 
-// Config is what the endpoints work with. All but RequestID and Observe is required.
+// Config is what the endpoints work with. All but RequestID, Propagate and Observe is required.
 type Config struct {
 	Auth   *authn.Authenticator
 	Tokens *session.Tokens
@@ -45,6 +48,9 @@ type Config struct {
 	RequestID func(*http.Request) string
 	// Enter marks a decision as under way until leave is called.
 	Enter func() (leave func())
+	// Propagate waits, no longer than that, for all nodes to have a revision; nil where
+	// there is one node.
+	Propagate func(ctx context.Context, r keystore.Revision, wait time.Duration) keystore.Propagation
 	// Observe is told what became of each credential, for logs and counters. err
 	// is set where a proven caller got no answer because the store failed.
 	Observe func(r *http.Request, endpoint string, res authn.Result, err error)

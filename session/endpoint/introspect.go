@@ -7,6 +7,7 @@ import (
 	"github.com/keyreeve/keyreeve/credential"
 	"github.com/keyreeve/keyreeve/policy"
 	"github.com/keyreeve/keyreeve/session"
+	"github.com/keyreeve/keyreeve/session/authn"
 )
 
 // introspection is the answer of RFC 7662 section 2.2.
@@ -63,17 +64,24 @@ func (c *call) revoke() {
 		c.fail(*failed)
 		return
 	}
-	defer c.Enter()()
-	caller, failed := c.prove(form, clientForms, c.Clock.Now())
+	caller, failed := c.proveOnly(form)
 	if failed != nil {
 		c.fail(*failed)
 		return
 	}
 	c.observe(caller, nil)
 	// Section 2.2: the purpose of revoking an invalid token is met already.
-	if failed := c.end(form.Get("token"), "revoked", caller.Key.ClientID); failed != nil && *failed != invalidToken {
+	over, failed := c.end(form.Get("token"), "revoked", caller.Key.ClientID)
+	if failed != nil && *failed != invalidToken {
 		c.fail(*failed)
 		return
 	}
+	c.everywhere(over)
 	c.write(http.StatusOK, nil)
+}
+
+// proveOnly is prove as a decision of its own.
+func (c *call) proveOnly(form url.Values) (authn.Result, *failure) {
+	defer c.Enter()()
+	return c.prove(form, clientForms, c.Clock.Now())
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/keyreeve/keyreeve/credential"
+	"github.com/keyreeve/keyreeve/keystore"
 	"github.com/keyreeve/keyreeve/policy"
 	"github.com/keyreeve/keyreeve/session"
 	"github.com/keyreeve/keyreeve/session/authn"
@@ -124,31 +125,45 @@ func (c *call) signOut() {
 		c.fail(invalidToken)
 		return
 	}
-	defer c.Enter()()
-	if failed := c.end(cred.Token, "sign_out", ""); failed != nil {
+	over, failed := c.end(cred.Token, "sign_out", "")
+	if failed != nil {
 		c.fail(*failed)
 		return
 	}
+	c.everywhere(over)
 	c.write(http.StatusNoContent, nil)
 }
 
-// end ends the session of a good token; of another client's than owner's, where
-// one is named, it does nothing.
-func (c *call) end(token, reason, owner string) *failure {
+// end ends the session of a good token, and is the revision by which it is over; of
+// another client's than owner's, where one is named, it does nothing, and that is 0.
+func (c *call) end(token, reason, owner string) (keystore.Revision, *failure) {
+	defer c.Enter()()
 	now := c.Clock.Now()
 	claims, err := c.Tokens.Verify(c.r.Context(), token, now)
 	switch {
 	case errors.Is(err, session.ErrInvalid):
-		return &invalidToken
+		return 0, &invalidToken
 	case err != nil:
-		return c.failed(authn.Result{}, err)
+		return 0, c.failed(authn.Result{}, err)
 	case owner != "" && claims.ClientID != owner:
-		return nil
+		return 0, nil
 	}
-	if _, err := c.Tokens.Revoke(c.r.Context(), claims, c.ending(reason)); err != nil {
-		return c.failed(authn.Result{Claims: claims}, err)
+	over, err := c.Tokens.Revoke(c.r.Context(), claims, c.ending(reason))
+	if err != nil {
+		return 0, c.failed(authn.Result{Claims: claims}, err)
 	}
-	return nil
+	return over, nil
+}
+
+// everywhere waits for the other nodes to know that a session is over, and says how many
+// do: the statuses of these endpoints are those of their standards. Not within a decision:
+// this node confirms nothing before those under way are done.
+func (c *call) everywhere(over keystore.Revision) {
+	if over == 0 || c.Propagate == nil {
+		return
+	}
+	p := c.Propagate(c.r.Context(), over, keystore.RevokingWait)
+	c.w.Header().Set(keystore.PropagationHeader, keystore.PropagationText(p.Confirmed, len(p.Pending)))
 }
 
 // ending says why and from where the session is ended.

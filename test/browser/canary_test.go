@@ -52,7 +52,7 @@ func (b *tab) browserHolds() string {
 // exported, and every file of its store.
 func (d *demo) serverHolds(t *testing.T) []byte {
 	t.Helper()
-	held := []byte(d.logged.String())
+	held := []byte(d.logged())
 	for _, format := range []string{"ndjson", "csv"} {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, d.AdminURL+"/v1/audit-events?format="+format, nil)
 		require.NoError(t, err)

@@ -3,26 +3,24 @@
 package browser
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/keyreeve/keyreeve/internal/proctest"
 )
 
 // patience bounds every wait for something that should have happened long before.
-const patience = 60 * time.Second
+const patience = proctest.Patience
 
 // binary is the program under test.
 var binary string
@@ -36,13 +34,9 @@ func runAll(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(scratch)
-	if binary = os.Getenv("KEYREEVE_BIN"); binary == "" {
-		binary = filepath.Join(scratch, "keyreeve")
-		build := exec.Command("go", "build", "-o", binary, "github.com/keyreeve/keyreeve/cmd/keyreeve")
-		if out, err := build.CombinedOutput(); err != nil {
-			fmt.Fprintf(os.Stderr, "building the program under test: %v\n%s", err, out)
-			return 1
-		}
+	if binary, err = proctest.Binary(scratch); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
 	}
 	return m.Run()
 }
@@ -61,27 +55,14 @@ type demo struct {
 	} `json:"keys"`
 
 	// dir is where its store is.
-	dir    string
-	logged lockedBuffer
+	dir     string
+	process *proctest.Process
+	// printed is what followed on that.
+	printed proctest.Buffer
 }
 
-// lockedBuffer is what a running program has written so far.
-type lockedBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
-}
+// logged is what the program has written so far.
+func (d *demo) logged() string { return d.process.Said() + d.printed.String() }
 
 // key is the seeded key of that name.
 func (d *demo) key(t *testing.T, name string) (clientID, secret string) {
@@ -99,30 +80,23 @@ func (d *demo) key(t *testing.T, name string) (clientID, secret string) {
 func startDemo(t *testing.T) *demo {
 	t.Helper()
 	d := &demo{dir: t.TempDir()}
-	dir := d.dir
-	cmd := exec.Command(binary, "demo", "--dir", filepath.Join(dir, "demo"), "-o", "json", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0")
-	cmd.Env = append(os.Environ(), "XDG_CONFIG_HOME="+filepath.Join(dir, "config"), "XDG_DATA_HOME="+filepath.Join(dir, "data"), "HOME="+dir)
-	cmd.Stderr = &d.logged
-	out, err := cmd.StdoutPipe()
+	p, err := proctest.Launch(binary, d.dir, nil, "demo", "--dir", filepath.Join(d.dir, "demo"), "-o", "json", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0")
 	require.NoError(t, err)
-	require.NoError(t, cmd.Start())
-	drained := make(chan struct{}) // all that it printed is read before it is waited for
+	d.process = p
+	drained := make(chan struct{}) // all that it printed is read
 	t.Cleanup(func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		kill := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() })
-		defer kill.Stop()
+		err := p.Stop()
 		<-drained
-		require.NoError(t, cmd.Wait(), d.logged.String())
+		require.NoError(t, err, d.logged())
 	})
-	late := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() })
-	printed := bufio.NewReader(out)
-	line, err := printed.ReadBytes('\n')
+	late := time.AfterFunc(patience, func() { _ = p.Kill() })
+	line, err := p.Stdout.ReadBytes('\n')
 	late.Stop()
 	go func() {
 		defer close(drained)
-		_, _ = io.Copy(&d.logged, printed)
+		_, _ = io.Copy(&d.printed, p.Stdout)
 	}()
-	require.NoError(t, err, d.logged.String())
+	require.NoError(t, err, d.logged())
 	require.NoError(t, json.Unmarshal(line, d))
 	return d
 }

@@ -23,7 +23,7 @@ func TestNoAcknowledgedWriteIsLostWhenGatesAreKilled(t *testing.T) {
 	var mu sync.Mutex
 	acknowledged := map[string]bool{} // keys, by id: whether they were deleted again
 	each := (rounds(200) + len(victims) - 1) / len(victims)
-	kills := 0
+	kills, told := 0, time.Now()
 	var running sync.WaitGroup
 	for _, g := range victims {
 		running.Go(func() {
@@ -81,6 +81,10 @@ func TestNoAcknowledgedWriteIsLostWhenGatesAreKilled(t *testing.T) {
 				}
 				mu.Lock()
 				kills++
+				if time.Since(told) > time.Minute {
+					told = time.Now()
+					t.Logf("%d of about %d kills", kills, each*len(victims))
+				}
 				mu.Unlock()
 				if !g.again(t) {
 					return
@@ -103,7 +107,7 @@ func TestNoAcknowledgedWriteIsLostWhenGatesAreKilled(t *testing.T) {
 	require.Greater(t, len(acknowledged), kills/2)
 	a := witness.api(t, "GET", "/v1/audit-events/verify", nil)
 	require.Equal(t, http.StatusOK, a.status, a.body)
-	require.Contains(t, a.body, `"valid":true`)
+	require.Contains(t, a.body, `{"ok":true`)
 	t.Logf("%d kills, %d acknowledged writes of keys, %d of them deleted again: all as acknowledged", kills, len(acknowledged), deleted)
 }
 

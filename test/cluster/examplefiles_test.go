@@ -149,3 +149,15 @@ func TestTheExamplesImageIsBuiltByTheGoOfThisModule(t *testing.T) {
 	require.Len(t, has, 2)
 	require.Equal(t, string(needs[1]), has[1])
 }
+
+func TestWhatTheDocumentOnScaleWatchesIsMeasured(t *testing.T) {
+	scale, err := os.ReadFile("../../docs/scale.md")
+	require.NoError(t, err)
+	metrics, err := os.ReadFile("../../docs/metrics.md")
+	require.NoError(t, err)
+	found := regexp.MustCompile(`keyreeve_[a-z_]+(_total|_seconds|_revisions|_refusing|_lost|_nodes)`).FindAllString(string(scale), -1)
+	require.Greater(t, len(found), 5)
+	for _, name := range found {
+		require.Contains(t, string(metrics), "`"+name+"`")
+	}
+}

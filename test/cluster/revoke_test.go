@@ -14,8 +14,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// rounds is how often a race is run: n times, or as often as KEYREEVE_SOAK multiplies.
+// rounds is how often a race is run: n times, or as often as KEYREEVE_SOAK multiplies; a
+// tenth of that with -short.
 func rounds(n int) int {
+	if testing.Short() {
+		return (n + 9) / 10
+	}
 	if factor, err := strconv.Atoi(os.Getenv("KEYREEVE_SOAK")); err == nil && factor > 1 {
 		return n * factor
 	}
@@ -30,6 +34,8 @@ type revocation struct {
 	revoke     func(g *gate, k key, role string) (answer, error)
 	// refusals are what may be answered from then on.
 	refusals []int
+	// ofRole: it is taken from all who have the role.
+	ofRole bool
 }
 
 func secretOf(_ *testing.T, _ *gate, k key) string { return k.basic() }
@@ -46,22 +52,22 @@ func tokenOf(t *testing.T, g *gate, k key) string {
 var revocations = []revocation{
 	{"disable", secretOf, func(g *gate, k key, _ string) (answer, error) {
 		return g.tryAPI("PATCH", "/v1/keys/"+k.id, map[string]any{"enabled": false})
-	}, []int{401}},
+	}, []int{401}, false},
 	{"delete", secretOf, func(g *gate, k key, _ string) (answer, error) {
 		return g.tryAPI("DELETE", "/v1/keys/"+k.id, nil)
-	}, []int{401}},
+	}, []int{401}, false},
 	{"retire the secret", secretOf, func(g *gate, k key, _ string) (answer, error) {
 		return g.tryAPI("DELETE", "/v1/keys/"+k.id+"/secrets/"+k.secretID+"?force=true", nil)
-	}, []int{401}},
+	}, []int{401}, false},
 	{"narrow the role", secretOf, func(g *gate, _ key, role string) (answer, error) {
 		return g.tryAPI("PATCH", "/v1/roles/"+role, map[string]any{"permissions": map[string]any{"things": []string{"create"}}})
-	}, []int{403}},
+	}, []int{403}, true},
 	{"end the sessions", tokenOf, func(g *gate, k key, _ string) (answer, error) {
 		return g.tryAPI("DELETE", "/v1/keys/"+k.id+"/sessions", nil)
-	}, []int{401}},
+	}, []int{401}, false},
 	{"disable, of a token", tokenOf, func(g *gate, k key, _ string) (answer, error) {
 		return g.tryAPI("PATCH", "/v1/keys/"+k.id, map[string]any{"enabled": false})
-	}, []int{401}},
+	}, []int{401}, false},
 }
 
 // revokers is how many revocations of as many keys are under way at a time: what one
@@ -72,6 +78,7 @@ const revokers = 6
 // of them all the while.
 func TestNoGateAcceptsWhatAGateAnsweredToBeRevoked(t *testing.T) {
 	c := newCluster(t, options{gates: 3})
+	shared := c.role(t, "shared")
 	var mu sync.Mutex
 	at := map[string]int{}
 	all, done, told := rounds(500), 0, time.Now()
@@ -82,7 +89,11 @@ func TestNoGateAcceptsWhatAGateAnsweredToBeRevoked(t *testing.T) {
 				for round := w; round < all; round += revokers {
 					// Of each kind at each gate.
 					r, writer := revocations[(round+round/len(revocations))%len(revocations)], c.gates[round/revokers%3]
-					late := c.revokeUnderLoad(t, fmt.Sprintf("round %d", round), r, writer)
+					name, role := fmt.Sprintf("round %d", round), shared
+					if r.ofRole {
+						role = c.role(t, name)
+					}
+					late := c.revokeUnderLoad(t, name, r, role, writer)
 					mu.Lock()
 					at[r.name] += late
 					done++
@@ -106,8 +117,7 @@ func TestNoGateAcceptsWhatAGateAnsweredToBeRevoked(t *testing.T) {
 }
 
 // revokeUnderLoad is one round: it counts the requests that began after the answer.
-func (c *cluster) revokeUnderLoad(t *testing.T, name string, r revocation, writer *gate) (late int) {
-	role := c.role(t, name)
+func (c *cluster) revokeUnderLoad(t *testing.T, name string, r revocation, role string, writer *gate) (late int) {
 	k := c.gates[0].create(t, name, role)
 	credential := r.credential(t, c.gates[0], k)
 	load := c.shower(credential)
@@ -115,10 +125,11 @@ func (c *cluster) revokeUnderLoad(t *testing.T, name string, r revocation, write
 	load.accepted(t, 3)
 	done, err := r.revoke(writer, k, role)
 	require.NoError(t, err)
-	load.askedSince(t, done.ended)
+	load.ask(3) // at once, at every gate
 	answers := load.end()
 	require.Containsf(t, []int{200, 204}, done.status, "%s, %s: %s", name, r.name, done.body)
 	require.Equal(t, "confirmed=3; pending=0", done.header.Get("Keyreeve-Propagation"))
+	require.NoError(t, load.failed)
 	for _, a := range answers {
 		if a.began.Before(done.ended) {
 			continue
@@ -137,12 +148,17 @@ func (c *cluster) role(t *testing.T, name string) string {
 	return a.field("id")
 }
 
+// showEvery is what each of a load's clients waits between two requests: without that they
+// would leave the gates no time to work in.
+const showEvery = 5 * time.Millisecond
+
 // load shows one credential to all gates until it is ended.
 type load struct {
-	c       *cluster
-	stop    chan struct{}
-	stopped sync.Once
-	running sync.WaitGroup
+	c          *cluster
+	credential string
+	stop       chan struct{}
+	stopped    sync.Once
+	running    sync.WaitGroup
 
 	mu      sync.Mutex
 	answers [][]answer // by gate
@@ -150,22 +166,16 @@ type load struct {
 }
 
 func (c *cluster) shower(credential string) *load {
-	l := &load{c: c, stop: make(chan struct{}), answers: make([][]answer, len(c.gates))}
-	for i, g := range c.gates {
+	l := &load{c: c, credential: credential, stop: make(chan struct{}), answers: make([][]answer, len(c.gates))}
+	for i := range c.gates {
 		l.running.Go(func() {
 			for {
+				l.one(i)
 				select {
 				case <-l.stop:
 					return
-				default:
+				case <-time.After(showEvery):
 				}
-				a, err := g.get(credential)
-				l.mu.Lock()
-				if err != nil {
-					l.failed = fmt.Errorf("gate %s: %w", g.name, err)
-				}
-				l.answers[i] = append(l.answers[i], a)
-				l.mu.Unlock()
 			}
 		})
 	}
@@ -175,24 +185,13 @@ func (c *cluster) shower(credential string) *load {
 // accepted waits until so many requests were, at each gate.
 func (l *load) accepted(t *testing.T, n int) {
 	t.Helper()
-	l.each(t, n, func(a answer) bool { return a.status == http.StatusOK })
-}
-
-// askedSince waits until each gate was asked a few times since a moment.
-func (l *load) askedSince(t *testing.T, since time.Time) {
-	t.Helper()
-	l.each(t, 2, func(a answer) bool { return a.began.After(since) })
-}
-
-func (l *load) each(t *testing.T, n int, counts func(answer) bool) {
-	t.Helper()
 	require.Eventually(t, func() bool {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		for _, answers := range l.answers {
 			got := 0
 			for _, a := range answers {
-				if counts(a) {
+				if a.status == http.StatusOK {
 					got++
 				}
 			}
@@ -202,6 +201,31 @@ func (l *load) each(t *testing.T, n int, counts func(answer) bool) {
 		}
 		return l.failed == nil
 	}, patience, time.Millisecond)
+}
+
+// ask asks every gate so many times, besides what is asked all the while.
+func (l *load) ask(n int) {
+	var asking sync.WaitGroup
+	for i := range l.c.gates {
+		asking.Go(func() {
+			for range n {
+				l.one(i)
+			}
+		})
+	}
+	asking.Wait()
+}
+
+func (l *load) one(gate int) {
+	g := l.c.gates[gate]
+	a, err := g.get(l.credential)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err != nil {
+		l.failed = fmt.Errorf("gate %s: %w", g.name, err)
+		return
+	}
+	l.answers[gate] = append(l.answers[gate], a)
 }
 
 func (l *load) end() []answer {

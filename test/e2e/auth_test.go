@@ -10,13 +10,15 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/keyreeve/keyreeve/internal/proctest"
 )
 
 // authSite is a site with a gate and the auth endpoints. extra goes into the
 // sessions block.
 func (h *house) authSite(t *testing.T, upstream, extra string) *site {
 	t.Helper()
-	s := &site{upstream: upstream, handlers: "keyreeve_auth", gateAddress: freeAddress(), adminAddress: freeAddress(),
+	s := &site{upstream: upstream, handlers: "keyreeve_auth", gateAddress: proctest.FreeAddress(), adminAddress: proctest.FreeAddress(),
 		gate: "policy " + h.policyFile(t) + "\nidentity assertion"}
 	s.app = "sessions {\nissuer http://" + s.gateAddress + "\n" + extra + "\n}"
 	return s
@@ -256,7 +258,7 @@ func TestTokensOutliveReloadAndRestart(t *testing.T) {
 	check()
 	require.Equal(t, 200, g.get(t, h.applications(), bearer(g.token(t, h.full))).status)
 	require.Contains(t, g.get(t, "/.well-known/jwks.json").body, `"RS256"`, "published before it signs")
-	require.NoError(t, g.stop())
+	require.NoError(t, g.Stop())
 	g = h.run(t, s)
 	check()
 }

@@ -9,14 +9,16 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/keyreeve/keyreeve/internal/proctest"
 )
 
 func TestADemoOnItsOldDirectoryKeepsItsKeysAndPrintsNoSecret(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
-	p, out, err := launchDemo(h.dir, "--listen", freeAddress(), "--admin-listen", "127.0.0.1:0")
+	p, out, err := launchDemo(h.dir, "--listen", proctest.FreeAddress(), "--admin-listen", "127.0.0.1:0")
 	require.NoError(t, err)
-	g := &gate{process: p, house: h, address: strings.TrimPrefix(out.GateURL, "http://"), admin: strings.TrimPrefix(out.AdminURL, "http://")}
+	g := &gate{Process: p, house: h, address: strings.TrimPrefix(out.GateURL, "http://"), admin: strings.TrimPrefix(out.AdminURL, "http://")}
 	g.endWith(t)
 	require.NotNil(t, out.LoginURL)
 	require.Regexp(t, "^"+regexp.QuoteMeta(out.AdminURL)+"/keyreeve/login/[A-Z2-7]{52}$", *out.LoginURL)
@@ -37,7 +39,7 @@ func TestTheDemosArgumentsAreChecked(t *testing.T) {
 	for _, args := range [][]string{
 		{"-o", "xml"}, {"--listen", "nonsense"}, {"--listen", "127.0.0.1:99999"}, {"--admin-listen", ":::"}, {"--dir", file}, {"--dir", file + "/sub"}, {"surplus"}, {"--unknown"},
 	} {
-		r := h.command(t, append([]string{"demo", "--listen", freeAddress(), "--admin-listen", freeAddress()}, args...)...)
+		r := h.command(t, append([]string{"demo", "--listen", proctest.FreeAddress(), "--admin-listen", proctest.FreeAddress()}, args...)...)
 		require.NotZero(t, r.code, args)
 		require.NotEmpty(t, r.stderr, args)
 		require.Empty(t, r.stdout, args)
@@ -49,10 +51,10 @@ func TestTheDemoSharesNoPortAndKeepsTheFilesOfItsUser(t *testing.T) {
 	h := newHouse(t)
 	const mine = "version: 1 # mine\n"
 	own := h.write(t, "policy.yaml", mine)
-	_, port, _ := net.SplitHostPort(freeAddress())
+	_, port, _ := net.SplitHostPort(proctest.FreeAddress())
 	p, out, err := launchDemo(h.dir, "--listen", ":"+port, "--admin-listen", ":0")
 	require.NoError(t, err)
-	g := &gate{process: p, house: h, address: strings.TrimPrefix(out.GateURL, "http://"), admin: strings.TrimPrefix(out.AdminURL, "http://")}
+	g := &gate{Process: p, house: h, address: strings.TrimPrefix(out.GateURL, "http://"), admin: strings.TrimPrefix(out.AdminURL, "http://")}
 	g.endWith(t)
 	require.Equal(t, "127.0.0.1:"+port, g.address, "an address that can be called")
 	require.Regexp(t, `^127\.0\.0\.1:[1-9]`, g.admin)
@@ -78,15 +80,15 @@ func TestTheLinesThatTheDemoPrintsWork(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
 	dir := h.path("demo")
-	p, err := launch(h.dir, "demo", "--dir", dir, "--listen", freeAddress(), "--admin-listen", freeAddress())
+	p, err := launch(h.dir, "demo", "--dir", dir, "--listen", proctest.FreeAddress(), "--admin-listen", proctest.FreeAddress())
 	require.NoError(t, err)
-	g := &gate{process: p, house: h}
+	g := &gate{Process: p, house: h}
 	g.endWith(t)
 	var statuses []int
 	lists := 0
 	for {
-		line, err := p.stdout.ReadString('\n')
-		require.NoError(t, err, p.stderr.String())
+		line, err := p.Stdout.ReadString('\n')
+		require.NoError(t, err, p.Said())
 		line = strings.TrimSpace(line)
 		if strings.HasPrefix(line, "Ctrl-C") {
 			break

@@ -4,24 +4,20 @@
 package e2e
 
 import (
-	"bufio"
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/keyreeve/keyreeve/internal/proctest"
 )
 
 // patience bounds every wait for something that should have happened long before.
@@ -39,13 +35,9 @@ func runAll(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(scratch)
-	if binary = os.Getenv("KEYREEVE_BIN"); binary == "" {
-		binary = filepath.Join(scratch, "keyreeve")
-		build := exec.Command("go", "build", "-o", binary, "github.com/keyreeve/keyreeve/cmd/keyreeve")
-		if out, err := build.CombinedOutput(); err != nil {
-			fmt.Fprintf(os.Stderr, "building the program under test: %v\n%s", err, out)
-			return 1
-		}
+	if binary, err = proctest.Binary(scratch); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
 	}
 	if seeded.dir, err = os.MkdirTemp("", "kr-seed-"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -55,86 +47,21 @@ func runAll(m *testing.M) int {
 	return m.Run()
 }
 
-// process is a run of the program.
-type process struct {
-	cmd    *exec.Cmd
-	stdout *bufio.Reader
-	stderr lockedBuffer
-	done   chan struct{} // closed when it has ended
-	err    error         // how it ended; read after done
-}
-
-type lockedBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
-}
-
 // launch starts the program with its own Caddy directories under dir.
-func launch(dir string, args ...string) (*process, error) {
-	p := &process{cmd: exec.Command(binary, args...), done: make(chan struct{})}
-	p.cmd.Env = append(os.Environ(), "XDG_CONFIG_HOME="+filepath.Join(dir, "config"), "XDG_DATA_HOME="+filepath.Join(dir, "data"), "HOME="+dir)
-	p.cmd.Dir = dir
-	p.cmd.Stderr = &p.stderr
-	out, in, err := os.Pipe()
-	if err != nil {
-		return nil, err
-	}
-	p.cmd.Stdout = in
-	p.stdout = bufio.NewReader(out)
-	err = p.cmd.Start()
-	_ = in.Close() // the program has its own
-	if err != nil {
-		_ = out.Close()
-		return nil, err
-	}
-	go func() {
-		p.err = p.cmd.Wait()
-		close(p.done)
-	}()
-	return p, nil
-}
-
-// stop ends the program as an operator does and waits for it.
-func (p *process) stop() error {
-	select {
-	case <-p.done:
-		return p.err
-	default:
-	}
-	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return err
-	}
-	select {
-	case <-p.done:
-		return p.err
-	case <-time.After(patience):
-		_ = p.cmd.Process.Kill()
-		return errors.New("did not end on SIGTERM")
-	}
+func launch(dir string, args ...string) (*proctest.Process, error) {
+	return proctest.Launch(binary, dir, nil, args...)
 }
 
 // finish waits for a program that ends by itself and returns its exit code.
-func (p *process) finish(t *testing.T) int {
+func finish(t *testing.T, p *proctest.Process) int {
 	t.Helper()
 	select {
-	case <-p.done:
+	case <-p.Ended():
 	case <-time.After(patience):
-		_ = p.cmd.Process.Kill()
-		t.Fatalf("did not end; it said:\n%s", p.stderr.String())
+		_ = p.Kill()
+		t.Fatalf("did not end; it said:\n%s", p.Said())
 	}
-	return p.cmd.ProcessState.ExitCode()
+	return p.Code()
 }
 
 // demoOutput is what `demo -o json` prints.
@@ -152,18 +79,18 @@ type demoOutput struct {
 	} `json:"keys"`
 }
 
-func launchDemo(dir string, args ...string) (*process, *demoOutput, error) {
+func launchDemo(dir string, args ...string) (*proctest.Process, *demoOutput, error) {
 	p, err := launch(dir, append([]string{"demo", "--dir", dir, "-o", "json"}, args...)...)
 	if err != nil {
 		return nil, nil, err
 	}
-	line, err := p.stdout.ReadBytes('\n')
+	line, err := p.Stdout.ReadBytes('\n')
 	if err != nil {
-		return nil, nil, fmt.Errorf("the demo printed nothing: %w\n%s", errors.Join(err, p.stop()), p.stderr.String())
+		return nil, nil, fmt.Errorf("the demo printed nothing: %w\n%s", errors.Join(err, p.Stop()), p.Said())
 	}
 	out := new(demoOutput)
 	if err := json.Unmarshal(line, out); err != nil {
-		return nil, nil, fmt.Errorf("the demo printed %q: %w", line, errors.Join(err, p.stop()))
+		return nil, nil, fmt.Errorf("the demo printed %q: %w", line, errors.Join(err, p.Stop()))
 	}
 	return p, out, nil
 }
@@ -178,36 +105,18 @@ var seeded struct {
 
 func seedOnce() (*demoOutput, error) {
 	seeded.once.Do(func() {
-		p, out, err := launchDemo(seeded.dir, "--listen", freeAddress(), "--admin-listen", freeAddress())
+		p, out, err := launchDemo(seeded.dir, "--listen", proctest.FreeAddress(), "--admin-listen", proctest.FreeAddress())
 		if err == nil {
-			err = p.stop()
+			err = p.Stop()
 		}
 		seeded.out, seeded.err = out, err
 	})
 	return seeded.out, seeded.err
 }
 
-// freeAddress is a loopback address nobody listens on, below the ports that
-// systems give to outgoing connections. No two calls give the same one: a port
-// that was only looked at is free until its program listens.
-func freeAddress() string {
-	for {
-		address := fmt.Sprintf("127.0.0.1:%d", 10000+rand.IntN(20000))
-		if _, given := givenAddresses.LoadOrStore(address, true); given {
-			continue
-		}
-		if l, err := net.Listen("tcp", address); err == nil {
-			_ = l.Close()
-			return address
-		}
-	}
-}
-
-var givenAddresses sync.Map
-
 // gate is a running program with a gate and an admin API.
 type gate struct {
-	*process
+	*proctest.Process
 	house          *house
 	address, admin string // host:port
 }
@@ -215,13 +124,13 @@ type gate struct {
 // demo runs the demo on the house, in front of its own echo when upstream is "".
 func (h *house) demo(t *testing.T, upstream string) *gate {
 	t.Helper()
-	args := []string{"--listen", freeAddress(), "--admin-listen", freeAddress()}
+	args := []string{"--listen", proctest.FreeAddress(), "--admin-listen", proctest.FreeAddress()}
 	if upstream != "" {
 		args = append(args, "--upstream", upstream)
 	}
 	p, out, err := launchDemo(h.dir, args...)
 	require.NoError(t, err)
-	g := &gate{process: p, house: h, address: strings.TrimPrefix(out.GateURL, "http://"), admin: strings.TrimPrefix(out.AdminURL, "http://")}
+	g := &gate{Process: p, house: h, address: strings.TrimPrefix(out.GateURL, "http://"), admin: strings.TrimPrefix(out.AdminURL, "http://")}
 	g.endWith(t)
 	return g
 }
@@ -229,14 +138,14 @@ func (h *house) demo(t *testing.T, upstream string) *gate {
 // endWith stops the program at the end of the test; what it logged must hold no secret.
 func (g *gate) endWith(t *testing.T) {
 	t.Cleanup(func() {
-		require.NoError(t, g.stop(), "the program's end; it said:\n%s", g.stderr.String())
-		rest, err := io.ReadAll(g.stdout)
+		require.NoError(t, g.Stop(), "the program's end; it said:\n%s", g.Said())
+		rest, err := io.ReadAll(g.Stdout)
 		require.NoError(t, err)
 		for _, s := range g.house.secrets {
-			require.NotContains(t, g.stderr.String()+string(rest), s, "a secret was logged")
+			require.NotContains(t, g.Said()+string(rest), s, "a secret was logged")
 		}
 		if t.Failed() {
-			t.Logf("the program said:\n%s", g.stderr.String())
+			t.Logf("the program said:\n%s", g.Said())
 		}
 	})
 }
@@ -244,7 +153,7 @@ func (g *gate) endWith(t *testing.T) {
 // restart stops the program and runs the demo again on the same directory.
 func (g *gate) restart(t *testing.T, upstream string) *gate {
 	t.Helper()
-	require.NoError(t, g.stop())
+	require.NoError(t, g.Stop())
 	return g.house.demo(t, upstream)
 }
 
@@ -257,7 +166,7 @@ func (h *house) run(t *testing.T, s *site) *gate {
 	}
 	p, err := launch(h.dir, "run", "--config", h.write(t, name, text))
 	require.NoError(t, err)
-	g := &gate{process: p, house: h, address: s.gateAddress, admin: s.adminAddress}
+	g := &gate{Process: p, house: h, address: s.gateAddress, admin: s.adminAddress}
 	g.endWith(t)
 	g.listens(t, g.address)
 	g.listens(t, g.admin)
@@ -279,12 +188,12 @@ func (g *gate) listens(t *testing.T, address string) {
 			return
 		}
 		select {
-		case <-g.done:
-			t.Fatalf("the program ended: %v\n%s", g.err, g.stderr.String())
+		case <-g.Ended():
+			t.Fatalf("the program ended: %v\n%s", g.Stop(), g.Said())
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
-	t.Fatalf("nothing listens at %s; the program said:\n%s", address, g.stderr.String())
+	t.Fatalf("nothing listens at %s; the program said:\n%s", address, g.Said())
 }
 
 // result is what one command did.
@@ -298,10 +207,10 @@ func (h *house) command(t *testing.T, args ...string) result {
 	t.Helper()
 	p, err := launch(h.dir, args...)
 	require.NoError(t, err)
-	out, err := io.ReadAll(p.stdout)
+	out, err := io.ReadAll(p.Stdout)
 	require.NoError(t, err)
-	code := p.finish(t)
-	return result{stdout: string(out), stderr: p.stderr.String(), code: code}
+	code := finish(t, p)
+	return result{stdout: string(out), stderr: p.Said(), code: code}
 }
 
 // cli runs a command over the admin socket of the running program and returns

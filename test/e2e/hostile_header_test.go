@@ -126,7 +126,7 @@ func TestOnlyATrustedProxyMaySayWhereAClientIs(t *testing.T) {
 		g.get(t, h.applications(), k.basic(), line).refused(t, 401, "invalid_client")
 	}
 	require.Zero(t, up.total())
-	require.NoError(t, g.stop())
+	require.NoError(t, g.Stop())
 
 	g = h.run(t, &site{gate: policy, upstream: up.url, servers: "trusted_proxies static 127.0.0.1/32\ntrusted_proxies_strict"})
 	upstreamSaw(t, g.get(t, h.applications(), k.basic(), "X-Forwarded-For: 192.0.2.1")).onlyOwn(t, k)
@@ -174,7 +174,7 @@ func TestShadowLetsThroughCountsNothingAndSaysNothing(t *testing.T) {
 	e := upstreamSaw(t, g.get(t, h.applications(), h.full.basic()))
 	require.Equal(t, "|", e.Headers.Get("X-Who"), "a placeholder says nothing either")
 	require.Equal(t, lock{}, g.lock(t, h.full))
-	require.Contains(t, g.stderr.String(), "permission_denied", "what would have been denied is logged")
+	require.Contains(t, g.Said(), "permission_denied", "what would have been denied is logged")
 }
 
 func TestWhatTheGateForwardsIsAnOption(t *testing.T) {
@@ -246,7 +246,7 @@ func TestPlaceholdersAndLogsNameTheCallerAndNoTextIsExpanded(t *testing.T) {
 	require.Equal(t, "Zo%C3%AB%20%7C%20100%25", e.identity()["Keyreeve-Key-Name"])
 
 	require.Eventually(t, func() bool {
-		return strings.Contains(g.stderr.String(), `"user_id": "`+literal.clientID+`"`) || strings.Contains(g.stderr.String(), `"user_id":"`+literal.clientID+`"`)
+		return strings.Contains(g.Said(), `"user_id": "`+literal.clientID+`"`) || strings.Contains(g.Said(), `"user_id":"`+literal.clientID+`"`)
 	},
 		patience, 10*time.Millisecond, "the access log names the caller")
 }

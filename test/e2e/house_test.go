@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/keyreeve/keyreeve/internal/proctest"
 )
 
 // key is a credential and what it stands for.
@@ -81,7 +83,7 @@ type site struct {
 // caddyfile writes the configuration out.
 func (h *house) caddyfile(s *site) string {
 	if s.gateAddress == "" {
-		s.gateAddress, s.adminAddress = freeAddress(), freeAddress()
+		s.gateAddress, s.adminAddress = proctest.FreeAddress(), proctest.FreeAddress()
 	}
 	_, gatePort, _ := net.SplitHostPort(s.gateAddress)
 	_, adminPort, _ := net.SplitHostPort(s.adminAddress)

@@ -5,11 +5,12 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/keyreeve/keyreeve/internal/proctest"
 )
 
 func TestTheCountOutlivesARestartAndACrash(t *testing.T) {
@@ -29,10 +30,9 @@ func TestTheCountOutlivesARestartAndACrash(t *testing.T) {
 	// started without the harness's end, which wants a clean one.
 	p, out, err := launchAfter(t, g)
 	require.NoError(t, err)
-	crashed := &gate{process: p, house: h, address: strings.TrimPrefix(out.GateURL, "http://"), admin: strings.TrimPrefix(out.AdminURL, "http://")}
+	crashed := &gate{Process: p, house: h, address: strings.TrimPrefix(out.GateURL, "http://"), admin: strings.TrimPrefix(out.AdminURL, "http://")}
 	crashed.fails(t, h.readonly, 2)
-	require.NoError(t, p.cmd.Process.Signal(syscall.SIGKILL))
-	<-p.done
+	require.NoError(t, p.Kill())
 	g = h.demo(t, "")
 	require.Equal(t, lock{FailedAttempts: 2}, g.lock(t, h.readonly))
 	g.fails(t, h.readonly, 1)
@@ -42,10 +42,10 @@ func TestTheCountOutlivesARestartAndACrash(t *testing.T) {
 }
 
 // launchAfter ends a gate and starts the demo again, to be killed by the test.
-func launchAfter(t *testing.T, g *gate) (*process, *demoOutput, error) {
+func launchAfter(t *testing.T, g *gate) (*proctest.Process, *demoOutput, error) {
 	t.Helper()
-	require.NoError(t, g.stop())
-	return launchDemo(g.house.dir, "--listen", freeAddress(), "--admin-listen", freeAddress())
+	require.NoError(t, g.Stop())
+	return launchDemo(g.house.dir, "--listen", proctest.FreeAddress(), "--admin-listen", proctest.FreeAddress())
 }
 
 // TestTheCountOutlivesAReload reloads by the command and by Caddy's own API while
@@ -96,7 +96,7 @@ func TestTheCountOutlivesAReload(t *testing.T) {
 	close(stop)
 	neighbours.Wait()
 	require.Zero(t, failed.Load(), "requests that failed over the reloads")
-	require.NotContains(t, g.stderr.String(), "panic")
+	require.NotContains(t, g.Said(), "panic")
 }
 
 func TestAnOperatorUnlocksThroughEveryDoor(t *testing.T) {

@@ -265,7 +265,7 @@ func TestUnknownClientsLeaveNothingBehind(t *testing.T) {
 	}
 	all.Wait()
 	g.fails(t, h.full, 1)
-	require.NoError(t, g.stop())
+	require.NoError(t, g.Stop())
 	var rows int
 	db := openDatabase(t, h.db)
 	require.NoError(t, db.QueryRow("SELECT count(*) FROM tallies").Scan(&rows))

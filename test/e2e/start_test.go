@@ -190,7 +190,7 @@ func TestABrokenReloadLeavesTheRunningPolicyInForce(t *testing.T) {
 	h.write(t, "Caddyfile", strings.Replace(h.caddyfile(s), h.masterKey, h.path("missing.key"), 1))
 	r = reload()
 	require.NotZero(t, r.code)
-	require.Contains(t, r.stderr+g.stderr.String(), "missing.key")
+	require.Contains(t, r.stderr+g.Said(), "missing.key")
 	require.NoFileExists(t, h.path("missing.key"))
 	serves()
 

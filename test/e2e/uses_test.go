@@ -87,8 +87,8 @@ func TestASecretThatWasRotatedAwayShowsAsTriedAndIsTold(t *testing.T) {
 	renewed := k
 	renewed.secret = rotated.ClientSecret
 	g.works(t, renewed)
-	require.Contains(t, g.stderr.String(), "retired secret used")
-	require.Contains(t, g.stderr.String(), "keyreeve.retired_secret_used", "Caddy logs each event at level DEBUG")
+	require.Contains(t, g.Said(), "retired secret used")
+	require.Contains(t, g.Said(), "keyreeve.retired_secret_used", "Caddy logs each event at level DEBUG")
 	require.Eventually(t, func() bool {
 		var list struct{ Items []shownSecret }
 		g.administers(t, "GET", "/v1/keys/"+k.id+"/secrets", "", 200, &list)
