@@ -26,7 +26,7 @@ test: build ## install what the tests need and is missing, then run all of them
 
 soak: build ## run the long rounds over several gates: 10,000 revocations, 1,000 kills, hours
 	@./scripts/test-deps
-	KEYREEVE_BIN='$(abspath $(BIN))' KEYREEVE_SOAK=20 $(GO) test ./test/cluster -v -count=1 -timeout 3h -run 'TestNoGateAcceptsWhatAGateAnsweredToBeRevoked$$'
+	KEYREEVE_BIN='$(abspath $(BIN))' KEYREEVE_SOAK=20 $(GO) test ./test/cluster -v -count=1 -timeout 3h -run 'TestNoGateAcceptsWhatAGateAnsweredToBeRevoked$$|TestALockAndItsEndAreInForceUnderLoad$$'
 	KEYREEVE_BIN='$(abspath $(BIN))' KEYREEVE_SOAK=5 $(GO) test ./test/cluster -v -count=1 -timeout 3h -run 'TestNoAcknowledgedWriteIsLostWhenGatesAreKilled$$'
 
 bench: ## run the in-process benchmarks and compare

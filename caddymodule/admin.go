@@ -126,8 +126,7 @@ func (run *running) authenticate(r *http.Request) (lifecycle.Actor, *api.AuthPro
 	case credential.MalformedToken:
 		return lifecycle.Actor{}, authProblem(policy.Deny(policy.InvalidToken))
 	}
-	decision := run.store.keys.Begin()
-	defer run.store.keys.End(decision)
+	defer run.store.keys.End(run.store.keys.Aside())
 	now := run.store.clock.Now()
 	if problem == credential.MalformedClient {
 		return lifecycle.Actor{}, authProblem(run.auth.Malformed(now).Decision)

@@ -45,6 +45,7 @@ var answers = map[policy.Reason]answer{
 	policy.ClientLocked:        {http.StatusUnauthorized, "The client this token was issued to is locked."},
 	policy.SourceNotAllowed:    {http.StatusForbidden, "This client may not call from this address."},
 	policy.StoreUnavailable:    {http.StatusServiceUnavailable, "The credential cannot be checked at the moment. Try again."},
+	policy.InvalidRevision:     {http.StatusBadRequest, "Send one Keyreeve-Min-Revision: a revision from the Keyreeve-Revision of an answer by this store, or none."},
 	policy.NoRoute:             {http.StatusForbidden, "No rule permits this method and path."},
 	policy.AmbiguousQuery:      {http.StatusBadRequest, "Send the microtenant parameter once, spelt exactly."},
 	policy.MicrotenantRequired: {http.StatusForbidden, "A key inside a microtenant must name its microtenant."},

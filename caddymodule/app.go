@@ -297,7 +297,9 @@ func (a *App) start() error {
 	run.local = a.localAPI(run)
 	a.running.Store(run)
 	close(a.opened)
-	a.logger.Info("key store ready", zap.String("store", identity), zap.Int64("revision", int64(shared.keys.Position())))
+	if _, _, lost := shared.keys.Followed(); !lost { // else it was told that it is out of reach
+		a.logger.Info("key store ready", zap.String("store", identity), zap.Int64("revision", int64(shared.keys.Position())))
+	}
 	return nil
 }
 

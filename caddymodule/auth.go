@@ -72,8 +72,8 @@ func (a *Auth) newHandler(run *running) *endpoint.Handler {
 		Auth: run.auth, Tokens: run.tokens, Clock: run.store.clock, Issuer: a.app.sessions.Issuer,
 		Address: clientAddress, RequestID: requestID, EarlyData: isEarlyData, Observe: a.observe,
 		Enter: func() func() {
-			decision := run.store.keys.Begin()
-			return func() { run.store.keys.End(decision) }
+			use := run.store.keys.Aside()
+			return func() { run.store.keys.End(use) }
 		},
 		Propagate: run.store.keys.Propagate,
 	})

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -23,7 +24,7 @@ func init() {
 		Short: "Administers API keys",
 		Long:  "Administers the API keys of Keyreeve: over Caddy's local admin endpoint, over a site's admin API, or in the store itself.",
 		CobraFunc: func(cmd *cobra.Command) {
-			env := CLIEnv("caddy keyreeve")
+			env := CLIEnv(cmp.Or(caddy.CustomBinaryName, "caddy") + " keyreeve") // set by main before this
 			cmd.AddCommand(cli.Commands(env)...)
 			cmd.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
 		},

@@ -189,7 +189,7 @@ func (d *doctor) stores(ctx context.Context) {
 			good = false
 		}
 		if !good {
-			d.masterKey(needed, path)
+			d.ring = d.masterKey(needed, path) // which opens the snapshot too
 			d.clockAlone()
 			return
 		}
@@ -316,7 +316,7 @@ func (d *doctor) masterKey(needed []string, identity string) *credential.Keyring
 	case err != nil:
 		d.fail(checkMasterKey, err, "restore the master key that the store was made with, readable by the server's user only (mode 0600)")
 	case len(needed) == 0:
-		d.ok(checkMasterKey, "%s can be read; nothing depends on it yet", ring.CurrentID())
+		d.ok(checkMasterKey, "%s can be read; nothing is known to depend on it", ring.CurrentID())
 	default:
 		d.ok(checkMasterKey, "%s is the one that the store depends on", strings.Join(needed, ", "))
 	}

@@ -32,6 +32,10 @@ func (d *doctor) server(found examination, err error) (good bool) {
 	}
 	d.reached(found)
 	switch {
+	case found.schema == 0 && !p.MayMake:
+		d.fail(checkRights, errors.New(found.where+" has no tables yet, and the user of the dsn may not make them"),
+			"start the server once with the dsn of who is to own them, then run docs/postgres-grants.sql for this user")
+		return false
 	case found.schema == 0:
 		d.warn(checkStore, found.where+" has no tables yet; the first start makes them", "start the server once with a user that may, then run docs/postgres-grants.sql for the gates' own")
 		return false
@@ -51,13 +55,13 @@ func (d *doctor) server(found examination, err error) (good bool) {
 // reached tells how the server is reached, and how it is set.
 func (d *doctor) reached(found examination) {
 	p := found.postgres
-	how := p.TLS
+	how := "over " + p.TLS
 	switch {
-	case how != "":
+	case p.TLS != "":
 	case p.Local:
-		how = "a socket of this machine"
+		how = "over a socket of this machine"
 	default:
-		how = "no TLS"
+		how = "without TLS"
 		d.warn(checkServer, "the connection to "+found.where+" is not encrypted", "use sslmode=verify-full in the dsn, unless nobody else is on the way")
 	}
 	if own, ok := d.app.opener.(*PostgresStore); ok && own.passwordInClear() {
@@ -68,12 +72,12 @@ func (d *doctor) reached(found examination) {
 	}
 	if own := d.app.maxConns(); p.Conns+own > p.MaxConns {
 		d.warn(checkServer, fmt.Sprintf("%d of %d connections are in use, and a gate takes up to %d more", p.Conns, p.MaxConns, own),
-			"raise the server's max_connections, lower max_conns in `store postgres`, or put a pooler in session mode between them")
+			"raise the server's max_connections, or lower max_conns in `store postgres`")
 	}
 	if skew := p.Ahead.Abs() - p.Within; skew > maxSkew {
 		d.warn(checkServer, fmt.Sprintf("its clock is %s off this machine's", p.Ahead.Round(time.Millisecond)), "set both by NTP")
 	}
-	d.ok(checkServer, "PostgreSQL %s, reached over %s; its clock is within %s of this machine's", p.Server, how, (p.Ahead.Abs() + p.Within).Round(time.Millisecond))
+	d.ok(checkServer, "PostgreSQL %s, reached %s; its clock is within %s of this machine's", p.Server, how, (p.Ahead.Abs() + p.Within).Round(time.Millisecond))
 }
 
 // maxConns is how many connections a process takes of the database, 0 of another store.
@@ -126,13 +130,27 @@ func (d *doctor) snapshot() {
 	}
 	head, err := keystore.ReadSnapshotHead(path, d.ring)
 	switch {
+	case errors.Is(err, keystore.ErrNotRegular):
+		d.fail(checkSnapshot, err, "take it away, or name another file in `snapshot`: none is kept there, and a gate cannot be started without the store")
 	case errors.Is(err, fs.ErrNotExist):
 		d.ok(checkSnapshot, "%s can be written; there is none yet", path)
 	case err != nil:
 		d.warn(checkSnapshot, err.Error(), "none is needed while the store is in reach: the next start replaces it")
+	case d.store == nil:
+		d.beginsWith(path, identity, head.Written)
 	default:
 		d.ok(checkSnapshot, "%s, written %s", path, head.Written.UTC().Format(time.RFC3339))
 	}
+}
+
+// beginsWith tells, where the store could not be opened, what a start would find in the
+// snapshot.
+func (d *doctor) beginsWith(path, identity string, written time.Time) {
+	if err := keystore.CheckSnapshot(path, d.ring, identity, d.clock.Now(), d.app.settings.MaxStale); err != nil {
+		d.warn(checkSnapshot, err.Error(), "bring the store back: a start without it would answer 503 until then")
+		return
+	}
+	d.ok(checkSnapshot, "%s, written %s, is good: a start without the store serves what it knows", path, written.UTC().Format(time.RFC3339))
 }
 
 // existing is a directory, or the nearest one above it that is there.

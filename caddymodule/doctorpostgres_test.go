@@ -42,6 +42,14 @@ func TestTheDoctorLooksAtAPostgreSQLStore(t *testing.T) {
 	}
 	require.Contains(t, found[checkServer].Detail, "superuser")
 
+	own, in := i.options, filepath.Join(i.dir, "taken")
+	require.NoError(t, os.Mkdir(in, 0o700))
+	i.options += "\nsnapshot " + in
+	found, _ = i.diagnose()
+	require.Equal(t, cli.StatusFail, found[checkSnapshot].Status, "%+v", found[checkSnapshot])
+	require.Contains(t, found[checkSnapshot].Detail, "no regular file")
+	i.options = own
+
 	server.CreateUser(t, "doctor")
 	t.Cleanup(func() { runSQL(t, dsn, "DROP OWNED BY doctor; DROP ROLE doctor") })
 	runSQL(t, dsn, "GRANT SELECT ON ALL TABLES IN SCHEMA public TO doctor")

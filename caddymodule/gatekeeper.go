@@ -27,8 +27,6 @@ func (k *gatekeeper) Gates() []lifecycle.Gate {
 
 // Standing judges a key as proofs do.
 func (k *gatekeeper) Standing(ctx context.Context, clientID string, token bool, from netip.Addr) lifecycle.Standing {
-	decision := k.store.keys.Begin()
-	defer k.store.keys.End(decision)
 	var address authn.Address // nil is not known
 	if from.IsValid() {
 		address = func() netip.Addr { return from }

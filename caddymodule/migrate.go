@@ -50,7 +50,7 @@ func migrate(ctx context.Context, m cli.Migration) (report sqlstore.CopyReport, 
 	if err != nil {
 		return report, err
 	}
-	target, err := to.visited(ctx, clock)
+	target, err := to.fillable(ctx, clock)
 	if err != nil {
 		return report, fmt.Errorf("opening the target: %w", err)
 	}
@@ -141,8 +141,38 @@ func (m moving) existing(ctx context.Context, clock keystore.Clock) (keystore.St
 		case !found.exists:
 			return nil, fmt.Errorf("there is no key store at %s", found.where)
 		}
+		if err := found.permitted(); err != nil {
+			return nil, err
+		}
 	}
 	return m.visited(ctx, clock)
+}
+
+// fillable opens the target, which is made where it is not there. That this user may
+// write it is known before anything is copied.
+func (m moving) fillable(ctx context.Context, clock keystore.Clock) (keystore.Store, error) {
+	if e, ok := m.opener.(examiner); ok {
+		found, err := e.Examine(ctx)
+		if err == nil {
+			err = found.permitted()
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return m.visited(ctx, clock)
+}
+
+// permitted is what this user may not do that a gate does, nil for nothing.
+func (e *examination) permitted() error {
+	switch p := e.postgres; {
+	case p == nil:
+	case e.schema == 0 && !p.MayMake:
+		return errors.New("the user of the dsn may not make its tables: name it by the dsn of who is to own them")
+	case len(p.Missing) > 0:
+		return fmt.Errorf("the user of the dsn lacks %s: run docs/postgres-grants.sql as the tables' owner", strings.Join(p.Missing, ", "))
+	}
+	return nil
 }
 
 func (m moving) visited(ctx context.Context, clock keystore.Clock) (keystore.Store, error) {

@@ -29,7 +29,7 @@ func (g *Gate) awaitRevision(r *http.Request, v *verdict) {
 	}
 	revision, err := strconv.ParseInt(asked[0], 10, 64)
 	if err != nil || revision < 0 || len(asked) > 1 {
-		v.Decision = policy.Deny(policy.InvalidRequest)
+		v.Decision = policy.Deny(policy.InvalidRevision)
 		v.Detail = headerMinRevision + " is not one revision"
 		return
 	}
@@ -41,7 +41,7 @@ func (g *Gate) awaitRevision(r *http.Request, v *verdict) {
 	defer cancel()
 	switch err := keys.AwaitRevision(ctx, keystore.Revision(revision)); {
 	case errors.Is(err, keystore.ErrAhead):
-		v.Decision = policy.Deny(policy.InvalidRequest)
+		v.Decision = policy.Deny(policy.InvalidRevision)
 		v.Detail = headerMinRevision + " is ahead of the store"
 	case err != nil:
 		v.Decision = policy.Deny(policy.StoreUnavailable)

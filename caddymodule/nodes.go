@@ -4,7 +4,10 @@ import (
 	"context"
 	"os"
 	"runtime/debug"
+	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -62,7 +65,7 @@ func (a *App) nodes(shared *sharedStore) func(context.Context) ([]lifecycle.Node
 // self is this process as a node.
 func (a *App) self(shared *sharedStore, kind string) func() ([]lifecycle.Node, error) {
 	return func() ([]lifecycle.Node, error) {
-		name, err := os.Hostname()
+		name, err := nodeName()
 		if err != nil {
 			return nil, err
 		}
@@ -83,9 +86,26 @@ func (a *App) self(shared *sharedStore, kind string) func() ([]lifecycle.Node, e
 	}
 }
 
+const (
+	// nodeNameVar is the environment variable with what this node is called, for where
+	// host names do not tell nodes apart, and maxNodeName is the longest it may have.
+	nodeNameVar = "KEYREEVE_NODE_NAME"
+	maxNodeName = 100
+)
+
+// nodeName is what people know this node by. One that could not be shown is not used.
+func nodeName() (string, error) {
+	name := strings.TrimSpace(os.Getenv(nodeNameVar))
+	unseen := func(r rune) bool { return !unicode.IsPrint(r) }
+	if name == "" || !utf8.ValidString(name) || utf8.RuneCountInString(name) > maxNodeName || strings.ContainsFunc(name, unseen) {
+		return os.Hostname()
+	}
+	return name, nil
+}
+
 // nodeInfo is what this process is among those that follow the store.
 func (a *App) nodeInfo(shared *sharedStore) keystore.NodeInfo {
-	name, err := os.Hostname()
+	name, err := nodeName()
 	if err != nil {
 		name = "unknown"
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
@@ -79,7 +80,8 @@ func (s *sharedStore) open(ctx context.Context) (keystore.Store, error) {
 }
 
 // join finds what keeps this configuration from using an open store, and reads its
-// master keys. A store that is out of reach is believed to be as it was.
+// master keys. A store that is out of reach is believed to be as it was, and to depend
+// on what is served from memory: it may not have been reached yet.
 func (a *App) join(shared *sharedStore) (*credential.Keyring, error) {
 	if err := a.tryWay(shared); err != nil {
 		return nil, err
@@ -91,10 +93,14 @@ func (a *App) join(shared *sharedStore) (*credential.Keyring, error) {
 			return ring, err
 		}
 	}
-	var needed []string
+	needed := shared.keys.MasterKeyIDs()
+	// What this process lacks already it cannot lose.
+	needed = slices.DeleteFunc(needed, func(id string) bool { return !shared.force.Load().ring.Has(id) })
 	if known := shared.needed.Load(); known != nil {
-		needed = *known
+		needed = append(needed, *known...)
 	}
+	slices.Sort(needed)
+	needed = slices.Compact(needed)
 	return a.keyringFor(store.Identity(), needed, false)
 }
 

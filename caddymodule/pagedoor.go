@@ -52,8 +52,7 @@ func (d *pageDoor) SignIn(r *http.Request, clientID, secret string) (page.Sessio
 	if isEarlyData(r) {
 		return page.Session{}, authProblem(policy.Deny(policy.TooEarly))
 	}
-	decision := d.run.store.keys.Begin()
-	defer d.run.store.keys.End(decision)
+	defer d.run.store.keys.End(d.run.store.keys.Aside())
 	now := d.run.store.clock.Now()
 	from := func() netip.Addr { return clientAddress(r) }
 	res := d.run.auth.Secret(r.Context(), clientID, secret, from, now)
@@ -76,8 +75,7 @@ func (d *pageDoor) Redeem(r *http.Request, code string) (page.Session, *api.Auth
 	if !ok {
 		return page.Session{}, used
 	}
-	decision := d.run.store.keys.Begin()
-	defer d.run.store.keys.End(decision)
+	defer d.run.store.keys.End(d.run.store.keys.Aside())
 	now := d.run.store.clock.Now()
 	standing := d.run.auth.Standing(r.Context(), clientID, false, func() netip.Addr { return clientAddress(r) }, now)
 	if !standing.Allow {
@@ -138,8 +136,7 @@ func (d *pageDoor) Resume(r *http.Request, token string) (lifecycle.Actor, *api.
 	if isEarlyData(r) {
 		return lifecycle.Actor{}, authProblem(policy.Deny(policy.TooEarly))
 	}
-	decision := d.run.store.keys.Begin()
-	defer d.run.store.keys.End(decision)
+	defer d.run.store.keys.End(d.run.store.keys.Aside())
 	now := d.run.store.clock.Now()
 	from := func() netip.Addr { return clientAddress(r) }
 	res := d.run.auth.Bearer(r.Context(), token, from, now)
@@ -154,8 +151,7 @@ func (d *pageDoor) Resume(r *http.Request, token string) (lifecycle.Actor, *api.
 
 // SessionID is the id of the session.
 func (d *pageDoor) SessionID(r *http.Request, token string) string {
-	decision := d.run.store.keys.Begin()
-	defer d.run.store.keys.End(decision)
+	defer d.run.store.keys.End(d.run.store.keys.Aside())
 	claims, err := d.run.tokens.Verify(r.Context(), token, d.run.store.clock.Now())
 	if err != nil {
 		return ""
@@ -177,7 +173,7 @@ func (run *running) fromPage(r *http.Request) (lifecycle.Actor, *api.AuthProblem
 }
 
 // SignOut ends the session, whatever state its key is in, and waits for the other nodes to
-// know it: outside of the decision, before whose end this node confirms nothing.
+// know it, when this call uses the store no more.
 func (d *pageDoor) SignOut(r *http.Request, token string) error {
 	over, err := d.end(r, token)
 	if err == nil && over > 0 {
@@ -187,8 +183,7 @@ func (d *pageDoor) SignOut(r *http.Request, token string) error {
 }
 
 func (d *pageDoor) end(r *http.Request, token string) (keystore.Revision, error) {
-	decision := d.run.store.keys.Begin()
-	defer d.run.store.keys.End(decision)
+	defer d.run.store.keys.End(d.run.store.keys.Aside())
 	claims, err := d.run.tokens.Verify(r.Context(), token, d.run.store.clock.Now())
 	switch {
 	case errors.Is(err, session.ErrInvalid):

@@ -416,6 +416,14 @@ func TestMinRevisionIsHonouredForAProvenCaller(t *testing.T) {
 	for _, bad := range []string{"abc", "-1", "1.5", "99999999999999999999"} {
 		require.Equal(t, 400, ask(k, bad), bad)
 	}
+	ahead := newRequest(t, g.gateURL+"/things/a")
+	ahead.SetBasicAuth(k.clientID, k.secret)
+	ahead.Header.Set("Keyreeve-Min-Revision", fmt.Sprint(int64(at)+1))
+	resp, err := do(ahead)
+	require.NoError(t, err)
+	body := bodyOf(t, resp)
+	require.Equal(t, policy.InvalidRevision.Code(), refusalOf(t, body).Code)
+	require.Contains(t, body, "Keyreeve-Min-Revision", "it says what is wrong")
 	require.Equal(t, 401, ask(testKey{clientID: k.clientID, secret: "wrong"}, "abc"), "nobody else may ask")
 
 	// Another process disables the key; whoever asks for that revision gets it.

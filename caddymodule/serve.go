@@ -144,8 +144,6 @@ func (g *Gate) prove(r *http.Request, v *verdict) {
 		v.Decision = unready()
 		return
 	}
-	decision := run.store.keys.Begin()
-	defer run.store.keys.End(decision)
 	now := run.store.instant(v.began)
 	v.since = now.Since
 	from := func() netip.Addr { return clientAddress(r) }

@@ -123,6 +123,9 @@ func (s *PostgresStore) open(ctx context.Context, clock keystore.Clock, visit bo
 		return nil, err
 	}
 	o.Clock, o.Logger, o.Visit = clock, logger(), visit
+	if visit { // a command's own words are what is read there
+		o.Logger = o.Logger.WithOptions(zap.IncreaseLevel(zap.WarnLevel))
+	}
 	store, err := postgres.Open(ctx, o)
 	if err != nil {
 		return nil, err // not a Store that is nil inside

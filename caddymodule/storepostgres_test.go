@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -81,6 +82,19 @@ func TestValidatingAConfigurationConnectsToNothing(t *testing.T) {
 	require.NoDirExists(t, os.Getenv("XDG_DATA_HOME"))
 }
 
+// secondNode is the app that Caddy runs once more beside it, with another dsn: to the same
+// database, for who knows that.
+func secondNode(t *testing.T, dsn string) *App {
+	t.Helper()
+	app := &App{StoreRaw: json.RawMessage(fmt.Sprintf(`{"module":"postgres","dsn":%q}`, dsn)), MasterKeyFile: active.Load().MasterKeyFile}
+	ctx, cancel := caddy.NewContext(caddy.Context{Context: t.Context()})
+	t.Cleanup(cancel)
+	require.NoError(t, app.configure(ctx))
+	require.NoError(t, app.Start())
+	t.Cleanup(func() { require.NoError(t, errors.Join(app.Stop(), app.Cleanup())) })
+	return app
+}
+
 func TestTwoWaysToOneDatabaseAreTwoNodes(t *testing.T) {
 	server, name, dsn := emptyDatabase(t)
 	first := startEdited(t, "", onPostgres(t, fixed(dsn)))
@@ -88,15 +102,8 @@ func TestTwoWaysToOneDatabaseAreTwoNodes(t *testing.T) {
 	app := active.Load()
 	one := app.running.Load().store
 
-	// The same app with the other dsn, beside the one that Caddy runs.
-	other := &App{StoreRaw: json.RawMessage(fmt.Sprintf(`{"module":"postgres","dsn":%q}`, server.DSNBy(server.Address(), pgtest.Superuser, name))),
-		MasterKeyFile: app.MasterKeyFile}
-	ctx, cancel := caddy.NewContext(caddy.Context{Context: t.Context()})
-	defer cancel()
-	require.NoError(t, other.configure(ctx))
-	require.NoError(t, other.Start())
+	other := secondNode(t, server.DSNBy(server.Address(), pgtest.Superuser, name))
 	two := other.running.Load().store
-	defer func() { require.NoError(t, errors.Join(other.Stop(), other.Cleanup())) }()
 	require.NotSame(t, one, two)
 	require.NotEqual(t, one.keys.NodeID(), two.keys.NodeID(), "one must not confirm for the other")
 	nodes, err := other.nodes(two)(t.Context())
@@ -112,6 +119,54 @@ func TestTwoWaysToOneDatabaseAreTwoNodes(t *testing.T) {
 	require.Equal(t, 2, p.Confirmed)
 	_, _, err = two.keys.Look(t.Context(), k.clientID, two.clock.Now())
 	require.ErrorIs(t, err, keystore.ErrNotFound, "confirmed is seen")
+}
+
+func TestASessionThatWasEndedIsOverOnEveryNodeOnceThatIsAnswered(t *testing.T) {
+	server, name, dsn := emptyDatabase(t)
+	g := startEdited(t, "", onPostgres(t, fixed(dsn)))
+	k := g.newKey("a", keystore.RoleOperator)
+	other := secondNode(t, server.DSNBy(server.Address(), pgtest.Superuser, name)).running.Load()
+	everywhere := 0
+	credentials := url.Values{"client_id": {k.clientID}, "client_secret": {k.secret}}
+	for path, send := range map[string]func(token string) (*http.Request, error){
+		"/signout": func(token string) (*http.Request, error) {
+			r, err := http.NewRequest(http.MethodPost, g.gateURL+"/signout", http.NoBody)
+			r.Header.Set("Authorization", "Bearer "+token)
+			return r, err
+		},
+		"/oauth2/v1/revoke": func(token string) (*http.Request, error) {
+			r, err := http.NewRequest(http.MethodPost, g.gateURL+"/oauth2/v1/revoke", strings.NewReader("token="+token))
+			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+			r.SetBasicAuth(k.clientID, k.secret)
+			return r, err
+		},
+	} {
+		for range 5 {
+			token := g.signIn("/signin", credentials)
+			claims, err := active.Load().running.Load().tokens.Verify(t.Context(), token, storeOf().clock.Now())
+			require.NoError(t, err)
+			require.False(t, other.store.keys.SessionEnded(claims.ID))
+			r, err := send(token)
+			require.NoError(t, err)
+			resp, err := client.Do(r)
+			require.NoError(t, err)
+			require.NoError(t, resp.Body.Close())
+			require.Less(t, resp.StatusCode, 300, path)
+			if resp.Header.Get("Keyreeve-Propagation") == "confirmed=2; pending=0" {
+				require.True(t, other.store.keys.SessionEnded(claims.ID), path)
+				everywhere++
+				continue
+			}
+			require.Equal(t, "confirmed=1; pending=1", resp.Header.Get("Keyreeve-Propagation"), "a busy machine may take more than two seconds")
+		}
+	}
+	require.Positive(t, everywhere)
+	v := g.atPage()
+	require.Equal(t, 303, v.enter(k, k.secret))
+	status, _, _ := v.ask("/keyreeve/logout", url.Values{})
+	require.Equal(t, 303, status)
+	p := storeOf().keys.Propagate(t.Context(), storeOf().keys.Position(), 0)
+	require.Empty(t, p.Pending, "the answer came once there were none")
 }
 
 func TestAGateStartsAndReloadsWithTheStoreOutOfReach(t *testing.T) {

@@ -88,8 +88,41 @@ func ParseMasterKey(text string) (MasterKey, error) {
 	return MasterKey{key: &hiddenKey{(*[32]byte)(raw)}}, nil
 }
 
+// credentialsEnv names the directory where systemd hands secrets over to a service.
+const credentialsEnv = "CREDENTIALS_DIRECTORY"
+
+// openToOthers reports whether anybody but its owner may have a file. Of systemd's
+// credentials root is the owner from version 254 on, and an access list lets the service
+// read them, which shows as the group's bits; the directory is the service's alone.
+func openToOthers(path string, perm fs.FileMode) bool {
+	if runtime.GOOS == "windows" { // has no such bits: Go makes them up
+		return false
+	}
+	if perm&0o077 == 0o040 && inCredentials(path) {
+		return false
+	}
+	return perm&0o077 != 0
+}
+
+// inCredentials reports whether a file, and not only a link to it, is in that directory.
+func inCredentials(path string) bool {
+	dir := os.Getenv(credentialsEnv)
+	if !filepath.IsAbs(dir) {
+		return false
+	}
+	dir, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return false
+	}
+	if path, err = filepath.EvalSymlinks(path); err == nil {
+		path, err = filepath.Abs(path)
+	}
+	return err == nil && filepath.Dir(path) == dir
+}
+
 // ReadMasterKeyFile reads a master key from a regular file that only its owner
-// can read. The error is fs.ErrNotExist if there is no such file.
+// can read, or which systemd hands over as a credential. The error is
+// fs.ErrNotExist if there is no such file.
 func ReadMasterKeyFile(path string) (MasterKey, error) {
 	info, err := os.Stat(path) // before opening, which would wait on a pipe
 	if err != nil {
@@ -106,8 +139,7 @@ func ReadMasterKeyFile(path string) (MasterKey, error) {
 	if info, err = f.Stat(); err != nil {
 		return MasterKey{}, fmt.Errorf("master key file: %w", err)
 	}
-	// Windows has no such bits: Go makes them up.
-	if perm := info.Mode().Perm(); perm&0o077 != 0 && runtime.GOOS != "windows" {
+	if perm := info.Mode().Perm(); openToOthers(path, perm) {
 		return MasterKey{}, fmt.Errorf("master key file %q is open to others (mode %04o); run: chmod 600 %q", path, perm, path)
 	}
 	// Enough to see that there is more than a key and its line end.

@@ -235,3 +235,42 @@ func TestMasterKeysAndKeyringsNeverPrintTheirBytes(t *testing.T) {
 	require.Equal(t, "master key "+m.ID(), fmt.Sprintf("%x", m))
 	require.Contains(t, ring.String(), m.ID())
 }
+
+func TestAMasterKeyIsTakenAsSystemdHandsItOver(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("Windows has no permission bits")
+	}
+	dir, elsewhere := t.TempDir(), t.TempDir()
+	t.Setenv(credentialsEnv, dir)
+	path, outside := filepath.Join(dir, "master.key"), filepath.Join(elsewhere, "master.key")
+	made, err := CreateMasterKeyFile(path)
+	require.NoError(t, err)
+	_, err = CreateMasterKeyFile(outside)
+	require.NoError(t, err)
+	require.NoError(t, os.Symlink(outside, filepath.Join(dir, "link")))
+	require.NoError(t, os.Symlink(dir, filepath.Join(elsewhere, "run")))
+	for _, mode := range []fs.FileMode{0o440, 0o640, 0o400} {
+		require.NoError(t, os.Chmod(path, mode))
+		for _, name := range []string{path, filepath.Join(elsewhere, "run", "master.key")} {
+			read, err := ReadMasterKeyFile(name)
+			require.NoError(t, err, "%04o %s", mode, name)
+			require.Equal(t, made.ID(), read.ID())
+		}
+	}
+	require.NoError(t, os.Chmod(outside, 0o440))
+	for _, name := range []string{outside, filepath.Join(dir, "link"), filepath.Join(dir, "..", filepath.Base(elsewhere), "master.key")} {
+		_, err := ReadMasterKeyFile(name)
+		require.ErrorContains(t, err, "open to others", "it is no credential: %s", name)
+	}
+	for _, mode := range []fs.FileMode{0o444, 0o460, 0o450, 0o404} {
+		require.NoError(t, os.Chmod(path, mode))
+		_, err = ReadMasterKeyFile(path)
+		require.ErrorContains(t, err, "open to others", "%04o", mode)
+	}
+	require.NoError(t, os.Chmod(path, 0o440))
+	for _, unset := range []string{"", ".", "/nowhere"} {
+		t.Setenv(credentialsEnv, unset)
+		_, err = ReadMasterKeyFile(path)
+		require.ErrorContains(t, err, "open to others", unset)
+	}
+}

@@ -83,13 +83,16 @@ func (c *Cached) lose(cause error) {
 		i.Interrupt()
 	}
 	c.answers.Store(false)
-	was := c.synced.Load()
-	if was == nil || was.lost {
+	if c.synced.Load() == nil {
 		return
 	}
-	next := *was
-	next.lost, next.outage = true, &outage{since: c.clock.Now().Wall, cause: cause}
-	if c.synced.CompareAndSwap(was, &next) { // else a round that began later went well, or not either
+	lost := &outage{since: c.clock.Now().Wall, cause: cause}
+	// Rounds are one after the other: none that began later has gone well.
+	if now := c.moveSync(func(s *syncState) {
+		if !s.lost {
+			s.lost, s.outage = true, lost
+		}
+	}); now.outage == lost {
 		c.logger.Error("the key store cannot be followed; known keys are served until max_stale", zap.Error(cause))
 	}
 }
@@ -102,6 +105,8 @@ type guarded struct {
 	// position is Cached.Position, and contradicts that of historyMemory.
 	position    func() Revision
 	contradicts func(*Key, Revision) bool
+	// continues refuses to write to a database that is not the one that was followed.
+	continues func(context.Context, Tx) error
 	// doubt receives when a call failed as it would if the store were lost: the follower
 	// then looks at once.
 	doubt chan struct{}
@@ -110,7 +115,8 @@ type guarded struct {
 func newGuarded(store Store) *guarded {
 	open := func() error { return nil }
 	return &guarded{Store: store, refused: open, refusedKey: open,
-		position: func() Revision { return 0 }, contradicts: func(*Key, Revision) bool { return false }, doubt: make(chan struct{}, 1)}
+		position: func() Revision { return 0 }, contradicts: func(*Key, Revision) bool { return false },
+		continues: func(context.Context, Tx) error { return nil }, doubt: make(chan struct{}, 1)}
 }
 
 // Unwrap is the store itself.
@@ -150,7 +156,12 @@ func (g *guarded) Update(ctx context.Context, fn func(Tx) error) (Revision, erro
 	if err := g.refused(); err != nil {
 		return 0, err
 	}
-	rev, err := g.Store.Update(ctx, fn)
+	rev, err := g.Store.Update(ctx, func(tx Tx) error {
+		if err := g.continues(ctx, tx); err != nil {
+			return err
+		}
+		return fn(tx)
+	})
 	return rev, g.met(err)
 }
 

@@ -129,6 +129,8 @@ func newCached(store Store, clock Clock, sizes CacheSizes, logger *zap.Logger) (
 		uses: newUses(guard, clock, logger), views: make(chan struct{}, maxViews)}
 	guard.refused, guard.refusedKey = c.refused, c.refusedKey
 	guard.position, guard.contradicts = c.Position, c.history.contradicts
+	guard.continues = c.continues
+	keys.deciding = &c.deciding
 	c.member.init()
 	l := policy.DefaultLockout()
 	c.lockout.Store(&l)
@@ -188,9 +190,15 @@ const lookTries = 100
 // ErrNotFound if there is no such key; any other error means that it is not
 // known here and the store cannot be asked.
 func (c *Cached) Look(ctx context.Context, clientID string, now policy.Instant) (*Key, *Directory, error) {
+	return c.LookWithin(ctx, nil, clientID, now)
+}
+
+// LookWithin is Look on a decision's behalf, which begins anew, as Waited says then,
+// where the store had to be asked: what it finds is as of after that.
+func (c *Cached) LookWithin(ctx context.Context, of *Decision, clientID string, now policy.Instant) (*Key, *Directory, error) {
 	for try := range lookTries {
 		turn := c.stillTurn()
-		key, err := c.keys.get(clientID, now.Wall, try > 0)
+		key, err := c.keys.get(clientID, now.Wall, try > 0, of)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -202,7 +210,10 @@ func (c *Cached) Look(ctx context.Context, clientID string, now policy.Instant) 
 			return key, directory, nil
 		}
 		// The store was read later than its change log was followed.
-		if err := c.catchUpFor(ctx, key.Revision); err != nil {
+		c.deciding.pause(of)
+		err = c.catchUpFor(ctx, key.Revision)
+		c.deciding.resume(of)
+		if err != nil {
 			return nil, nil, err
 		}
 	}

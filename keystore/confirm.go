@@ -9,10 +9,8 @@ const (
 	// confirmEvery is the least that passes between two confirmations, so that a burst
 	// of writes costs the store few of them; the first is sent at once.
 	confirmEvery = 20 * time.Millisecond
-	// confirmTimeout bounds one, and drainTry waiting for decisions before it: it is tried
-	// again with the next poll.
+	// confirmTimeout bounds one: it is tried again with the next poll.
 	confirmTimeout = 2 * time.Second
-	drainTry       = time.Second
 )
 
 // confirmSoon has what this node sees confirmed, if it is not.
@@ -71,10 +69,9 @@ func (c *Cached) confirmShown(ctx context.Context, shown Revision, stamp Stamp) 
 	if err := c.refused(); err != nil {
 		return err
 	}
-	draining, cancel := context.WithTimeout(ctx, drainTry)
-	err := c.deciding.drain(draining)
-	cancel()
-	if err != nil {
+	// However long that takes: to give up and wait anew, for those that began meanwhile
+	// too, would never end while decisions that take as long overlap.
+	if err := c.deciding.drain(ctx); err != nil {
 		return err
 	}
 	if err := c.journal.durable(shown); err != nil {

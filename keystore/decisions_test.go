@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
 
 	"github.com/keyreeve/keyreeve/policy"
 )
@@ -43,6 +44,68 @@ func TestDecisionsBegunBeforeAreWaitedForAndLaterOnesAreNot(t *testing.T) {
 	require.Error(t, d.drain(short), "on whichever side it is counted")
 	d.end(hung)
 	require.NoError(t, d.drain(t.Context()))
+}
+
+func TestADecisionThatWaitsIsNotWaitedForAndBeginsAnew(t *testing.T) {
+	var d decisions
+	of := d.begin()
+	require.False(t, of.Waited())
+	d.pause(&of)
+	d.pause(&of)
+	require.EqualValues(t, 1, d.on(aside), "it is under way still")
+	require.NoError(t, d.drain(t.Context()))
+	d.resume(&of)
+	require.True(t, of.Waited())
+	require.Zero(t, d.on(aside))
+	done := drained(t, &d)
+	select {
+	case <-done:
+		t.Fatal("a decision is under way")
+	case <-time.After(20 * time.Millisecond):
+	}
+	d.end(of)
+	require.NoError(t, <-done)
+	of = d.begin()
+	d.pause(&of)
+	d.end(of)
+	require.Zero(t, d.on(0)+d.on(1)+d.on(aside))
+	d.pause(nil)
+	d.resume(nil)
+}
+
+func TestAChangeOfHowTheLogIsFollowedUndoesNoOther(t *testing.T) {
+	clock := NewSystemClock()
+	c := &Cached{clock: clock, logger: zap.NewNop()}
+	c.synced.Store(&syncState{at: clock.Now(), leased: true})
+	ctx, stop := context.WithCancel(t.Context())
+	var all sync.WaitGroup
+	all.Go(func() {
+		for ctx.Err() == nil {
+			c.blind(context.Canceled)
+		}
+	})
+	all.Go(func() {
+		for ctx.Err() == nil {
+			c.lose(context.Canceled)
+			c.moveSync(func(s *syncState) { s.lost = false })
+		}
+	})
+	for n := range 200_000 {
+		lease := time.Duration(n + 1)
+		c.moveSync(func(s *syncState) { s.tenure.lease = lease })
+		require.Equal(t, lease, c.synced.Load().tenure.lease)
+	}
+	stop()
+	all.Wait()
+	c.moveSync(func(s *syncState) { s.lost = false })
+	all.Go(func() { // none of the two is lost
+		for n := range 1000 {
+			c.moveSync(func(s *syncState) { s.position = Revision(n) })
+		}
+	})
+	c.lose(context.Canceled)
+	all.Wait()
+	require.True(t, c.synced.Load().lost)
 }
 
 func TestAfterADrainNoDecisionIsOnWhatWasThereBefore(t *testing.T) {

@@ -69,7 +69,7 @@ func (c *Cached) apply(ctx context.Context, news News) error {
 	changes := news.Changes
 	position := changes[len(changes)-1].Revision
 	var clients, sessions []string
-	var directory []Change
+	var directory, unlocks []Change
 	for _, ch := range changes {
 		switch ch.Kind {
 		case KindKey:
@@ -77,7 +77,7 @@ func (c *Cached) apply(ctx context.Context, news News) error {
 		case KindSession:
 			sessions = append(sessions, ch.ID)
 		case KindUnlock:
-			c.counter.unlocked(ch.ID)
+			unlocks = append(unlocks, ch)
 		case KindRole, KindCustomer, KindMicrotenant, KindSigningKey:
 			directory = append(directory, ch)
 		}
@@ -96,6 +96,9 @@ func (c *Cached) apply(ctx context.Context, news News) error {
 		if err != nil {
 			return err
 		}
+	}
+	if err := c.applyUnlocks(ctx, unlocks); err != nil {
+		return err
 	}
 	var tick int64
 	c.show(next, position, func() { tick = c.keys.invalidate(clients) })
@@ -156,6 +159,17 @@ func (c *Cached) applyTallies(ctx context.Context) error {
 		c.tallySeq = max(c.tallySeq, t.Seq)
 	}
 	return nil
+}
+
+// applyUnlocks clears what administrators unlocked, and takes over what was counted since.
+func (c *Cached) applyUnlocks(ctx context.Context, unlocks []Change) error {
+	for _, ch := range unlocks {
+		c.counter.unlocked(ch.ID, ch.Unlocked, c.tallySeq)
+	}
+	if len(unlocks) == 0 {
+		return nil
+	}
+	return c.applyTallies(ctx)
 }
 
 // resync takes everything anew. Called with feedMu held.

@@ -49,6 +49,9 @@ func leaseFor(maxStale time.Duration) time.Duration {
 	return maxStale + renewEvery(maxStale)
 }
 
+// usualLease is by the max_stale that a node has unless it is told another.
+var usualLease = leaseFor(5 * time.Minute)
+
 // stoppedLease is the lease of a node that has ended in order.
 func stoppedLease(maxStale time.Duration) time.Duration { return min(stoppedServes, maxStale) }
 

@@ -56,8 +56,9 @@ const (
 type gate struct {
 	state, cut int8
 	// sees is whether decisions see the revocation, old whether one is under way that
-	// began before; disk whether a start from the disk would see it.
-	sees, old, disk int8
+	// began before, anew 2 behind the answer; waits whether one has stepped aside to wait for
+	// the store; disk whether a start from the disk would see it.
+	sees, old, waits, disk int8
 	// Of the tenure: the lease, 0 for none, how old it is, and by how much the wall clock
 	// was set since; and of the one that the disk has.
 	lease, age, shift             int8
@@ -67,6 +68,8 @@ type gate struct {
 	op, opAge, opShift, got int8
 	// Of the row: whether it is there, how old by the store's clock, and so on.
 	row, rowAge, rowEra, rowLease, confirmed int8
+	// replaced: another process has taken its place, with its disk, and the row is a remnant.
+	replaced int8
 }
 
 type world struct {
@@ -78,6 +81,9 @@ type world struct {
 	// faults is how many more there may be; stepped, drifted are those that happen once: a
 	// clock is set, or a machine suspended; and clocks lose a second beside the store's.
 	faults, stepped, drifted int8
+	// losses is how often the database may still go back to an older state, and lost
+	// whether there is a row for nodes that it does not know, how old and so on.
+	losses, lost, lostAge, lostEra, lostLease int8
 }
 
 // rules are what the model goes by, each of which a mutant breaks.
@@ -85,6 +91,8 @@ type rules struct {
 	snapshot      bool // nodes have one
 	coarse        bool // a renewal is one event, and so is a decision
 	undrained     bool // confirmed before decisions are done
+	keptLook      bool // a decision that has waited goes by what it saw before
+	keptFresh     bool // it looks anew, but not whether the node may serve
 	unjournaled   bool // confirmed before the journal has it
 	keptEarly     bool // the disk has a tenure before what was applied until then
 	unseen        bool // confirmed as soon as it was read
@@ -99,6 +107,11 @@ type rules struct {
 	askedEarly    bool // the rows are read before the commit
 	forgetAny     bool // nodes are forgotten that are not fenced
 	stopToldFirst bool // others hear of a stop before the disk does
+	noRemnant     bool // whoever takes a node's place takes its row whole
+	losses        bool // the database may go back, before the revocation
+	trustRows     bool // and what it then says of nodes counts
+	trustLease    bool // and how long a node may serve is taken from it
+	distrustOnce  bool // and that is set right the first time alone
 }
 
 var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -146,6 +159,9 @@ func (w *world) propagated(r *rules) bool {
 			rows = append(rows, w.registered(&w.gates[i], r))
 		}
 	}
+	if w.lost == 1 {
+		rows = append(rows, w.registered(&gate{rowAge: w.lostAge, rowEra: w.lostEra, rowLease: w.lostLease}, r))
+	}
 	return len(propagated(rows, 1).Pending) == 0
 }
 
@@ -155,6 +171,9 @@ func (w *world) broken(r *rules) string {
 		g := &w.gates[i]
 		if w.answered == 1 && g.sees == 0 && g.serves(r) {
 			return fmt.Sprintf("node %d accepts after the answer", i)
+		}
+		if g.old == 2 {
+			return fmt.Sprintf("a decision of node %d that waited accepts after the answer", i)
 		}
 		if g.row == 1 && g.confirmed == 1 && g.old == 1 {
 			return fmt.Sprintf("node %d has confirmed, and a decision from before it is under way", i)
@@ -175,6 +194,9 @@ type step struct {
 // first, by the fewest steps, in which what must hold does not.
 func explore(r rules, nodes int, faults int8) (worlds int, way string) {
 	first := world{faults: faults}
+	if r.losses {
+		first.losses = 2
+	}
 	for i := range first.gates[nodes:] {
 		first.gates[nodes+i].state = absent
 	}
@@ -241,10 +263,10 @@ func canonical(w world) world {
 	return w
 }
 
-func (g *gate) text() [21]byte {
-	var t [21]byte
+func (g *gate) text() [22]byte {
+	var t [22]byte
 	for i, v := range [...]int8{g.state, g.cut, g.sees, g.old, g.disk, g.lease, g.age, g.shift, g.keptLease, g.keptAge, g.keptShift,
-		g.op, g.opAge, g.opShift, g.got, g.row, g.rowAge, g.rowEra, g.rowLease, g.confirmed} {
+		g.op, g.opAge, g.opShift, g.got, g.row, g.rowAge, g.rowEra, g.rowLease, g.confirmed, g.waits, g.replaced} {
 		t[i] = byte(v)
 	}
 	return t
@@ -266,9 +288,10 @@ func TestNoOrderOfEventsLetsARevokedKeyInAfterTheAnswer(t *testing.T) {
 		rules
 		nodes  int
 		faults int8
-	}{{rules{snapshot: true}, 1, 2}, {rules{}, 1, 2}, {rules{snapshot: true, coarse: true}, 2, 1}, {rules{coarse: true}, 2, 2}} {
+	}{{rules{snapshot: true}, 1, 2}, {rules{}, 1, 2}, {rules{snapshot: true, coarse: true}, 2, 1}, {rules{coarse: true}, 2, 2},
+		{rules{snapshot: true, coarse: true, losses: true}, 1, 1}, {rules{losses: true}, 1, 0}} {
 		if testing.Short() {
-			c.faults = 1
+			c.faults = min(c.faults, 1)
 		}
 		began := time.Now()
 		worlds, way := explore(c.rules, c.nodes, c.faults)
@@ -280,6 +303,8 @@ func TestNoOrderOfEventsLetsARevokedKeyInAfterTheAnswer(t *testing.T) {
 func TestTheModelFindsWhatEachRuleOfTheFenceIsThereFor(t *testing.T) {
 	for name, r := range map[string]rules{
 		"confirmed before decisions are done":            {undrained: true},
+		"a decision that waited kept what it saw":        {keptLook: true},
+		"a decision that waited did not look at time":    {keptFresh: true},
 		"confirmed before the journal has it":            {unjournaled: true},
 		"a tenure on the disk before what was applied":   {keptEarly: true},
 		"confirmed when it was read":                     {unseen: true},
@@ -294,6 +319,10 @@ func TestTheModelFindsWhatEachRuleOfTheFenceIsThereFor(t *testing.T) {
 		"the rows are read before the commit":            {askedEarly: true},
 		"whoever is not fenced is forgotten":             {forgetAny: true},
 		"others hear of a stop before the disk does":     {stopToldFirst: true},
+		"a row is taken over without a remnant":          {noRemnant: true},
+		"an older state's rows count":                    {losses: true, trustRows: true},
+		"an older state's lease counts":                  {losses: true, trustLease: true},
+		"a second loss is not set right":                 {losses: true, distrustOnce: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r.snapshot = true

@@ -15,6 +15,37 @@ func (w world) pass() world {
 		g.tidy()
 	}
 	w.eraAge = older(w.eraAge)
+	if w.lost == 1 {
+		w.lostAge = older(w.lostAge)
+	}
+	return w
+}
+
+// loses puts the store back to an older state, with or without a row of the first node,
+// and what another node has seen is brought into it: what it says of nodes is set right.
+// Of the revocation nothing is lost: that is a matter of tombstones, and not of the fence.
+func (w world) loses(r *rules, known bool) world {
+	again := w.lost == 1
+	w.losses--
+	lease := int8(leaseFor(maxStale) / second)
+	if r.trustLease {
+		lease = 1 // as all had when the older state was saved
+	}
+	for i := range w.gates {
+		g := &w.gates[i]
+		if g.row == 1 && (i > 0 || known) {
+			g.rowAge, g.rowEra, g.rowLease, g.confirmed = 0, w.era, lease, 0
+			if r.trustRows {
+				g.rowAge = longest
+			}
+		} else {
+			g.row = 0
+		}
+		g.tidy()
+	}
+	if !r.trustRows && !(again && r.distrustOnce) {
+		w.lost, w.lostAge, w.lostEra, w.lostLease = 1, 0, w.era, lease
+	}
 	return w
 }
 
@@ -54,6 +85,10 @@ func (w *world) next(r *rules, visit func(event string, i int, next world)) {
 		n.answered = 1
 		visit("the call is answered", -1, n)
 	}
+	if w.committed == 0 && w.losses > 0 {
+		visit("the store goes back, and knows the node", 0, w.loses(r, true))
+		visit("the store goes back, and does not know the node", 0, w.loses(r, false))
+	}
 	w.clocks(visit)
 	for i := range w.gates {
 		if w.gates[i].state == absent {
@@ -92,6 +127,9 @@ func (w *world) clocks(visit func(string, int, world)) {
 				g.tidy()
 			}
 			n.eraAge = min(max(n.eraAge+by, -stepBy), longest)
+			if n.lost == 1 {
+				n.lostAge = min(max(n.lostAge+by, -stepBy), longest)
+			}
 			visit(fmt.Sprintf("the store's clock is set by %d", by), -1, n)
 			for i := range w.gates {
 				if w.gates[i].state == absent {
@@ -141,7 +179,7 @@ func (w *world) clocks(visit func(string, int, world)) {
 // works is what a node does that is well, and the store for it.
 func (g *gate) works(w *world, r *rules, at transition) {
 	if r.coarse {
-		if g.state == running && g.cut == 0 {
+		if g.state == running && g.cut == 0 && g.replaced == 0 {
 			at("it renews and follows the log", func(w *world, g *gate) {
 				if g.row == 0 {
 					g.confirmed = 0
@@ -151,7 +189,7 @@ func (g *gate) works(w *world, r *rules, at transition) {
 				g.hold(r)
 			})
 		}
-	} else if g.op == sent && g.cut == 0 && !(r.headFirst && g.got == 0) {
+	} else if g.op == sent && g.cut == 0 && g.replaced == 0 && !(r.headFirst && g.got == 0) {
 		at("a renewal is stored", func(w *world, g *gate) {
 			g.row, g.rowAge, g.rowEra, g.rowLease, g.op = 1, 0, w.era, int8(leaseFor(maxStale)/second), renewed
 			if r.headFirst {
@@ -165,6 +203,9 @@ func (g *gate) works(w *world, r *rules, at transition) {
 	if g.state != running {
 		return
 	}
+	if g.replaced == 1 && g.cut == 0 && g.lease > 0 {
+		at("it hears that another is the node now", func(w *world, g *gate) { g.op, g.lease = idle, 0 })
+	}
 	if !r.coarse {
 		g.renews(w, r, at)
 	}
@@ -177,10 +218,24 @@ func (g *gate) works(w *world, r *rules, at transition) {
 	if g.old == 1 {
 		at("a decision ends", func(w *world, g *gate) { g.old = 0 })
 	}
+	if g.old == 1 && g.waits == 0 && !r.coarse {
+		at("a decision waits for the store", func(w *world, g *gate) { g.old, g.waits = 0, 1 })
+	}
+	if g.waits == 1 && g.old == 0 {
+		at("a decision goes on", func(w *world, g *gate) {
+			g.waits = 0
+			switch {
+			case r.keptLook, g.sees == 0 && g.serves(r):
+				g.old = 1
+			case r.keptFresh && g.sees == 0:
+				g.old = 1 + w.answered
+			}
+		})
+	}
 	if r.snapshot {
 		at("the journal is synced", func(w *world, g *gate) { g.sync() })
 	}
-	if g.cut == 0 && g.row == 1 && g.confirmed < g.confirmable(w, r) {
+	if g.cut == 0 && g.row == 1 && g.replaced == 0 && g.confirmed < g.confirmable(w, r) {
 		at("it confirms", func(w *world, g *gate) { g.confirmed = 1 })
 	}
 }
@@ -250,10 +305,13 @@ func (g *gate) sync() {
 // fails is what may happen to a node.
 func (g *gate) fails(w *world, r *rules, at transition) {
 	end := func(w *world, g *gate) {
-		g.state, g.sees, g.old, g.op, g.lease = down, 0, 0, idle, 0
+		g.state, g.sees, g.old, g.waits, g.op, g.lease = down, 0, 0, 0, idle, 0
 	}
 	switch g.state {
 	case down:
+		if g.replaced == 1 {
+			break // what is started there knows nothing, and is another node
+		}
 		at("it is started", func(w *world, g *gate) {
 			if g.state = running; !r.snapshot {
 				g.row = 0 // another node now; that one is gone
@@ -266,8 +324,10 @@ func (g *gate) fails(w *world, r *rules, at transition) {
 	case stopping:
 		if g.cut == 0 {
 			at("others hear that it stopped", func(w *world, g *gate) {
+				if end(w, g); g.replaced == 1 {
+					return
+				}
 				g.row, g.rowAge, g.rowEra, g.rowLease = 1, 0, w.era, int8(stoppedLease(maxStale)/second)
-				end(w, g)
 			})
 		}
 		at("it ends before others hear of it", end)
@@ -286,6 +346,14 @@ func (g *gate) fails(w *world, r *rules, at transition) {
 	}
 	if g.cut == 0 {
 		fault("it is cut off", func(w *world, g *gate) { g.cut = 1 })
+	}
+	if r.snapshot && g.row == 1 && g.replaced == 0 && g.state != down {
+		// That one is a node as any that is started.
+		fault("another process goes on from its disk elsewhere", func(w *world, g *gate) {
+			if g.replaced = 1; r.noRemnant {
+				g.row = 0
+			}
+		})
 	}
 	if g.state != running {
 		return

@@ -57,8 +57,10 @@ type HistoryTx interface {
 	// a tombstone as of this transaction, or from when it was limited as much before.
 	Replay(ctx context.Context, stones, absent []Tombstone) error
 	// NoteRestore asks for an operator (see RestoreReader), and adds to what one is asked
-	// about already.
-	NoteRestore(ctx context.Context, from Revision, replayed int) error
+	// about already. From then on each node there is, and one that stands for those that
+	// the database does not know, is taken for serving: for as long as lease, or the
+	// longest in the registry, if that is longer.
+	NoteRestore(ctx context.Context, from Revision, replayed int, lease time.Duration) error
 }
 
 // What a Tombstone is of.

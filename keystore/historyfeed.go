@@ -85,6 +85,21 @@ func (c *Cached) sameHistory(ctx context.Context, r Reader, at Revision, seen St
 	}
 }
 
+// continues refuses a transaction in a database that went back, before the follower has
+// noticed: what it wrote would stand on what was lost, and no operator has been asked yet.
+// With the turn to write nothing can be seen that it does not hold.
+func (c *Cached) continues(ctx context.Context, tx Tx) error {
+	at, seen := c.shown()
+	if seen == 0 {
+		return nil
+	}
+	err := c.sameHistory(ctx, tx, at, seen)
+	if errors.Is(err, ErrParted) {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	return err
+}
+
 // adoption is how a snapshot is taken over whole.
 type adoption int
 

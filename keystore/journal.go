@@ -84,10 +84,11 @@ type journal struct {
 	// What follows belongs to the worker.
 	lock       *os.File
 	file, next *sealedWriter
-	full       int64     // bytes of the snapshot itself in file
-	rewritten  time.Time // when it was
-	dirty      bool      // there is something in the journal besides heartbeats
-	anew       bool      // all is to be written anew, at once
+	former     *formerFile // what may be in place besides, not written to any more
+	full       int64       // bytes of the snapshot itself in file
+	rewritten  time.Time   // when it was
+	dirty      bool        // there is something in the journal besides heartbeats
+	anew       bool        // all is to be written anew, at once
 	beaten     time.Duration
 	retry      time.Time // not before
 	brokenAt   time.Time // nothing was written to the file in place after that, where it failed
@@ -226,10 +227,10 @@ func (c *Cached) endedOf(ids []string) map[string]time.Time {
 
 // goOn notes that what the file in place tells, durably, is known: all is written anew
 // from it.
-func (j *journal) goOn(position Revision) {
+func (j *journal) goOn(position Revision, from *formerFile) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.started, j.position, j.safe = true, position, position
+	j.started, j.position, j.safe, j.former = true, position, position, from
 }
 
 // writeAnew has the snapshot written anew soon, for what changed in memory without a
@@ -308,6 +309,7 @@ func (j *journal) start() {
 // discard gives up a journal that was not started.
 func (j *journal) discard() {
 	if j != nil && j.lock != nil {
+		j.former.close()
 		_ = j.lock.Close()
 	}
 }

@@ -14,7 +14,12 @@ import (
 // idleJournal is one with a file, of which no worker takes care.
 func idleJournal(t *testing.T, maxStale time.Duration) *journal {
 	j := newJournal(&Cached{logger: zap.NewNop()}, SnapshotOptions{Path: filepath.Join(t.TempDir(), "snapshot"), MaxStale: maxStale})
-	j.started, j.file, j.rewritten = true, &sealedWriter{}, time.Now()
+	f, err := os.Create(j.o.Path)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = f.Close() })
+	info, err := f.Stat()
+	require.NoError(t, err)
+	j.started, j.file, j.rewritten = true, &sealedWriter{f: f, info: info}, time.Now()
 	return j
 }
 
@@ -67,11 +72,9 @@ func TestKeysWithoutRoomAreLeftForTheNextSnapshot(t *testing.T) {
 func TestAFileThatCannotBeRemovedBindsUntilNobodyStartsFromIt(t *testing.T) {
 	const maxStale, lease = 5 * time.Minute, 6 * time.Minute
 	j := idleJournal(t, maxStale)
-	require.NoError(t, os.MkdirAll(filepath.Join(j.o.Path, "in the way"), 0o700)) // as no file is removed
+	require.NoError(t, os.Rename(j.o.Path, j.o.Path+".moved"))
+	require.NoError(t, j.file.f.Close()) // no more can be done to it
 	j.state, j.position, j.safe = &syncState{tenure: tenure{lease: lease}}, 8, 7
-	f, err := os.Create(filepath.Join(t.TempDir(), "open"))
-	require.NoError(t, err)
-	j.file.f = f
 	before := time.Now()
 	j.broken(errors.New("no space left"))
 	require.NoError(t, j.durable(7), "that is in the file")
@@ -81,4 +84,17 @@ func TestAFileThatCannotBeRemovedBindsUntilNobodyStartsFromIt(t *testing.T) {
 	require.ErrorIs(t, j.durable(8), errJournal)
 	j.due(time.Now().Add(lease + time.Minute + time.Second))
 	require.NoError(t, j.durable(8))
+}
+
+func TestASnapshotThatWasMovedIsWrittenAnew(t *testing.T) {
+	j := idleJournal(t, time.Minute)
+	later := j.rewritten.Add(retryFileEvery)
+	require.False(t, j.due(later))
+	require.NoError(t, os.Rename(j.o.Path, j.o.Path+".moved"))
+	require.True(t, j.due(later))
+	require.False(t, j.due(later.Add(-time.Second)), "not more often than that")
+	require.NoError(t, os.WriteFile(j.o.Path, nil, 0o600))
+	require.True(t, j.due(later), "another file is there")
+	require.NoError(t, os.Rename(j.o.Path+".moved", j.o.Path))
+	require.False(t, j.due(later))
 }

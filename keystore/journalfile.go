@@ -2,6 +2,7 @@ package keystore
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -46,6 +47,8 @@ func (j *journal) due(now time.Time) bool {
 	}
 	if j.failed && !j.gone && now.Sub(j.brokenAt) > old+time.Minute {
 		j.gone = true // a start from it is refused by its age
+		j.former.close()
+		j.former = nil
 		j.moved.Broadcast()
 	}
 	j.mu.Unlock()
@@ -57,6 +60,8 @@ func (j *journal) due(now time.Time) bool {
 	}
 	journal, since := j.file.size-j.full, now.Sub(j.rewritten)
 	switch {
+	case since >= retryFileEvery && j.astray():
+		return true
 	case journal > max(smallSnapshot, j.full):
 		return true
 	case !j.dirty && !left || since < rewriteEvery:
@@ -138,6 +143,9 @@ func (j *journal) withdraw() {
 var errOvertaken = errors.New("the store was loaded anew meanwhile")
 
 func (j *journal) writeNext(slowly bool) error {
+	if _, err := regular(j.o.Path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err // not to be replaced
+	}
 	f, info, err := createSnapshot(j.nextPath())
 	if err != nil {
 		return err
@@ -146,6 +154,7 @@ func (j *journal) writeNext(slowly bool) error {
 	if err != nil {
 		return errors.Join(err, f.Close(), os.Remove(j.nextPath()))
 	}
+	next.info = info
 	at, c := j.cut(next), j.c
 	c.keys.known.Wait() // what was read before is in it
 	keys := c.keys.cached()
@@ -285,6 +294,13 @@ func (j *journal) place() error {
 	if j.drain(); j.next == nil {
 		return errors.Join(errOvertaken, j.nextErr)
 	}
+	if !j.inPlace().at(j.o.Path) {
+		// It was moved, perhaps to be moved back.
+		j.closeFile()
+		if err := j.retire(false); err != nil {
+			return err
+		}
+	}
 	err := j.next.f.Sync()
 	if err == nil {
 		err = os.Rename(j.nextPath(), j.o.Path)
@@ -296,6 +312,9 @@ func (j *journal) place() error {
 	j.closeFile()
 	if err := syncDirectory(filepath.Dir(j.o.Path)); err != nil {
 		return err // and either may be in place after a crash
+	}
+	if err := j.retire(true); err != nil {
+		return err
 	}
 	j.file, j.next, j.full, j.rewritten, j.dirty = j.next, nil, j.next.size, time.Now(), false
 	j.mu.Lock()
@@ -314,7 +333,7 @@ func (j *journal) finish() {
 	started := j.started
 	j.mu.Unlock()
 	j.drain()
-	if started && j.file == nil && !time.Now().Before(j.retry) {
+	if started && (j.file == nil || j.astray()) && !time.Now().Before(j.retry) {
 		j.rewrite(false)
 	}
 	if j.file != nil {
@@ -331,6 +350,7 @@ func (j *journal) finish() {
 		j.clean = err == nil
 		j.mu.Unlock()
 	}
+	j.former.close()
 	if j.lock != nil {
 		_ = j.lock.Close()
 		j.lock = nil

@@ -52,6 +52,9 @@ func (c *keyCache) cached() []*cachedKey {
 	return keys
 }
 
+// MasterKeyIDs are the master keys that what is in memory depends on, sorted.
+func (c *Cached) MasterKeyIDs() []string { return masterKeyIDs(c.keys.cached(), c.directory.Load()) }
+
 // masterKeyIDs are those that keys and signing keys depend on.
 func masterKeyIDs(keys []*cachedKey, d *Directory) []string {
 	ids := map[string]struct{}{}

@@ -110,7 +110,7 @@ func (s *syncState) heartbeat(now policy.Instant) heartbeat {
 }
 
 // broken gives up the file in place, which could not be written: it is not known any
-// more what a start from it would see. Where it can be removed durably a start sees
+// more what a start from it would see. Where it can be emptied or removed a start sees
 // nothing, and this node goes on to confirm, with no snapshot until one can be written
 // again. Where it cannot, this node confirms nothing until the file is too old for
 // anybody to start from.
@@ -118,7 +118,12 @@ func (j *journal) broken(cause error) {
 	j.sizes.errors.Add(1)
 	j.giveUp()
 	j.retry = time.Now().Add(retryFileEvery)
-	err := removeDurably(j.o.Path)
+	own := j.former.at(j.o.Path)
+	removed := removeDurably(j.o.Path)
+	err := j.retire(own && removed == nil)
+	if !own { // what is at the path may be another that this node wrote
+		err = errors.Join(removed, err)
+	}
 	j.mu.Lock()
 	said := j.failed
 	j.failed, j.gone = true, err == nil
@@ -133,7 +138,7 @@ func (j *journal) broken(cause error) {
 		j.logger.Error("the snapshot can be neither written nor removed; this node confirms no revocation until it can, or the file is older than max_stale",
 			zap.String("path", j.o.Path), zap.NamedError("removing", err), zap.Error(cause))
 	default:
-		j.logger.Error("the snapshot could not be written and was removed; until it can be, this node cannot be started without the store",
+		j.logger.Error("no snapshot can be written and none is left; until one can be, this node cannot be started without the store",
 			zap.String("path", j.o.Path), zap.Error(cause))
 	}
 }
@@ -148,11 +153,35 @@ func (j *journal) giveUp() {
 	j.anew = true
 }
 
-func (j *journal) closeFile() {
+// inPlace is the file that this node may be started from, nil for none.
+func (j *journal) inPlace() *formerFile {
 	if j.file != nil {
-		_ = j.file.f.Close() // what had to be there was synced
-		j.file = nil
+		return &formerFile{j.file.f, j.file.info}
 	}
+	return j.former
+}
+
+// astray reports whether the file that is written to is not what a start would find.
+func (j *journal) astray() bool { return j.file != nil && !j.inPlace().at(j.o.Path) }
+
+// closeFile ends the journal of the file in place, which may still be started from.
+func (j *journal) closeFile() {
+	j.former, j.file = j.inPlace(), nil
+}
+
+// retire makes sure that nobody starts from the former file. nameless: the name that it
+// had was taken from it, which has to do on a disk where it cannot be emptied.
+func (j *journal) retire(nameless bool) error {
+	err := j.former.empty()
+	if err != nil && !nameless {
+		return err
+	}
+	if err != nil {
+		j.logger.Warn("the former snapshot could not be emptied; should there be links to it, remove them", zap.String("path", j.o.Path), zap.Error(err))
+	}
+	j.former.close()
+	j.former = nil
+	return nil
 }
 
 // abandon ends the file that was to replace the one in place.

@@ -40,6 +40,8 @@ const (
 // its client ID to a new tick, and a value older than its mark is not used.
 type keyCache struct {
 	store *guarded
+	// deciding counts those who look keys up.
+	deciding *decisions
 	// onRead is told of each key that was read and is held, nil for nobody.
 	onRead func(*cachedKey)
 	// filling holds those who read a key from the store.
@@ -168,8 +170,9 @@ func raise(mark *atomic.Int64, tick int64) {
 // get is the key of a client ID: from the cache without lock, allocation or I/O
 // when it is there, else by one read of the store however many wait for it.
 // ErrNotFound if there is none; any other error means it cannot be known now. A
-// look that starts over asks again: what it finds then is no other hit.
-func (c *keyCache) get(clientID string, now time.Time, again bool) (*Key, error) {
+// look that starts over asks again: what it finds then is no other hit. The decision that
+// it is for, if it is not nil, steps aside while it waits.
+func (c *keyCache) get(clientID string, now time.Time, again bool, of *Decision) (*Key, error) {
 	hash := c.hash(clientID)
 	slot := c.slot(hash)
 	// The full ID is compared: two IDs may share a slot, and ristretto's hashes.
@@ -187,7 +190,7 @@ func (c *keyCache) get(clientID string, now time.Time, again bool) (*Key, error)
 		return nil, ErrNotFound
 	}
 	c.counts.asked.Add()
-	return c.fill(clientID, hash, now)
+	return c.fill(clientID, hash, now, of)
 }
 
 // fill reads a key and keeps it. A read that a change overtook is not used, not
@@ -196,9 +199,11 @@ func (c *keyCache) get(clientID string, now time.Time, again bool) (*Key, error)
 //
 // It does not end with the caller's request, and is short: a caller that hangs up
 // must be answered like any other, or the answer would tell what is cached.
-func (c *keyCache) fill(clientID string, hash uint64, now time.Time) (*Key, error) {
+func (c *keyCache) fill(clientID string, hash uint64, now time.Time, of *Decision) (*Key, error) {
 	for range fillTries {
+		c.deciding.pause(of)
 		read, err, _ := c.flight.Do(clientID, func() (any, error) { return c.read(clientID, hash, now) })
+		c.deciding.resume(of) // before it is looked whether the key is current still
 		if err != nil {
 			return nil, err
 		}

@@ -327,10 +327,11 @@ func (c *counter) owe(keys []string, err error) {
 	}
 }
 
-// unlocked notes that an administrator has cleared the counts of a key.
-func (c *counter) unlocked(keyID string) {
+// unlocked notes that an administrator has cleared the counts of a key. See
+// tallies.unlocked.
+func (c *counter) unlocked(keyID string, u *Unlocked, followed int64) {
 	now := c.clock.Now()
-	c.table.update(keyID, func(old *tallies) *tallies { return old.unlocked(now) })
+	c.table.update(keyID, func(old *tallies) *tallies { return old.unlocked(u, followed, now) })
 }
 
 func (c *counter) reached() {

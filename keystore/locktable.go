@@ -292,17 +292,27 @@ func (ts *tallies) answered(n int, now policy.Instant) {
 }
 
 // unlocked is ts after an administrator has cleared its counts in the store: what
-// this node still owed of before is cleared with them.
-func (ts *tallies) unlocked(now policy.Instant) *tallies {
+// this node still owed of before is cleared with them, and what the store says nothing
+// of any more. What was guessed since stands, here and there.
+//
+// What it does say, cleared or counted since, comes with the tallies, which are followed
+// next; also what is newer than followed, how far they were: of a count that was made
+// beside the reading of the change nobody knows yet which came first.
+func (ts *tallies) unlocked(u *Unlocked, followed int64, now policy.Instant) *tallies {
 	if ts == nil {
 		return nil
 	}
 	next := ts.copy(ts.keyID, now)
-	next.drop(func(*pendingProof) bool { return true })
-	next.whole.Tally = policy.Tally{}
+	next.drop(func(p *pendingProof) bool { return !p.At.After(u.At) })
+	stale := func(source string, t Tally) bool { return t.Seq <= followed && !slices.Contains(u.Counted, source) }
+	if stale("", next.whole) {
+		next.whole.Tally = policy.Tally{}
+	}
 	next.sources = make(map[netip.Prefix]Tally, len(ts.sources))
 	for p, s := range ts.sources {
-		s.Tally = policy.Tally{TrustedAt: s.TrustedAt}
+		if stale(p.String(), s) {
+			s.Tally = policy.Tally{TrustedAt: s.TrustedAt}
+		}
 		next.sources[p] = s
 	}
 	next.count()

@@ -98,14 +98,15 @@ func (c *Cached) hasRegistry() bool {
 	return ok && opening.Opening()
 }
 
-// moveSync changes how well the log is followed.
-func (c *Cached) moveSync(change func(*syncState)) {
+// moveSync changes how well the log is followed, beside others who do. change may run
+// more than once.
+func (c *Cached) moveSync(change func(*syncState)) *syncState {
 	for {
 		was := c.synced.Load()
 		next := *was
 		change(&next)
 		if c.synced.CompareAndSwap(was, &next) {
-			return
+			return &next
 		}
 	}
 }
@@ -221,14 +222,32 @@ func (m *member) promise(t tenure, snapshot bool) time.Duration {
 	return left
 }
 
+// longestLease is the longest lease that any node may serve by, as far as this one can
+// tell. What the store says is not enough once it went back: a node may have come, or
+// have been given a longer lease, since the state that is left.
+func (c *Cached) longestLease() time.Duration {
+	longest := max(usualLease, time.Duration(c.member.limit.Load()))
+	if registry, ok := As[Registry](c.store); ok {
+		longest = max(longest, registry.LongestLease())
+	}
+	if c.journal != nil { // of a node that was started from it, and has not renewed yet
+		longest = max(longest, leaseFor(c.journal.o.MaxStale))
+	}
+	return longest
+}
+
 // renewal is what is said of this node now, and the tenure it has once that is stored.
 func (c *Cached) renewal() (Registration, tenure) {
 	m := &c.member
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	t := tenure{sent: c.clock.Now(), lease: leaseFor(m.maxStale)}
-	return Registration{ID: m.info.ID, Name: m.info.Name, Version: m.info.Version, Started: m.info.Started,
-		Position: Revision(m.confirmed.Load()), MaxStale: m.maxStale, Lease: t.lease}, t
+	n := Registration{ID: m.info.ID, Name: m.info.Name, Version: m.info.Version, Started: m.info.Started,
+		Position: Revision(m.confirmed.Load()), MaxStale: m.maxStale, Lease: t.lease}
+	if c.journal != nil {
+		n.Boot = t.sent.Boot
+	}
+	return n, t
 }
 
 // resign ends what this node serves as it closes, or, where it has a snapshot that it may

@@ -315,6 +315,18 @@ type Change struct {
 	// CustomerID is set for microtenants and sources, whose ids are unique in
 	// their customer.
 	CustomerID string
+	// Unlocked is set for an unlock.
+	Unlocked *Unlocked
+}
+
+// Unlocked is what is to be known of an unlock beside the tallies.
+type Unlocked struct {
+	// At is when it was made, by the clock of who reads it and as its database's time of
+	// day tells: not later, but for a clock that was set back since.
+	At policy.Instant
+	// Counted are the sources of the key, "" for the key itself, of which something is
+	// recorded as the change is read: it was counted since, and stands.
+	Counted []string
 }
 
 // Active reports whether the key is switched on, by its owner and here.

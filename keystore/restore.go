@@ -87,7 +87,7 @@ func (c *Cached) replay(ctx context.Context) (int, error) {
 		if err := h.Replay(ctx, lasting, r.absent); err != nil {
 			return err
 		}
-		if err := h.NoteRestore(ctx, c.position, r.changed); err != nil {
+		if err := h.NoteRestore(ctx, c.position, r.changed, c.longestLease()); err != nil {
 			return err
 		}
 		done = r.changed

@@ -134,12 +134,11 @@ func (c *Cached) blind(cause error) {
 	// so that it cannot end the refusal, and one that begins from now on sees the write.
 	c.feedMu.Lock()
 	defer c.feedMu.Unlock()
-	next := *c.synced.Load()
-	if !next.lost {
-		next.outage = &outage{since: c.clock.Now().Wall, cause: cause}
-	}
-	next.lost, next.unseen = true, true
 	c.answers.Store(false)
-	c.synced.Store(&next)
-	c.journal.followed(&next)
+	c.journal.followed(c.moveSync(func(s *syncState) {
+		if !s.lost {
+			s.outage = &outage{since: c.clock.Now().Wall, cause: cause}
+		}
+		s.lost, s.unseen = true, true
+	}))
 }

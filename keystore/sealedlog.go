@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 )
 
@@ -73,6 +74,7 @@ func sealedNonce(what uint32, number uint64) []byte {
 // may end in half a record, so nothing must be written to it any more.
 type sealedWriter struct {
 	f      *os.File
+	info   fs.FileInfo // of f, as it was begun
 	aead   cipher.AEAD
 	number uint64
 	size   int64 // bytes written

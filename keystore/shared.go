@@ -58,6 +58,9 @@ type Registry interface {
 	Nodes(ctx context.Context) ([]Registered, error)
 	// Leave takes a node out that decides no more and cannot begin again without the store.
 	Leave(ctx context.Context, nodeID string) error
+	// LongestLease is the longest lease of any node that this process has found in the
+	// registry, as it renewed or listed them; 0 before it has.
+	LongestLease() time.Duration
 }
 
 // RegistryTx is a Tx of a Registry.
@@ -84,6 +87,10 @@ type Registration struct {
 	Lease time.Duration
 	// Stopped: the process has ended, and may begin again from its snapshot.
 	Stopped bool
+	// Boot names the boot of the machine in which the process keeps, or may come to keep,
+	// a snapshot, under a lock that ends with it; "" is none. Who goes on from that
+	// snapshot in the same boot knows by the lock that the process has ended.
+	Boot string
 }
 
 // Registered is a node as the store knows it.

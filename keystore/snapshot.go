@@ -74,9 +74,9 @@ var (
 // may still turn out to be damaged. fs.ErrNotExist if there is none; a
 // RefusedSnapshotError for one that this node may not use.
 func ReadSnapshotHead(path string, sealer SnapshotSealer) (SnapshotHead, error) {
-	f, err := os.Open(path)
+	f, err := openSnapshot(path, os.O_RDONLY)
 	if err != nil {
-		return SnapshotHead{}, fmt.Errorf("snapshot: %w", err)
+		return SnapshotHead{}, err
 	}
 	defer f.Close()
 	_, head, err := readHead(f, sealer)
@@ -173,18 +173,14 @@ func createSnapshot(path string) (*os.File, fs.FileInfo, error) {
 	return f, info, nil
 }
 
-// syncFile makes what is in a file durable.
-func syncFile(path string) error {
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
-}
-
-// removeDurably takes a file away so that it stays away.
+// removeDurably takes a snapshot away so that it stays away. What is no regular file stays:
+// nobody starts from it.
 func removeDurably(path string) error {
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	_, err := regular(path)
+	if err == nil {
+		err = os.Remove(path)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, ErrNotRegular) {
 		return err
 	}
 	return syncDirectory(filepath.Dir(path))

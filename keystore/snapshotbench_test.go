@@ -43,7 +43,7 @@ func BenchmarkSnapshot(b *testing.B) {
 	b.ReportMetric(time.Since(began).Seconds(), "s/restoring")
 	all = nil
 	j := newJournal(c, SnapshotOptions{Path: filepath.Join(b.TempDir(), "snapshot"), Sealer: benchSealer{}, MaxStale: time.Hour})
-	j.goOn(1)
+	j.goOn(1, nil)
 	for b.Loop() {
 		began := time.Now()
 		j.rewrite(false)
@@ -55,6 +55,7 @@ func BenchmarkSnapshot(b *testing.B) {
 		require.NoError(b, err)
 		require.Len(b, p.keys, keys)
 		b.ReportMetric(time.Since(began).Seconds(), "s/loading")
+		p.former.close()
 	}
 	j.closeFile()
 	j.discard()

@@ -12,6 +12,7 @@ func EnabledIn(path string, sealer SnapshotSealer) (map[string]bool, Revision, e
 	if err != nil {
 		return nil, 0, err
 	}
+	defer p.former.close()
 	enabled := map[string]bool{}
 	for id, k := range p.keys {
 		enabled[id] = k.key.Enabled
@@ -28,6 +29,7 @@ func LoadSnapshot(path string, sealer SnapshotSealer) (Revision, error) {
 	if err != nil {
 		return 0, err
 	}
+	defer p.former.close()
 	return p.position, nil
 }
 
@@ -56,6 +58,7 @@ func RoleNameIn(path string, sealer SnapshotSealer, id string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	defer p.former.close()
 	return p.directory.Role(id).Name, nil
 }
 

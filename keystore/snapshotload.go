@@ -29,6 +29,8 @@ type picture struct {
 	changed map[string]int64
 	names   map[string]string
 	whole   bool
+	// former is the file itself, which is started from until there is another; to be closed.
+	former *formerFile
 }
 
 // readKey is a key and the tick at which it was read.
@@ -40,14 +42,21 @@ type readKey struct {
 // loadSnapshot reads a snapshot and its journal. Nothing of them is used unless all that
 // was ever confirmed is there and as it was written.
 func loadSnapshot(path string, sealer SnapshotSealer) (*picture, error) {
-	f, err := os.Open(path)
+	f, err := openSnapshot(path, os.O_RDWR)
 	if err != nil {
-		return nil, fmt.Errorf("snapshot: %w", err)
+		return nil, err
 	}
-	defer f.Close()
+	p, err := readSnapshot(f, sealer)
+	if err != nil {
+		return nil, &RefusedSnapshotError{path, errors.Join(err, f.Close())}
+	}
+	return p, nil
+}
+
+func readSnapshot(f *os.File, sealer SnapshotSealer) (*picture, error) {
 	r, head, err := readHead(f, sealer)
 	if err != nil {
-		return nil, &RefusedSnapshotError{path, err}
+		return nil, err
 	}
 	p := newPicture(head)
 	for {
@@ -59,17 +68,22 @@ func loadSnapshot(path string, sealer SnapshotSealer) (*picture, error) {
 			err = p.add(text)
 		}
 		if err != nil {
-			return nil, &RefusedSnapshotError{path, err}
+			return nil, err
 		}
 	}
 	// Its end may not be on the disk yet: whoever wrote it was killed before it was sure
 	// of that.
-	if err := syncFile(path); err != nil {
-		return nil, &RefusedSnapshotError{path, err}
+	if err := f.Sync(); err != nil {
+		return nil, err
 	}
 	if !p.whole {
-		return nil, &RefusedSnapshotError{path, errUnfinished}
+		return nil, errUnfinished
 	}
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	p.former = &formerFile{f, info}
 	p.directory = p.directory.bound()
 	p.dropUnreadable(sealer)
 	return p, nil
@@ -166,6 +180,23 @@ func (p *picture) dropUnreadable(sealer SnapshotSealer) {
 			}
 		}
 	}
+}
+
+// CheckSnapshot is why a node that begins with its store out of reach could not serve from
+// a snapshot, nil if it could: the file is read whole. identity is where the store is,
+// and the rest as in SnapshotOptions. A RefusedSnapshotError, or the file's own.
+func CheckSnapshot(path string, sealer SnapshotSealer, identity string, now policy.Instant, maxStale time.Duration) error {
+	p, err := loadSnapshot(path, sealer)
+	if err != nil {
+		return err
+	}
+	if p.Identity != identity {
+		return &RefusedSnapshotError{path, errForeignStore}
+	}
+	if err := p.servable(now, maxStale); err != nil {
+		return &RefusedSnapshotError{path, err}
+	}
+	return nil
 }
 
 // servable is why nothing may be served from the picture, nil if it may. What it holds

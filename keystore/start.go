@@ -70,6 +70,7 @@ func (c *Cached) resume(ctx context.Context, o SnapshotOptions) {
 	}
 	p, err := loadSnapshot(o.Path, o.Sealer)
 	if err == nil && !c.sameStore(ctx, p) {
+		p.former.close()
 		err = &RefusedSnapshotError{o.Path, errForeignStore}
 	}
 	switch {
@@ -92,7 +93,7 @@ func (c *Cached) resume(ctx context.Context, o SnapshotOptions) {
 		c.named.Store(&p.StoreID)
 		// Others may have been told of the lease in it, and hear of no shorter one.
 		c.member.promised = c.synced.Load().tenure
-		c.journal.goOn(p.position)
+		c.journal.goOn(p.position, p.former)
 	}
 }
 

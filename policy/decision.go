@@ -24,6 +24,7 @@ const (
 	ClientLocked                      // the token is good, its client is locked
 	SourceNotAllowed                  // the token is good, it comes from outside the key's networks
 	StoreUnavailable                  // not known here and the store cannot be asked
+	InvalidRevision                   // Keyreeve-Min-Revision names none that the store has given
 	NoRoute                           // no rule names this method and path: deny by default
 	AmbiguousQuery                    // the microtenant parameter is repeated or oddly spelt
 	MicrotenantRequired               // a key inside a microtenant must name it
@@ -45,6 +46,7 @@ var reasonCodes = [reasonCount]string{
 	ClientLocked:        "client_locked",
 	SourceNotAllowed:    "source_not_allowed",
 	StoreUnavailable:    "store_unavailable",
+	InvalidRevision:     "invalid_revision",
 	NoRoute:             "no_route",
 	AmbiguousQuery:      "ambiguous_query",
 	MicrotenantRequired: "microtenant_required",

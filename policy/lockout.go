@@ -44,10 +44,19 @@ func (i Instant) Elapsed(from Instant) time.Duration {
 	return max(0, i.Wall.Sub(from.Wall))
 }
 
+// After reports whether i is later than that: exact within one boot, by wall clock
+// otherwise.
+func (i Instant) After(that Instant) bool {
+	if i.Boot == that.Boot {
+		return i.Since > that.Since
+	}
+	return i.Wall.After(that.Wall)
+}
+
 // later is the later of two instants: a failure may be counted after one that
 // came behind it.
 func later(a, b Instant) Instant {
-	if a.Boot == b.Boot && a.Since > b.Since || a.Boot != b.Boot && a.Wall.After(b.Wall) {
+	if a.After(b) {
 		return a
 	}
 	return b

@@ -107,4 +107,6 @@ func TestAWriteWhoseEndIsNotKnownIsNotCalledUndone(t *testing.T) {
 		require.Equal(t, code != "store_in_doubt", strings.Contains(p.Detail, "nothing was written"))
 		require.Equal(t, code == "store_unavailable", p.GetHeaders().Get("Retry-After") != "")
 	}
+	p, _ := refusal(httptest.NewRequest("GET", "/v1/nodes", nil), keystore.ErrUnavailable)
+	require.Equal(t, "the key store cannot be reached", p.Detail, "nothing was to be written")
 }

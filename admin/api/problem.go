@@ -151,7 +151,11 @@ func refusal(r *http.Request, err error) (p *Problem, fault bool) {
 		return newProblem(http.StatusServiceUnavailable, codeStoreInDoubt,
 			"the key store was lost while it stored this, so it may be stored or not: look before you try again; a request with an Idempotency-Key may just be sent again"), fault
 	}
-	p = newProblem(http.StatusServiceUnavailable, codeStoreDown, "the key store cannot be reached; nothing was written")
+	detail := "the key store cannot be reached"
+	if r == nil || r.Method != http.MethodGet && r.Method != http.MethodHead {
+		detail += "; nothing was written"
+	}
+	p = newProblem(http.StatusServiceUnavailable, codeStoreDown, detail)
 	p.header().Set("Retry-After", strconv.Itoa(storeRetrySeconds))
 	return p, fault
 }

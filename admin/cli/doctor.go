@@ -154,7 +154,14 @@ func (s *console) examineOffline(ctx context.Context, d Diagnosis) []Finding {
 	return append(d.Findings, c.examineSources(ctx), c.examineAudit(ctx))
 }
 
-func oneLine(text string) string { return strings.ReplaceAll(text, "\n", "; ") }
+// oneLine is a text of several lines in one; those of a database driver begin with tabs.
+func oneLine(text string) string {
+	lines := strings.FieldsFunc(text, func(r rune) bool { return r == '\n' })
+	for i, l := range lines {
+		lines[i] = strings.Join(strings.Fields(l), " ")
+	}
+	return strings.ReplaceAll(strings.Join(lines, "; "), ":; ", ": ")
+}
 
 func (s *console) writeFindings(all []Finding, failed int) error {
 	body, err := json.Marshal(struct {

@@ -90,8 +90,8 @@ type restoredItem struct {
 }
 
 func (r *restoredItem) String() string {
-	return fmt.Sprintf("the key store went back from revision %d to an earlier state, found at revision %d at %s; %d things that had been revoked were revoked again",
-		r.From, r.To, shortTime(r.Noticed), r.Replayed)
+	return fmt.Sprintf("the key store went back from revision %d to an earlier state, found at revision %d at %s; %s that had been revoked %s revoked again",
+		r.From, r.To, shortTime(r.Noticed), plural(r.Replayed, "thing"), map[bool]string{true: "was", false: "were"}[r.Replayed == 1])
 }
 
 func (s *console) addAcceptRestore(parent *cobra.Command) {

@@ -30,7 +30,7 @@ const lagWait = 250 * time.Millisecond
 // Node is a process that decides on requests.
 type Node struct {
 	ID              string            `json:"id" doc:"Kept over restarts by a node that has a snapshot; drawn anew by any other."`
-	Name            string            `json:"name" doc:"The machine's host name."`
+	Name            string            `json:"name" doc:"What its environment calls it in KEYREEVE_NODE_NAME, or else the machine's host name."`
 	Self            bool              `json:"self" doc:"The node that answers."`
 	State           string            `json:"state" enum:"serving,lagging,refusing,stopped" doc:"serving follows the key store; lagging cannot, or is behind, and serves what it knows; refusing has been cut off past max_stale; stopped has ended in order."`
 	Position        keystore.Revision `json:"position" doc:"The newest revision that its decisions see."`

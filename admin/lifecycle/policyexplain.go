@@ -108,11 +108,11 @@ func (s *Service) explain(ctx context.Context, a Actor, d Denial, who caller) Po
 }
 
 // ofCredential reports reasons that lie in what was shown, of which nothing is
-// kept: whether they would be given again cannot be known.
+// kept, or in how far the node was: whether they would be given again cannot be known.
 func ofCredential(r policy.Reason) bool {
 	switch r {
 	case policy.TooEarly, policy.CredentialsRequired, policy.InvalidRequest, policy.InvalidClient, policy.InvalidToken,
-		policy.ClientInactive, policy.StoreUnavailable:
+		policy.ClientInactive, policy.StoreUnavailable, policy.InvalidRevision:
 		return true
 	}
 	return false

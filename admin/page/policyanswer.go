@@ -94,6 +94,7 @@ var reasonWords = map[policy.Reason]string{
 	policy.ClientLocked:        "The access token is good, but its key is locked.",
 	policy.SourceNotAllowed:    "It comes from outside the networks that the key may be used from.",
 	policy.StoreUnavailable:    "The key is not known on this node, and the store cannot be asked.",
+	policy.InvalidRevision:     "It asks for a state that the store has not reached, or for none.",
 	policy.NoRoute:             "Whatever no rule permits is refused.",
 	policy.AmbiguousQuery:      "The query names a microtenant twice, or in an odd spelling.",
 	policy.MicrotenantRequired: "A key inside a microtenant has to name it in the query.",

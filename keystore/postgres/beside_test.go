@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -60,6 +61,114 @@ func TestCountsUsesAndSignInsDoNotWaitForTheTurnToWrite(t *testing.T) {
 		_, err = s.Update(short, func(keystore.Tx) error { return nil })
 		require.ErrorIs(t, err, context.DeadlineExceeded, "a change does")
 	})
+}
+
+// held are sign-ins that are under way until they are let go on, one each of these keys.
+func held(t *testing.T, s *Store, keys ...int) (goOn func()) {
+	t.Helper()
+	var all sync.WaitGroup
+	begun, over := make(chan struct{}), make(chan struct{})
+	for _, n := range keys {
+		all.Go(func() {
+			_, err := s.UpdateKey(context.Background(), testKey(n).ID, func(keystore.Tx) error {
+				begun <- struct{}{}
+				<-over
+				return nil
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for range keys {
+		<-begun
+	}
+	return func() {
+		close(over)
+		all.Wait()
+	}
+}
+
+func TestACountWaitsForNoSignInOfAnotherKey(t *testing.T) {
+	s := newStore(t)
+	putKeys(t, s, 0, 20)
+	var busy []int
+	for n := range cap(s.beside) {
+		busy = append(busy, n)
+	}
+	goOn := held(t, s, busy...)
+	defer goOn()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	for range 2 {
+		results, err := s.Count(ctx, policy.DefaultLockout(), []keystore.Proof{{KeyID: testKey(19).ID}})
+		require.NoError(t, err)
+		require.True(t, results[0].Counted)
+	}
+}
+
+func TestOneKeysSignInsWaitForEachOtherAndNoOtherKeysForThem(t *testing.T) {
+	s := newStore(t)
+	putKeys(t, s, 0, 2)
+	require.Greater(t, cap(s.beside), 1)
+	goOn := held(t, s, 0)
+	var all sync.WaitGroup
+	var ran atomic.Int64
+	for range 20 {
+		all.Go(func() {
+			_, err := s.UpdateKey(context.Background(), testKey(0).ID, func(keystore.Tx) error {
+				ran.Add(1)
+				return nil
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	waiting := func() int {
+		s.signIns.mu.Lock()
+		defer s.signIns.mu.Unlock()
+		if turn := s.signIns.of[testKey(0).ID]; turn != nil {
+			return turn.users
+		}
+		return 0
+	}
+	require.Eventually(t, func() bool { return waiting() == 21 }, 10*time.Second, time.Millisecond)
+	_, err := s.UpdateKey(t.Context(), testKey(1).ID, func(keystore.Tx) error { return nil })
+	require.NoError(t, err)
+	hung, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = s.UpdateKey(hung, testKey(0).ID, func(keystore.Tx) error { return nil })
+	require.ErrorIs(t, err, context.Canceled)
+	require.Zero(t, ran.Load())
+	goOn()
+	all.Wait()
+	require.EqualValues(t, 20, ran.Load())
+	require.Empty(t, s.signIns.of)
+}
+
+func TestWhoWaitsTooLongForTheSignInsOfAKeyIsTurnedAwayAndTheStoreIsNotLostForIt(t *testing.T) {
+	s := newStore(t)
+	putKeys(t, s, 0, 1)
+	goOn := held(t, s, 0)
+	defer goOn()
+	_, err := s.UpdateKey(t.Context(), testKey(0).ID, func(keystore.Tx) error { return nil })
+	require.ErrorContains(t, err, "the same key")
+	require.NotErrorIs(t, err, keystore.ErrUnavailable)
+	require.NotErrorIs(t, err, context.DeadlineExceeded)
+}
+
+func TestConnectionsAreSharedOutSoThatEachUseHasOne(t *testing.T) {
+	for conns := MinMaxConns - 1; conns < 40; conns++ {
+		beside, reading := share(conns)
+		require.Positive(t, beside)
+		require.Positive(t, reading)
+		left := conns - 1 - beside - reading
+		require.GreaterOrEqual(t, left, 1, "for lookups")
+		if conns >= MinMaxConns {
+			require.GreaterOrEqual(t, left, 2, "and for counting")
+		}
+	}
 }
 
 func TestWhatLocksAClientIsCountedInTurn(t *testing.T) {

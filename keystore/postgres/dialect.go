@@ -49,25 +49,29 @@ var dialect = sqlstore.Dialect{
 	Horizon:      "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint",
 
 	History:  true,
-	Distrust: []string{distrustNodes, unknownNodes, movedTallies},
+	Distrust: []string{distrustNodes, unknownNodes},
 	Moved:    movedTallies,
 	Registry: true,
 
 	Unhurried:    "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0",
-	SeqsDrawn:    "SELECT last_value FROM tally_seqs",
+	SeqsDrawn:    "SELECT coalesce(pg_sequence_last_value('tally_seqs'), 0)", // which takes USAGE, as drawing does
 	MoveSeqs:     "SELECT setval('tally_seqs', ?)",
 	MoveAuditIDs: "SELECT setval(pg_get_serial_sequence('audit', 'id'), ?)",
+	FillLacks: `SELECT 'UPDATE on the sequence ' || s FROM unnest(ARRAY['tally_seqs', pg_get_serial_sequence('audit', 'id')]) AS t (s)
+		WHERE NOT has_sequence_privilege(CAST(s AS regclass), 'UPDATE')`,
 }
 
 // Who follows the database follows it still, by leases that were renewed after the state
-// that was restored; and there may be nodes that were not there by then. So for as long
-// as a lease the nodes are taken for serving: those that there are, and one for those
-// that nobody knows.
+// that was restored, and that may be longer than the row says; and there may be nodes
+// that were not there by then. So the nodes are taken for serving for as long as the
+// longest lease that is known of: those that there are, until they renew, and one for
+// those that nobody knows, which is there from an earlier time, or made.
 const (
-	distrustNodes = "UPDATE nodes SET position = 0, renewed_ns = keyreeve_now(), era = s.clock_era FROM state s"
-	unknownNodes  = `INSERT INTO nodes (id, token, turn, name, version, started, position, renewed_ns, era, lease_ns, max_stale_ns, stopped)
-	SELECT 'restore-' || (head + 1), '', 0, '(nodes that the restored database does not know)', '', keyreeve_now() / 1000000, 0, keyreeve_now(), clock_era,
-		coalesce((SELECT max(lease_ns) FROM nodes), 305000000000), coalesce((SELECT max(max_stale_ns) FROM nodes), 300000000000), true
+	distrustNodes = `UPDATE nodes SET position = 0, renewed_ns = keyreeve_now(), era = s.clock_era,
+		lease_ns = greatest((SELECT max(lease_ns) FROM nodes), CAST(?1 AS BIGINT)) FROM state s`
+	unknownNodes = `INSERT INTO nodes (id, token, turn, name, version, started, position, renewed_ns, era, lease_ns, max_stale_ns, stopped)
+	SELECT 'restore', '', 0, '(nodes that the restored database does not know)', '', keyreeve_now() / 1000000, 0, keyreeve_now(), clock_era,
+		greatest((SELECT max(lease_ns) FROM nodes), CAST(?1 AS BIGINT)), greatest((SELECT max(max_stale_ns) FROM nodes), 0), true
 	FROM state ON CONFLICT (id) DO NOTHING`
 	// No transaction that is seen is as new as the next that will begin.
 	movedTallies = "UPDATE tallies SET written = 0 WHERE written >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint"

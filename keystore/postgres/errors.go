@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -25,9 +26,15 @@ const (
 	codeDiskFull      = "53100"
 	codeCancelled     = "57014"
 	codeNoPrivilege   = "42501"
+	codeNoSchema      = "3F000"
 	codeReadOnly      = "25006"
 	codeTooMany       = "53300"
+	codeProtocol      = "08P01"
 )
+
+// poolerRefusals is how texts of PgBouncer's begin that tell of a configuration. All that
+// it says has one code, also that its server is out of reach, and is never translated.
+var poolerRefusals = []string{"unsupported startup parameter", "unsupported options startup parameter", "no such database", "no such user", "SSL required"}
 
 // storeError is err in the words of package keystore.
 func storeError(ctx context.Context, err error) error {
@@ -116,11 +123,16 @@ func connectError(ctx context.Context, err error) error {
 
 // passing reports whether what keeps from connecting may be over by itself: network and
 // name, a server that starts, stops or has no connection left, one of several hosts that
-// is none to write to at present. What TLS refuses stays.
+// is none to write to at present. What TLS or a pooler refuses stays.
 func passing(err error) bool {
 	var pg *pgconn.PgError
-	if errors.As(err, &pg) && pg.Code == codeTooMany {
-		return true
+	if errors.As(err, &pg) {
+		switch pg.Code {
+		case codeTooMany:
+			return true
+		case codeProtocol:
+			return !slices.ContainsFunc(poolerRefusals, func(text string) bool { return strings.HasPrefix(pg.Message, text) })
+		}
 	}
 	var alert tls.AlertError
 	if errors.As(err, &alert) {

@@ -29,6 +29,8 @@ type Examination struct {
 	// Ahead is how far the database's clock is ahead of this process's, known to within
 	// Within either way.
 	Ahead, Within time.Duration
+	// MayMake: there are no tables yet, and this user may make them.
+	MayMake bool
 	// Missing are rights that a gate needs and this user lacks, as "UPDATE on keys".
 	Missing []string
 	// Superuser: the user may do anything, on the server as well.
@@ -72,9 +74,12 @@ func Examine(ctx context.Context, o Options) (e Examination, err error) {
 		return failed(err)
 	}
 	if e.Schema > 0 {
-		if err := e.tables(ctx, c); err != nil {
-			return failed(storeError(ctx, err))
-		}
+		err = e.tables(ctx, c)
+	} else { // the current schema is none where the user may use none
+		err = c.QueryRow(ctx, "SELECT coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)").Scan(&e.MayMake)
+	}
+	if err != nil {
+		return failed(storeError(ctx, err))
 	}
 	return e, nil
 }

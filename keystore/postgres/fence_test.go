@@ -274,6 +274,21 @@ func TestANodeThatClosesIsTakenOutAndOneThatIsReplacedRefuses(t *testing.T) {
 	require.NotNil(t, all.row("a"), "it is another's")
 }
 
+func TestAProcessWhosePlaceAnotherTookIsWaitedForWhileItMayServe(t *testing.T) {
+	all := newNodes(t)
+	old, w := all.join("a", shortStale), all.join("w", 5*time.Minute)
+	w.begin(t)
+	w.confirmed(t, w.enable(t, 0, true))
+	require.True(t, old.accepts(0))
+	old.proxy.Down()
+	next := all.join("a", 5*time.Minute) // as where its volume went to another machine
+	rev := w.enable(t, 0, false)
+	require.Equal(t, 3, w.confirmed(t, rev).Confirmed, "the old process counts as one more")
+	require.False(t, old.accepts(0), "others were told that it refuses")
+	require.False(t, next.accepts(0))
+	require.GreaterOrEqual(t, next.Position(), rev)
+}
+
 func TestAShorterLeaseAppliesAtOnceAndALongerOneOnceItIsRenewed(t *testing.T) {
 	all := newNodes(t)
 	a := all.join("a", 5*time.Minute)
@@ -300,6 +315,93 @@ func TestAnUndecidedRequestHoldsTheConfirmationBack(t *testing.T) {
 	p := a.Propagate(t.Context(), rev, 300*time.Millisecond)
 	require.Len(t, p.Pending, 1)
 	require.Equal(t, "b", p.Pending[0].ID)
+	b.End(d)
+	a.confirmed(t, rev)
+}
+
+func TestDecisionsThatOverlapForLongAreWaitedForAndNotForEver(t *testing.T) {
+	all := newNodes(t)
+	a, b := all.join("a", time.Minute), all.join("b", time.Minute)
+	a.begin(t)
+	a.confirmed(t, a.enable(t, 0, true))
+	ctx, stop := context.WithCancel(t.Context())
+	var load sync.WaitGroup
+	for n := range 6 {
+		load.Go(func() {
+			time.Sleep(time.Duration(n) * 250 * time.Millisecond)
+			for ctx.Err() == nil {
+				d := b.Begin()
+				time.Sleep(1500 * time.Millisecond)
+				b.End(d)
+			}
+		})
+	}
+	time.Sleep(1500 * time.Millisecond) // until all are under way
+	a.confirmed(t, a.enable(t, 0, false))
+	stop()
+	load.Wait()
+}
+
+// unread is a store that does not answer what is asked of keys until it is let go on.
+type unread struct {
+	keystore.Store
+	asked chan struct{}
+	goOn  chan struct{}
+}
+
+func (u *unread) Unwrap() keystore.Store { return u.Store }
+
+func (u *unread) KeyByClientID(ctx context.Context, id string) (*keystore.Key, error) {
+	u.asked <- struct{}{}
+	<-u.goOn
+	return u.Store.KeyByClientID(ctx, id)
+}
+
+func TestADecisionThatWaitsForTheStoreHoldsNoConfirmationBackAndSeesWhatWasConfirmed(t *testing.T) {
+	all := newNodes(t)
+	a := all.join("a", time.Minute)
+	a.begin(t)
+	a.confirmed(t, a.enable(t, 0, true))
+	slow := &unread{Store: open(t, all.dsn, all.clock), asked: make(chan struct{}), goOn: make(chan struct{})}
+	b, err := keystore.OpenCached(t.Context(), slow, all.clock, keystore.CacheSizes{Keys: 10, Unknown: 10, UnknownTTL: time.Minute}, zap.NewNop())
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, b.Close()) })
+	b.Join(keystore.NodeInfo{ID: "b"}, time.Minute)
+	d := b.Begin()
+	looked := make(chan *keystore.Directory, 1)
+	go func() {
+		_, directory, _ := b.LookWithin(context.Background(), &d, testKey(1).ClientID, all.clock.Now())
+		looked <- directory
+	}()
+	<-slow.asked
+	rev, err := a.Update(t.Context(), func(tx keystore.Tx) error {
+		return tx.PutCustomer(t.Context(), &keystore.Customer{ID: "c", Name: "C"})
+	})
+	require.NoError(t, err)
+	require.Equal(t, 2, a.confirmed(t, rev).Confirmed)
+	require.EqualValues(t, 1, b.UnderWay())
+	close(slow.goOn)
+	<-looked
+	require.True(t, d.Waited())
+	b.End(d)
+	require.Zero(t, b.UnderWay())
+
+	// And one that goes on to decide holds the next back.
+	a.confirmed(t, a.enable(t, 1, true))
+	d = b.Begin()
+	go func() {
+		_, directory, _ := b.LookWithin(context.Background(), &d, testKey(1).ClientID, all.clock.Now())
+		looked <- directory
+	}()
+	select {
+	case <-slow.asked:
+	case <-time.After(fencedIn):
+		t.Fatal("it was not asked")
+	}
+	directory := <-looked
+	require.False(t, directory.TenantEnabled("c", ""))
+	rev = a.enable(t, 0, false)
+	require.Len(t, a.Propagate(t.Context(), rev, 300*time.Millisecond).Pending, 1)
 	b.End(d)
 	a.confirmed(t, rev)
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 
@@ -43,7 +44,17 @@ func migrate(ctx context.Context, cfg *pgx.ConnConfig, visit bool) (err error) {
 	if done, err = upToDate(ctx, db, visit); err != nil || done {
 		return err
 	}
-	return storeError(ctx, migrations.Up(ctx, db))
+	return mayNotMake(storeError(ctx, migrations.Up(ctx, db)))
+}
+
+// mayNotMake says what to do where a user may not make or change the tables, as a gate's
+// own should not. No right to use a schema looks as if there were none.
+func mayNotMake(err error) error {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) && (pg.Code == codeNoPrivilege || pg.Code == codeNoSchema) {
+		return fmt.Errorf("the user of the dsn may not make or migrate the tables: start once with the dsn of their owner, then run docs/postgres-grants.sql for the gates' user: %w", err)
+	}
+	return err
 }
 
 // upToDate reports whether the schema is the one this program uses.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/keyreeve/keyreeve/keystore"
@@ -26,26 +27,49 @@ type registry struct {
 	turn  int64
 	// owned is the id of the node whose row this process has had.
 	owned string
+	// longest is the longest lease that was found in a row, in ns. It never becomes
+	// shorter: a row that shows no more may be one that was lost with the database.
+	longest atomic.Int64
 }
+
+// found notes the lease of a row.
+func (r *registry) found(lease int64) {
+	for was := r.longest.Load(); lease > was && !r.longest.CompareAndSwap(was, lease); was = r.longest.Load() {
+	}
+}
+
+// LongestLease is the longest lease that this process has found in the registry.
+func (s *Store) LongestLease() time.Duration { return time.Duration(s.registry.longest.Load()) }
 
 func newRegistry() registry { return registry{token: rand.Text()} }
 
 // renewNode makes the row or renews it. What was confirmed stays: it is raised by
 // Confirm alone, once the history of this database was followed.
-const renewNode = `INSERT INTO nodes AS n (id, token, turn, name, version, started, position, renewed_ns, era, lease_ns, max_stale_ns, stopped)
-	SELECT ?1, ?2, ?3, ?4, ?5, ?6, 0, keyreeve_now(), clock_era, ?7, ?8, ?9 FROM state
+const renewNode = `INSERT INTO nodes AS n (id, token, turn, name, version, started, position, renewed_ns, era, lease_ns, max_stale_ns, stopped, boot)
+	SELECT ?1, ?2, ?3, ?4, ?5, ?6, 0, keyreeve_now(), clock_era, ?7, ?8, ?9, ?10 FROM state
 	ON CONFLICT (id) DO UPDATE SET turn = excluded.turn, name = excluded.name, version = excluded.version, started = excluded.started,
 		renewed_ns = excluded.renewed_ns, era = excluded.era, lease_ns = excluded.lease_ns, max_stale_ns = excluded.max_stale_ns,
-		stopped = excluded.stopped
+		stopped = excluded.stopped, boot = excluded.boot
 	WHERE n.token = excluded.token AND n.turn < excluded.turn
-	RETURNING renewed_ns, era`
+	RETURNING renewed_ns, era, (SELECT coalesce(max(lease_ns), 0) FROM nodes)`
 
 // takeNode takes the row over from the process that had it, if nobody else did so since.
-// What that one had confirmed this one has yet to.
-const takeNode = `UPDATE nodes SET token = ?2, turn = ?3, name = ?4, version = ?5, started = ?6, position = 0,
-		renewed_ns = keyreeve_now(), era = s.clock_era, lease_ns = ?7, max_stale_ns = ?8, stopped = ?9
-	FROM state s WHERE nodes.id = ?1 AND token = ?10 AND turn = ?11
-	RETURNING renewed_ns, era`
+// What that one had confirmed this one has yet to. With ?13 the row as it was stays too,
+// as a remnant, which nobody renews and for which nobody confirms.
+const takeNode = `WITH had AS (
+	SELECT * FROM nodes WHERE id = ?1 AND token = ?11 AND turn = ?12 FOR UPDATE
+), taken AS (
+	UPDATE nodes SET token = ?2, turn = ?3, name = ?4, version = ?5, started = ?6, position = 0,
+		renewed_ns = keyreeve_now(), era = s.clock_era, lease_ns = ?7, max_stale_ns = ?8, stopped = ?9, boot = ?10
+	FROM state s, had WHERE nodes.id = had.id
+	RETURNING nodes.renewed_ns, nodes.era
+), remnant AS (
+	INSERT INTO nodes (id, token, turn, name, version, started, position, renewed_ns, era, lease_ns, max_stale_ns, stopped)
+	SELECT had.id || '` + sqlstore.RemnantMark + `' || had.token, had.token, had.turn, had.name, had.version, had.started, had.position,
+		had.renewed_ns, had.era, had.lease_ns, had.max_stale_ns, had.stopped FROM had, taken WHERE CAST(?13 AS BOOLEAN)
+	ON CONFLICT (id) DO UPDATE SET position = excluded.position, renewed_ns = excluded.renewed_ns, era = excluded.era,
+		lease_ns = excluded.lease_ns, max_stale_ns = excluded.max_stale_ns
+) SELECT renewed_ns, era, (SELECT max(lease_ns) FROM nodes) FROM taken`
 
 // confirmNode is committed without waiting for the disk, of which set_config with true
 // tells this one transaction. A position that the database does not have, or with another
@@ -64,12 +88,12 @@ func (s *Store) Renew(ctx context.Context, n keystore.Registration) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.turn++
-	args := []any{n.ID, r.token, r.turn, n.Name, n.Version, n.Started.UnixMilli(), int64(n.Lease), int64(n.MaxStale), n.Stopped}
+	args := []any{n.ID, r.token, r.turn, n.Name, n.Version, n.Started.UnixMilli(), int64(n.Lease), int64(n.MaxStale), n.Stopped, n.Boot}
 	return s.using(ctx, func(c *conn) error {
 		c.warning = ""
 		renewed, err := s.renewed(ctx, c, renewNode, args)
 		if err == nil && !renewed {
-			err = s.takeOver(ctx, c, n.ID, args)
+			err = s.takeOver(ctx, c, &n, args)
 		}
 		if err == nil && c.warning != "" {
 			err = fmt.Errorf("%w: %s", errWarned, c.warning)
@@ -89,10 +113,11 @@ func (s *Store) renewed(ctx context.Context, c *conn, text string, args []any) (
 	if err != nil {
 		return false, err
 	}
-	var at, era int64
+	var at, era, longest int64
 	renewed := found.Next()
 	if renewed {
-		err = found.Scan(&at, &era)
+		err = found.Scan(&at, &era, &longest)
+		s.registry.found(longest)
 	}
 	if closeErr := found.Close(); err == nil {
 		err = closeErr
@@ -106,11 +131,13 @@ func (s *Store) renewed(ctx context.Context, c *conn, text string, args []any) (
 }
 
 // takeOver takes a row that another process has had. Whoever is started from a node's
-// snapshot is that node, and the process that wrote it is gone: see the lock beside the
-// snapshot. One that finds its row taken from it is not the node any more, and waits
-// until whoever is it now is fenced.
-func (s *Store) takeOver(ctx context.Context, c *conn, id string, args []any) error {
-	found, err := s.readNodes(ctx, c, listNodes+" WHERE n.id = ?", id)
+// snapshot is that node, and the process that wrote it is gone, which the lock beside the
+// snapshot proves within one boot of a machine, and its having stopped or being fenced
+// anywhere. Else it may serve on, as where a volume went to another machine: then a
+// remnant of it stays, and writers wait for that as for any node. One that finds its row
+// taken from it is not the node any more, and waits until whoever is it now is fenced.
+func (s *Store) takeOver(ctx context.Context, c *conn, r *keystore.Registration, args []any) error {
+	found, err := s.readNodes(ctx, c, listNodes+" WHERE n.id = ?", r.ID)
 	if err != nil {
 		return err
 	}
@@ -118,12 +145,13 @@ func (s *Store) takeOver(ctx context.Context, c *conn, id string, args []any) er
 		return fmt.Errorf("%w: the node was taken out as it renewed", sqlstore.ErrAgain)
 	}
 	n := &found[0]
-	if s.registry.owned == id && n.Token != s.registry.token && !n.Fenced() {
+	if s.registry.owned == r.ID && n.Token != s.registry.token && !n.Fenced() {
 		return keystore.ErrReplaced
 	}
 	s.registry.turn = max(s.registry.turn, n.Turn) + 1
 	args[2] = s.registry.turn
-	taken, err := s.renewed(ctx, c, takeNode, append(args, n.Token, n.Turn))
+	gone := n.Token == s.registry.token || n.Stopped || n.Fenced() || r.Boot != "" && r.Boot == n.Boot
+	taken, err := s.renewed(ctx, c, takeNode, append(args, n.Token, n.Turn, !gone))
 	if err == nil && !taken {
 		err = fmt.Errorf("%w: another process renewed the node at the same time", sqlstore.ErrAgain)
 	}
@@ -171,6 +199,7 @@ func (s *Store) readNodes(ctx context.Context, c *conn, text string, args ...any
 	for err == nil && found.Next() {
 		var n sqlstore.NodeRow
 		n, err = sqlstore.ScanNode(found.Scan, &now)
+		s.registry.found(int64(n.Lease))
 		nodes = append(nodes, n)
 	}
 	if closeErr := found.Close(); err == nil {
@@ -202,7 +231,7 @@ func (s *Store) Trim(ctx context.Context, l policy.Lockout, keep time.Duration) 
 	return s.using(ctx, func(c *conn) error {
 		found, err := s.readNodes(ctx, c, listNodes)
 		for i := range found {
-			if n := &found[i]; err == nil && n.Left < -nodeMemory {
+			if n := &found[i]; err == nil && (n.Left < -nodeMemory || n.Remnant() && n.Fenced()) {
 				_, err = c.Exec(ctx, "DELETE FROM nodes WHERE id = ? AND token = ? AND turn = ?", n.ID, n.Token, n.Turn)
 			}
 		}

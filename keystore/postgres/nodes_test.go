@@ -12,7 +12,7 @@ import (
 
 func registration(id string) keystore.Registration {
 	return keystore.Registration{ID: id, Name: "gate " + id, Version: "v1", Started: time.UnixMilli(1_700_000_000_000).UTC(),
-		MaxStale: time.Minute, Lease: 65 * time.Second}
+		MaxStale: time.Minute, Lease: 65 * time.Second, Boot: "boot-1"}
 }
 
 func onlyNode(t *testing.T, s *Store) keystore.Registered {
@@ -83,7 +83,7 @@ func TestARenewalThatComesLateChangesNothing(t *testing.T) {
 		t.Helper()
 		before := onlyNode(t, old)
 		require.NoError(t, old.using(ctx, func(c *conn) error {
-			found, err := old.renewed(ctx, c, renewNode, []any{"a", old.registry.token, turn, "late", "", int64(0), int64(1), int64(1), true})
+			found, err := old.renewed(ctx, c, renewNode, []any{"a", old.registry.token, turn, "late", "", int64(0), int64(1), int64(1), true, ""})
 			require.False(t, found)
 			return err
 		}))
@@ -105,6 +105,60 @@ func TestARenewalThatComesLateChangesNothing(t *testing.T) {
 	require.Zero(t, onlyNode(t, next).Position)
 	run(t, connect(t, dsn), "UPDATE nodes SET renewed_ns = renewed_ns - 120e9")
 	require.NoError(t, old.Renew(ctx, registration("a")), "once the other is fenced")
+}
+
+func TestWhoTakesANodeOverLeavesARemnantUnlessTheProcessBeforeIsProvenToBeGone(t *testing.T) {
+	for name, c := range map[string]struct {
+		was, is string // the boots
+		change  func(*keystore.Registration)
+		sql     string
+		remnant bool
+	}{
+		"in the same boot":     {was: "1", is: "1"},
+		"in another boot":      {was: "1", is: "2", remnant: true},
+		"without a snapshot":   {remnant: true},
+		"with one only since":  {is: "1", remnant: true},
+		"after it had stopped": {was: "1", is: "2", change: func(r *keystore.Registration) { r.Stopped = true }},
+		"after it was fenced":  {was: "1", is: "2", sql: "UPDATE nodes SET renewed_ns = renewed_ns - 120e9"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dsn := newDSN(t)
+			clock := keystore.NewSystemClock()
+			old, next := open(t, dsn, clock), open(t, dsn, clock)
+			ctx, r := t.Context(), registration("a")
+			r.Boot = c.was
+			require.NoError(t, old.Renew(ctx, r))
+			if c.change != nil {
+				c.change(&r)
+				require.NoError(t, old.Renew(ctx, r))
+			}
+			if c.sql != "" {
+				run(t, connect(t, dsn), c.sql)
+			}
+			before := onlyNode(t, old)
+			r = registration("a")
+			r.Boot = c.is
+			require.NoError(t, next.Renew(ctx, r))
+			all, err := next.Nodes(ctx)
+			require.NoError(t, err)
+			if !c.remnant {
+				require.Len(t, all, 1)
+				return
+			}
+			require.Len(t, all, 2)
+			require.Equal(t, "a", all[0].ID)
+			require.Equal(t, before.Renewed, all[1].Renewed)
+			require.Equal(t, before.Until, all[1].Until)
+			require.ErrorIs(t, old.Renew(ctx, r), keystore.ErrReplaced, "nor does it renew that one")
+			require.NoError(t, next.Trim(ctx, policy.DefaultLockout(), time.Hour))
+			all, err = next.Nodes(ctx)
+			require.NoError(t, err)
+			require.Len(t, all, 2, "it may serve still")
+			run(t, connect(t, dsn), "UPDATE nodes SET renewed_ns = renewed_ns - 120e9 WHERE id <> 'a'")
+			require.NoError(t, next.Trim(ctx, policy.DefaultLockout(), time.Hour))
+			require.Equal(t, "a", onlyNode(t, next).ID)
+		})
+	}
 }
 
 func TestANodeThatRenewedByAClockThatWasSetBackIsNotYoungerForIt(t *testing.T) {

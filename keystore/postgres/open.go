@@ -40,7 +40,8 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		return nil, fmt.Errorf("opening the key store: %w", err)
 	}
 	s.identity, s.logger, s.pool = identity(cfg), o.Logger, pool
-	s.writing, s.beside, s.reading = make(slots, 1), make(slots, 1), make(slots, max(1, cfg.MaxConns-3))
+	beside, reading := share(int(cfg.MaxConns))
+	s.writing, s.beside, s.reading = make(slots, 1), make(slots, beside), make(slots, reading)
 	if cfg.ConnConfig.RuntimeParams["statement_timeout"] == settings["statement_timeout"] {
 		s.answerWithin = answerWithin
 	}

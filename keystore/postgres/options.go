@@ -23,7 +23,7 @@ const (
 	// DefaultMaxConns is how many connections a process has at most.
 	DefaultMaxConns = 8
 	// MinMaxConns is one each to listen, for the turn to write, for what is written
-	// beside, for snapshots and for lookups.
+	// beside, for snapshots, and for lookups and counting.
 	MinMaxConns = 5
 	// connectTimeout bounds an attempt to connect to one address.
 	connectTimeout = 5 * time.Second

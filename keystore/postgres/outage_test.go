@@ -2,22 +2,16 @@ package postgres
 
 import (
 	"context"
-	"fmt"
-	"runtime"
-	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/zap"
 
 	"github.com/keyreeve/keyreeve/internal/faultproxy"
 	"github.com/keyreeve/keyreeve/internal/pgtest"
 	"github.com/keyreeve/keyreeve/keystore"
-	"github.com/keyreeve/keyreeve/keystore/storetest"
 	"github.com/keyreeve/keyreeve/policy"
 )
 

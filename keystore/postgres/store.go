@@ -30,10 +30,13 @@ type Store struct {
 	// way is how connections are made at present, see Reconnect.
 	way atomic.Pointer[way]
 
-	// Of the pool's connections one each is for the turn to write and for what is
-	// written beside, and some are for snapshots: whoever waits for the turn of another
-	// process, or reads for long, leaves the rest to lookups.
+	// Of the pool's connections one is for the turn to write, and some are for what is
+	// written beside and for snapshots: whoever waits for the turn of another process or
+	// for a key, or reads for long, leaves one to lookups and one to counting, which is one
+	// at a time by itself (see sqlstore's ledger); of the fewest that there may be those
+	// two share one.
 	writing, beside, reading slots
+	signIns                  keyTurns
 
 	calls        calls
 	dials        dials

@@ -67,7 +67,7 @@ func (database) Dialect() *sqlstore.Dialect { return &dialect }
 // Acquire waits for a connection, of which one writes.
 func (d database) Acquire(ctx context.Context, access sqlstore.Access) (sqlstore.Conn, error) {
 	from := d.readers
-	if access == sqlstore.Write || access == sqlstore.Beside {
+	if access != sqlstore.Lookup && access != sqlstore.Read {
 		if err := d.inPlace(); err != nil {
 			return nil, err
 		}

@@ -51,14 +51,13 @@ func (s *Store) UpdateKey(ctx context.Context, keyID string, fn func(keystore.Tx
 // for what is no change and must not wait for those that are. Whether it was one
 // shows only then: fn is run once more, in turn.
 func (s *Store) beside(ctx context.Context, keyIDs []string, fn func(*tx) error) (keystore.Revision, error) {
-	return s.besideAfter(ctx, keyIDs, func(context.Context, *tx) error { return nil }, fn)
+	return s.besideAfter(ctx, Beside, keyIDs, func(context.Context, *tx) error { return nil }, fn)
 }
 
-// besideAfter is beside, with something to do first of all.
-func (s *Store) besideAfter(ctx context.Context, keyIDs []string, first func(context.Context, *tx) error, fn func(*tx) error) (rev keystore.Revision, err error) {
+// besideAfter is beside, by that access, with something to do first of all.
+func (s *Store) besideAfter(ctx context.Context, access Access, keyIDs []string, first func(context.Context, *tx) error, fn func(*tx) error) (rev keystore.Revision, err error) {
 	slices.Sort(keyIDs)
 	keyIDs = slices.Compact(keyIDs)
-	access := Beside
 	for try := range maxTries {
 		if try >= besideTries {
 			access = Write

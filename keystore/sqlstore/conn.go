@@ -58,6 +58,9 @@ const (
 	Write
 	// Beside is for one that writes beside others, see Dialect.BeginFree.
 	Beside
+	// Counting is Beside for counts, which answers wait for: one at a time, and behind
+	// nothing else.
+	Counting
 )
 
 // Database is what a kind of database does its own way.

@@ -132,8 +132,11 @@ func (c *copying) run(ctx context.Context) error {
 			}
 		}
 	}
-	if err := c.source(ctx); err != nil {
+	if err := c.to.mayFill(ctx); err != nil {
 		return err
+	}
+	if err := c.source(ctx); err != nil {
+		return fmt.Errorf("reading the source: %w", err)
 	}
 	earlier, err := c.to.earlierCopy(ctx, c.report.StoreID)
 	if err != nil {
@@ -206,12 +209,15 @@ func (c *copying) rows(ctx context.Context) error {
 	for i, t := range c.tables {
 		cursor, err := t.open(ctx, c.from)
 		if err != nil {
-			return err
+			return fmt.Errorf("reading %s of the source: %w", t.name, err)
 		}
 		err = t.write(ctx, c.to, func() ([]any, error) {
 			row, err := cursor.next(ctx)
-			if err != nil || row == nil {
-				return nil, err
+			if err != nil {
+				return nil, fmt.Errorf("reading the source: %w", err)
+			}
+			if row == nil {
+				return nil, nil
 			}
 			if t.translate != nil {
 				t.translate(&c.clocks, t, row)
@@ -317,7 +323,7 @@ func (c *copying) counters(ctx context.Context) error {
 		text = "SELECT tally_seq FROM state"
 	}
 	if err := c.from.row(ctx, []any{&newest}, text); err != nil {
-		return err
+		return fmt.Errorf("reading how far the source has counted: %w", err)
 	}
 	t := c.to
 	if t.dialect.DrawSeqs == "" {

@@ -32,8 +32,9 @@ func hold(ctx context.Context, s keystore.Store) (release func() error, err erro
 	return release, nil
 }
 
-// idle answers ErrInUse while a node that is registered may decide by a store. One that
-// has ended is none, although it may begin again: it finds the store as it is then.
+// idle answers ErrInUse while a node that is registered may decide by a store. So may one
+// that has ended, until its lease is over: started again without the store, it serves
+// from its snapshot, and does not see what is written where the store has gone to.
 func idle(ctx context.Context, s keystore.Store) error {
 	registry, ok := keystore.As[keystore.Registry](s)
 	if !ok {
@@ -44,9 +45,14 @@ func idle(ctx context.Context, s keystore.Store) error {
 		return fmt.Errorf("asking which nodes use it: %w", err)
 	}
 	for i := range nodes {
-		if n := &nodes[i]; !n.Stopped && !n.Fenced() {
-			return fmt.Errorf("node %s (%s) uses it; stop it, or wait %s until it is known to serve nothing: %w",
-				n.Name, n.ID, n.Left.Round(time.Second), keystore.ErrInUse)
+		n := &nodes[i]
+		switch left := max(n.Left, time.Second).Round(time.Second); {
+		case n.Fenced():
+		case n.Stopped:
+			return fmt.Errorf("node %s (%s) has stopped, and could begin again from its snapshot; wait %s until it is known to serve nothing: %w",
+				n.Name, n.ID, left, keystore.ErrInUse)
+		default:
+			return fmt.Errorf("node %s (%s) uses it; stop it, or wait %s until it is known to serve nothing: %w", n.Name, n.ID, left, keystore.ErrInUse)
 		}
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/keyreeve/keyreeve/keystore"
 )
@@ -32,6 +33,19 @@ type origin struct {
 
 // errTarget refuses a target.
 var errTarget = errors.New("nothing was changed in it. Name an empty target")
+
+// mayFill refuses a target that this user may not move the counters of. It is found
+// before anything is copied: to a gate's user all else is permitted.
+func (t *tx) mayFill(ctx context.Context) error {
+	if t.dialect.FillLacks == "" {
+		return nil
+	}
+	lacks, err := list(ctx, &t.reader, func(scan scanner) (right string, err error) { return right, scan(&right) }, t.dialect.FillLacks)
+	if err != nil || len(lacks) == 0 {
+		return err
+	}
+	return fmt.Errorf("the target's user lacks %s, as a gate's should: name the target by the dsn of its tables' owner", strings.Join(lacks, ", "))
+}
 
 // earlierCopy reports whether the target holds an earlier copy of a store, and may be
 // written over. The error is that it holds something else.

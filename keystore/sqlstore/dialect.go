@@ -53,7 +53,7 @@ type Dialect struct {
 	History bool
 	// Distrust are statements for a database that turns out to have gone back, as what it
 	// knows of the nodes did too: none of them is known to be fenced, or to have confirmed
-	// anything. Moved sets right what a database that was moved from another server says
+	// anything, for as long as a lease in ns, which is bound. Moved sets right what a database that was moved from another server says
 	// of the transactions that wrote it.
 	Distrust []string
 	Moved    string
@@ -65,4 +65,7 @@ type Dialect struct {
 	// was drawn, and MoveSeqs and MoveAuditIDs move on, past a bound number, what seqs and
 	// the ids of audit events are drawn from: "" where the tables themselves say so.
 	Unhurried, SeqsDrawn, MoveSeqs, MoveAuditIDs string
+	// FillLacks reads which rights this user lacks to do the latter, as "UPDATE on …": ""
+	// where there are none to lack.
+	FillLacks string
 }

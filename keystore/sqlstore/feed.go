@@ -2,8 +2,10 @@ package sqlstore
 
 import (
 	"context"
+	"time"
 
 	"github.com/keyreeve/keyreeve/keystore"
+	"github.com/keyreeve/keyreeve/policy"
 )
 
 // changesPerCall bounds one answer of Changes, but for a revision that is longer.
@@ -59,12 +61,6 @@ func (s *Store) timedHead(ctx context.Context, r *reader) (head keystore.Revisio
 	return head, stamp, nil
 }
 
-func scanChange(scan scanner) (keystore.Change, error) {
-	var c keystore.Change
-	err := scan(&c.Revision, &c.Kind, &c.ID, &c.ClientID, &c.CustomerID)
-	return c, err
-}
-
 // Changes lists changes after a position, about changesPerCall of them.
 func (s *Store) Changes(ctx context.Context, after keystore.Revision) (changes []keystore.Change, err error) {
 	err = s.view(ctx, func(r *reader) (err error) {
@@ -74,8 +70,62 @@ func (s *Store) Changes(ctx context.Context, after keystore.Revision) (changes [
 	return changes, err
 }
 
+// changes lists changes after a position, those of each revision together.
 func (r *reader) changes(ctx context.Context, after keystore.Revision) ([]keystore.Change, error) {
-	const selectChanges = "SELECT rev, kind, id, client_id, customer_id FROM changes "
+	changes, err := r.changesOnly(ctx, after)
+	if err != nil {
+		return nil, err
+	}
+	return changes, r.unlocks(ctx, changes)
+}
+
+// unlocks sets what is to be known of the unlocks among changes.
+func (r *reader) unlocks(ctx context.Context, changes []keystore.Change) error {
+	var ids []string
+	for _, c := range changes {
+		if c.Kind == keystore.KindUnlock {
+			ids = append(ids, c.ID)
+		}
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	tallies, err := r.Tallies(ctx, ids...)
+	if err != nil {
+		return err
+	}
+	counted := make(map[string][]string)
+	for _, c := range tallies {
+		counted[c.KeyID] = append(counted[c.KeyID], c.Source)
+	}
+	for i := range changes {
+		if u := changes[i].Unlocked; u != nil {
+			u.Counted = counted[changes[i].ID]
+		}
+	}
+	return nil
+}
+
+// agoOn is an instant of this machine, as long ago as that time of day is in the database.
+func (r *reader) agoOn(at time.Time) policy.Instant {
+	i := r.now
+	ago := max(0, i.Wall.Sub(at)) // and never to come
+	i.Since, i.Wall = i.Since-ago, i.Wall.Add(-ago)
+	c := keystore.Tally{Tally: policy.Tally{Last: i}}
+	r.out(&c)
+	return c.Last
+}
+
+func (r *reader) changesOnly(ctx context.Context, after keystore.Revision) ([]keystore.Change, error) {
+	const selectChanges = "SELECT rev, kind, id, client_id, customer_id, at FROM changes "
+	scanChange := func(scan scanner) (c keystore.Change, err error) {
+		var at int64
+		err = scan(&c.Revision, &c.Kind, &c.ID, &c.ClientID, &c.CustomerID, &at)
+		if c.Kind == keystore.KindUnlock {
+			c.Unlocked = &keystore.Unlocked{At: r.agoOn(fromMillis(at))}
+		}
+		return c, err
+	}
 	var head, trimmed keystore.Revision
 	if err := r.row(ctx, []any{&head, &trimmed}, "SELECT head, trimmed FROM state"); err != nil {
 		return nil, err

@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/keyreeve/keyreeve/keystore"
 )
@@ -47,6 +48,15 @@ func (r *reader) StampAt(ctx context.Context, rev keystore.Revision) (keystore.S
 		return 0, keystore.ErrBehind
 	}
 	return stamp, nil
+}
+
+// StampAt is the same, and costs nothing for the revision that the transaction began at:
+// whoever follows closely asks for that one.
+func (t *tx) StampAt(ctx context.Context, rev keystore.Revision) (keystore.Stamp, error) {
+	if !t.beside && rev > 0 && rev == t.head && t.headStamp != 0 {
+		return t.headStamp, t.usable()
+	}
+	return t.reader.StampAt(ctx, rev)
 }
 
 // Stamps visits every revision whose mark is known, some of them twice.
@@ -114,16 +124,21 @@ func (t *tx) Replay(ctx context.Context, stones, absent []keystore.Tombstone) er
 }
 
 // NoteRestore asks for an operator.
-func (t *tx) NoteRestore(ctx context.Context, from keystore.Revision, replayed int) error {
+func (t *tx) NoteRestore(ctx context.Context, from keystore.Revision, replayed int, lease time.Duration) error {
 	if t.beside {
 		t.outOfTurn()
 		return errTurn
 	}
-	if t.restored == 0 {
-		for _, text := range t.dialect.Distrust {
-			if err := t.later(ctx, text); err != nil {
-				return err
-			}
+	// Each time, and not where no operator is asked yet alone: this state may be from after
+	// the last time, with what it says of nodes as old as any.
+	for _, text := range t.dialect.Distrust {
+		if err := t.later(ctx, text, int64(lease)); err != nil {
+			return err
+		}
+	}
+	if t.dialect.Moved != "" {
+		if err := t.later(ctx, t.dialect.Moved); err != nil {
+			return err
 		}
 	}
 	t.restored = max(1, millis(t.now.Wall))

@@ -120,7 +120,7 @@ func (s *Store) countBatch(ctx context.Context, l policy.Lockout, proofs []keyst
 		ids[i] = p.KeyID
 	}
 	g := &s.ledger
-	_, err := s.besideAfter(ctx, ids, s.note, func(t *tx) error { return t.countAll(ctx, l, proofs, results) })
+	_, err := s.besideAfter(ctx, Counting, ids, s.note, func(t *tx) error { return t.countAll(ctx, l, proofs, results) })
 	var lost *commitError
 	if errors.As(err, &lost) {
 		g.doubt = &countedBatch{number: g.number, results: make(map[keystore.Proof]keystore.CountResult, len(proofs))}
@@ -153,7 +153,7 @@ var errUnregistered = errors.New("this node has no row among those that count")
 // raises it: of a row that another transaction is about to insert nobody is told.
 func (s *Store) register(ctx context.Context) error {
 	g := &s.ledger
-	_, err := s.transact(ctx, Beside, func(t *tx) error {
+	_, err := s.transact(ctx, Counting, func(t *tx) error {
 		return t.exec(ctx, "INSERT INTO "+s.dialect.Ledger+" (node, batch, at) VALUES (?, ?, ?) ON CONFLICT (node) DO NOTHING", g.node, g.number, millis(t.now.Wall))
 	})
 	return err
@@ -170,7 +170,7 @@ func (s *Store) settle(ctx context.Context) error {
 	defer cancel()
 	var err error
 	for again := true; again; again = errors.Is(err, ErrAgain) && within.Err() == nil {
-		_, err = s.transact(within, Beside, func(t *tx) error {
+		_, err = s.transact(within, Counting, func(t *tx) error {
 			err := t.row(within, []any{&stored}, "SELECT batch FROM "+s.dialect.Ledger+" WHERE node = ? FOR UPDATE", g.node)
 			if errors.Is(err, keystore.ErrNotFound) { // forgotten, after ledgerMemory
 				return nil

@@ -2,6 +2,7 @@ package sqlstore
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/keyreeve/keyreeve/keystore"
@@ -13,7 +14,7 @@ import (
 
 // SelectNodes begins a statement that reads nodes, with the state of the era as s, for
 // ScanNode.
-const SelectNodes = `SELECT n.id, n.name, n.version, n.started, n.position, n.renewed_ns, n.era, n.lease_ns, n.max_stale_ns, n.stopped,
+const SelectNodes = `SELECT n.id, n.name, n.version, n.started, n.position, n.renewed_ns, n.era, n.lease_ns, n.max_stale_ns, n.stopped, n.boot,
 	n.token, n.turn, s.clock_era, s.era_began`
 
 // NodeRow is a node as it is stored.
@@ -30,7 +31,7 @@ type NodeRow struct {
 // ScanNode reads a row of SelectNodes, and what else the statement reads behind it.
 func ScanNode(scan func(...any) error, more ...any) (n NodeRow, err error) {
 	var started, renewed, lease, maxStale int64
-	dest := []any{&n.ID, &n.Name, &n.Version, &started, &n.Position, &renewed, &n.Era, &lease, &maxStale, &n.Stopped, &n.Token, &n.Turn, &n.Current, &n.Began}
+	dest := []any{&n.ID, &n.Name, &n.Version, &started, &n.Position, &renewed, &n.Era, &lease, &maxStale, &n.Stopped, &n.Boot, &n.Token, &n.Turn, &n.Current, &n.Began}
 	if err := scan(append(dest, more...)...); err != nil {
 		return n, err
 	}
@@ -43,6 +44,15 @@ func ScanNode(scan func(...any) error, more ...any) (n NodeRow, err error) {
 // was made no later than the row was.
 func (n *NodeRow) Judge(now time.Time, steady bool) {
 	n.Registered.Judge(keystore.StoreTime{Now: now, Era: n.Current, Began: time.UnixMilli(n.Began).UTC(), Steady: steady}, n.Era)
+}
+
+// RemnantMark is between the id of a node and the token of a process that had its row.
+const RemnantMark = "~"
+
+// Remnant reports whether the row is what is left of a process whose place another has
+// taken, though it may still serve: its id is the node's and that mark and its token.
+func (n *NodeRow) Remnant() bool {
+	return strings.HasSuffix(n.ID, RemnantMark+n.Token) && n.Token != ""
 }
 
 // ForgetNode takes a node out. See keystore.RegistryTx. From its row's being read until

@@ -16,6 +16,8 @@ type tx struct {
 	reader
 	// head is the newest revision when the transaction began.
 	head keystore.Revision
+	// headStamp is its mark, where revisions have one and the transaction has the turn.
+	headStamp keystore.Stamp
 	// beside: other writers are at work, see Dialect.BeginFree.
 	beside bool
 	seqs   seqs
@@ -47,7 +49,7 @@ func (t *tx) begin(ctx context.Context) error {
 		// Not with the statement that waited for the turn: so long a round trip says
 		// little of the clock.
 		sent, at := t.clock.Now(), Time{}
-		err := t.row(ctx, []any{&t.head, &t.masterKeyID, &t.restored, &at.Now, &at.Era, &at.Began}, "SELECT head, master_key_id, restored, "+t.dialect.Time+" FROM state")
+		err := t.row(ctx, []any{&t.head, &t.headStamp, &t.masterKeyID, &t.restored, &at.Now, &at.Era, &at.Began}, "SELECT head, stamp, master_key_id, restored, "+t.dialect.Time+" FROM state")
 		if err == nil {
 			t.observe(sent, t.clock.Now(), at)
 		}

@@ -234,6 +234,10 @@ func unlock(t *testing.T, f *fixture) {
 	require.Equal(t, before+1, rev)
 	changes, err := f.Changes(t.Context(), before)
 	require.NoError(t, err)
+	require.Len(t, changes, 1)
+	require.Empty(t, changes[0].Unlocked.Counted, "nothing since")
+	require.WithinDuration(t, f.clock.Now().Wall, changes[0].Unlocked.At.Wall, 10*time.Second)
+	changes[0].Unlocked = nil
 	require.Equal(t, []keystore.Change{{Revision: rev, Kind: keystore.KindUnlock, ID: "key_0001", ClientID: f.key(1).ClientID}}, changes)
 	cleared := f.tallies(t, locked.Whole.Seq)
 	require.Len(t, cleared, 1)
@@ -243,6 +247,9 @@ func unlock(t *testing.T, f *fixture) {
 	require.NoError(t, err)
 	require.True(t, r.OK)
 	require.EqualValues(t, 1, f.fail(t, "key_0001").Whole.Failures)
+	changes, err = f.Changes(t.Context(), before)
+	require.NoError(t, err)
+	require.Equal(t, []string{""}, changes[0].Unlocked.Counted)
 }
 
 func lockReopen(t *testing.T, f *fixture) {

@@ -6,8 +6,12 @@ package authn
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
+	"sync"
 	"time"
+
+	"go.uber.org/zap"
 
 	"github.com/keyreeve/keyreeve/credential"
 	"github.com/keyreeve/keyreeve/keystore"
@@ -47,6 +51,7 @@ type Authenticator struct {
 	settings Settings
 	rewrap   *rewrapper
 	floor    floor
+	lacking  sync.Map // master key ids that were told of as not held
 }
 
 // New makes an authenticator. It starts nothing and needs no closing.
@@ -112,8 +117,11 @@ func (a *Authenticator) Fresh(now policy.Instant) bool { return a.keys.Fresh(now
 // no earlier than the failure floor after now, the same for each cause.
 func (a *Authenticator) Secret(ctx context.Context, clientID, secret string, from Address, now policy.Instant) Result {
 	var r Result
-	a.proveSecret(ctx, &r, clientID, secret, from, now, true)
+	decision := a.keys.Begin()
+	defer func() { a.keys.End(decision) }()
+	a.proveSecret(ctx, &decision, &r, clientID, secret, from, now, true)
 	if r.Reason == policy.InvalidClient {
+		a.keys.Pause(&decision)
 		a.Floor(now)
 	}
 	return r
@@ -123,13 +131,16 @@ func (a *Authenticator) Secret(ctx context.Context, clientID, secret string, fro
 // and no time is lost. For a gate that only watches.
 func (a *Authenticator) Peek(ctx context.Context, clientID, secret string, from Address, now policy.Instant) Result {
 	var r Result
-	a.proveSecret(ctx, &r, clientID, secret, from, now, false)
+	decision := a.keys.Begin()
+	defer func() { a.keys.End(decision) }()
+	a.proveSecret(ctx, &decision, &r, clientID, secret, from, now, false)
 	return r
 }
 
 // Malformed is the refusal of a credential that could not even be read, by the
 // same floor as any other.
 func (a *Authenticator) Malformed(now policy.Instant) Result {
+	defer a.keys.End(a.keys.Aside())
 	a.Floor(now)
 	var r Result
 	r.refuse(causeMalformed)
@@ -152,13 +163,9 @@ func (r *Result) refuse(cause string) {
 }
 
 // proveSecret fills in r, which is large enough for copies of it to be felt.
-func (a *Authenticator) proveSecret(ctx context.Context, r *Result, clientID, secret string, from Address, now policy.Instant, count bool) {
+func (a *Authenticator) proveSecret(ctx context.Context, decision *keystore.Decision, r *Result, clientID, secret string, from Address, now policy.Instant, count bool) {
 	digest := a.keyring.Digest(secret)
-	if !a.Fresh(now) {
-		r.Decision = unavailable(errStale)
-		return
-	}
-	key, directory, err := a.keys.Look(ctx, clientID, now)
+	key, directory, err := a.look(ctx, decision, clientID, now)
 	if err != nil {
 		if errors.Is(err, keystore.ErrNotFound) {
 			a.spend(digest)
@@ -177,7 +184,7 @@ func (a *Authenticator) proveSecret(ctx context.Context, r *Result, clientID, se
 		r.refuse(cause)
 		return
 	}
-	live, remembered := a.match(key, &digest, now)
+	live, remembered, unjudged := a.match(key, &digest, now)
 	switch {
 	case live != nil && !count:
 		r.prove(id)
@@ -195,6 +202,10 @@ func (a *Authenticator) proveSecret(ctx context.Context, r *Result, clientID, se
 			r.SecretID = remembered.ID
 			r.RetiredUse = a.keys.Retired(key, remembered.ID, from, now)
 		}
+	case unjudged != nil:
+		// It may be the right one. Counted as a wrong one, it would lock the client on
+		// every node, by what is wrong with this one alone.
+		r.Decision = a.lacks(unjudged, key)
 	case !count:
 		r.refuse(causeWrong)
 	default:
@@ -204,11 +215,25 @@ func (a *Authenticator) proveSecret(ctx context.Context, r *Result, clientID, se
 		if a.RequestID != nil {
 			attempt.RequestID = a.RequestID(ctx)
 		}
+		a.keys.Pause(decision) // counting may take long where the store is slow
 		counting := a.keys.Clock().Now()
 		r.Outcome = a.keys.Fail(a.settings.Lockout, attempt)
 		counted := a.keys.Clock().Now()
 		a.floor.counted(counted, counted.Since-counting.Since)
 	}
+}
+
+// look finds the key that a decision is about. The store may have been waited for, and
+// what was decided by is as of after that: so must be that it may be decided by.
+func (a *Authenticator) look(ctx context.Context, decision *keystore.Decision, clientID string, now policy.Instant) (*keystore.Key, *keystore.Directory, error) {
+	if !a.Fresh(now) {
+		return nil, nil, errStale
+	}
+	key, directory, err := a.keys.LookWithin(ctx, decision, clientID, now)
+	if err == nil && decision.Waited() && !a.Fresh(a.keys.Clock().Now()) {
+		return nil, nil, errStale
+	}
+	return key, directory, err
 }
 
 // inactive says why a key may be used by nobody and in no way, "" if it may.
@@ -239,8 +264,9 @@ func (a *Authenticator) unusable(id Identity, from Address, source netip.Prefix,
 }
 
 // match compares against every secret of the key, whichever matches. live is the
-// matching secret if it is good, remembered the one that no longer is.
-func (a *Authenticator) match(key *keystore.Key, digest *[32]byte, now policy.Instant) (live, remembered *keystore.Secret) {
+// matching secret if it is good, remembered the one that no longer is, and unjudged one
+// that makes a difference and could not be compared, as its master key is not held here.
+func (a *Authenticator) match(key *keystore.Key, digest *[32]byte, now policy.Instant) (live, remembered, unjudged *keystore.Secret) {
 	var verifier [32]byte
 	var verifierOf string
 	for i := range key.Secrets {
@@ -248,7 +274,10 @@ func (a *Authenticator) match(key *keystore.Key, digest *[32]byte, now policy.In
 		if s.MasterKeyID != verifierOf {
 			v, ok := a.keyring.Verifier(s.MasterKeyID, *digest)
 			if !ok {
-				continue // a master key that is gone: refused at start unless retired since
+				if s.Live(now.Wall) || s.Remembered(now.Wall) {
+					unjudged = s
+				}
+				continue
 			}
 			verifier, verifierOf = v, s.MasterKeyID
 		}
@@ -261,7 +290,19 @@ func (a *Authenticator) match(key *keystore.Key, digest *[32]byte, now policy.In
 			remembered = s
 		}
 	}
-	return live, remembered
+	return live, remembered, unjudged
+}
+
+// lacks is the answer where a secret is under a master key that this process does not
+// hold. None is found missing at start, but another node may have come to a newer one
+// since, or the store could not be asked. Told once for each master key.
+func (a *Authenticator) lacks(s *keystore.Secret, key *keystore.Key) policy.Decision {
+	err := fmt.Errorf("secret %s is under master key %s, which is not held here", s.ID, s.MasterKeyID)
+	if _, told := a.lacking.LoadOrStore(s.MasterKeyID, true); !told {
+		a.keys.Logger().Error("a secret is under a master key that this node does not hold: whoever shows it here is answered 503; give every node that master key",
+			zap.String("master_key_id", s.MasterKeyID), zap.String("secret_id", s.ID), zap.String("key_id", key.ID))
+	}
+	return unavailable(err)
 }
 
 // spend does the work of a comparison whose result nobody needs.

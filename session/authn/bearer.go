@@ -13,6 +13,7 @@ import (
 // Internal causes of a refused token, for logs.
 const (
 	causeGone        = "key deleted"
+	causeEnded       = "session ended"
 	causeOldSessions = "sessions of this key or its tenant ended"
 	causeSecretGone  = "the secret it was issued for is not good any more"
 	causeMoved       = "key of another customer or microtenant"
@@ -35,6 +36,8 @@ func (a *Authenticator) Judge(ctx context.Context, token string, now policy.Inst
 // judge decides on a token; from is nil where it is not known who will use it.
 func (a *Authenticator) judge(ctx context.Context, token string, from Address, now policy.Instant) Result {
 	var r Result
+	decision := a.keys.Begin()
+	defer func() { a.keys.End(decision) }()
 	claims, err := a.tokens.Verify(ctx, token, now)
 	switch {
 	case errors.Is(err, session.ErrInvalid):
@@ -43,17 +46,17 @@ func (a *Authenticator) judge(ctx context.Context, token string, from Address, n
 	case err != nil:
 		r.Decision = unavailable(err)
 		return r
-	case !a.Fresh(now):
-		r.Decision = unavailable(errStale)
-		return r
 	}
-	key, directory, err := a.keys.Look(ctx, claims.ClientID, now)
+	key, directory, err := a.look(ctx, &decision, claims.ClientID, now)
 	switch {
 	case errors.Is(err, keystore.ErrNotFound):
 		r.refuseToken(policy.ClientInactive, causeGone)
 		return r
 	case err != nil:
 		r.Decision = unavailable(err)
+		return r
+	case decision.Waited() && a.keys.SessionEnded(claims.ID):
+		r.refuseToken(policy.InvalidToken, causeEnded)
 		return r
 	}
 	id := Identity{Key: key, Directory: directory}

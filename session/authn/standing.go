@@ -28,11 +28,9 @@ type Standing struct {
 // for Judge. Nothing is counted and no time is lost.
 func (a *Authenticator) Standing(ctx context.Context, clientID string, token bool, from Address, now policy.Instant) Standing {
 	var s Standing
-	if !a.Fresh(now) {
-		s.Decision = unavailable(errStale)
-		return s
-	}
-	key, directory, err := a.keys.Look(ctx, clientID, now)
+	decision := a.keys.Begin()
+	defer func() { a.keys.End(decision) }()
+	key, directory, err := a.look(ctx, &decision, clientID, now)
 	switch {
 	case errors.Is(err, keystore.ErrNotFound):
 		s.Decision = policy.Deny(policy.InvalidClient)

@@ -46,7 +46,8 @@ type Config struct {
 	EarlyData func(*http.Request) bool
 	// RequestID names a request in the audit trail; nil names none.
 	RequestID func(*http.Request) string
-	// Enter marks a decision as under way until leave is called.
+	// Enter marks the store as in use until leave is called, so that it is not closed;
+	// proofs are marked as decisions by themselves.
 	Enter func() (leave func())
 	// Propagate waits, no longer than that, for all nodes to have a revision; nil where
 	// there is one node.

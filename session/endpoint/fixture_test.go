@@ -55,6 +55,8 @@ type world struct {
 
 	mu       sync.Mutex
 	observed []authn.Result
+	// waited are the waits for other nodes, which are pending.
+	waited []wait
 
 	alice, bob    client // customer c1
 	auditor       client // customer c1, may read sessions
@@ -116,7 +118,11 @@ func newWorld(t *testing.T, with ...options) *world {
 		Address:   func(*http.Request) netip.Addr { return netip.MustParseAddr("192.0.2.1") },
 		RequestID: func(*http.Request) string { return "req-1" },
 		EarlyData: func(*http.Request) bool { return o.early },
-		Enter:     func() func() { return func() {} },
+		Enter: func() func() {
+			use := w.keys.Aside()
+			return func() { w.keys.End(use) }
+		},
+		Propagate: w.propagate,
 		Observe: func(_ *http.Request, _ string, res authn.Result, _ error) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
@@ -134,6 +140,20 @@ func newWorld(t *testing.T, with ...options) *world {
 	w.url = server.URL
 	w.seed()
 	return w
+}
+
+// wait is one for other nodes to have a revision.
+type wait struct {
+	revision keystore.Revision
+	most     time.Duration
+	deciding int64 // how many decisions were under way
+}
+
+func (w *world) propagate(_ context.Context, r keystore.Revision, most time.Duration) keystore.Propagation {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.waited = append(w.waited, wait{r, most, w.keys.UnderWay()})
+	return keystore.Propagation{Confirmed: 1, Pending: []keystore.PendingNode{{ID: "node_2"}}}
 }
 
 func (w *world) seed() {

@@ -224,6 +224,33 @@ func TestRevocationEndsOnesOwnSessionsOnlyAndTellsNothing(t *testing.T) {
 	require.True(t, w.verifies(others))
 }
 
+func TestAnEndedSessionIsWaitedForOnEveryNodeAndTheAnswerSaysHowFarItGot(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	out, revoked, others := w.tokenOf(w.alice), w.tokenOf(w.alice), w.tokenOf(w.bob)
+	for _, end := range []func() answer{
+		func() answer { return w.post("/signout", "", "Authorization", "Bearer "+out) },
+		func() answer { return w.post("/oauth2/v1/revoke", w.alice.post("token", revoked)) },
+	} {
+		a := end()
+		require.Less(t, a.status, 300)
+		require.Equal(t, "confirmed=1; pending=1", a.header.Get("Keyreeve-Propagation"))
+		require.Len(t, w.waited, 1)
+		require.Equal(t, wait{w.keys.Position(), 2 * time.Second, 0}, w.waited[0], "not while a decision is under way: this node confirms nothing before")
+		w.waited = nil
+	}
+	for name, a := range map[string]answer{
+		"another's":      w.post("/oauth2/v1/revoke", w.alice.post("token", others)),
+		"no token":       w.post("/oauth2/v1/revoke", w.alice.post("token", "x")),
+		"over already":   w.post("/signout", "", "Authorization", "Bearer "+out),
+		"not who it is":  w.post("/oauth2/v1/revoke", client{w.alice.id, "wrong"}.post("token", others)),
+		"only asked for": w.post("/oauth2/v1/introspect", w.alice.post("token", others)),
+	} {
+		require.Empty(t, a.header.Get("Keyreeve-Propagation"), "nothing is to be learnt: %s", name)
+	}
+	require.Empty(t, w.waited)
+}
+
 func TestMetadataIsServedWhereRFC8414SaysAndOnlyForAnIssuerThatIsAURL(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ issuer, at string }{

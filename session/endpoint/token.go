@@ -78,6 +78,8 @@ func (c *call) grant(form url.Values, forms credential.Forms, audience string) (
 	if a := c.address(); a.IsValid() {
 		from = a.String()
 	}
+	// Which may wait for the store, and holds no revocation back: what the key is decides
+	// when the token is shown.
 	issued, err := c.Tokens.Issue(c.r.Context(), res.Key, res.SessionGeneration(), res.SecretID, audience, from, now)
 	switch {
 	case errors.Is(err, session.ErrAudience):
@@ -156,8 +158,8 @@ func (c *call) end(token, reason, owner string) (keystore.Revision, *failure) {
 }
 
 // everywhere waits for the other nodes to know that a session is over, and says how many
-// do: the statuses of these endpoints are those of their standards. Not within a decision:
-// this node confirms nothing before those under way are done.
+// do: the statuses of these endpoints are those of their standards. Nobody who
+// waits for it decides.
 func (c *call) everywhere(over keystore.Revision) {
 	if over == 0 || c.Propagate == nil {
 		return

@@ -95,7 +95,9 @@ func TestAGateThatIsCutOffAcceptsUntilTheTimeThatIsToldAndNotAfter(t *testing.T)
 	b.link.Up(t)
 	healed := time.Now()
 	b.until(t, "it serves again", func() bool { return b.status(t, other) == http.StatusOK })
-	require.Less(t, time.Since(healed), 15*time.Second) // 5 s where nothing else runs on the machine
+	took := time.Since(healed)
+	t.Logf("it served again after %s", took.Round(time.Millisecond))
+	require.Less(t, took, allowed(healsWithin, c.calm(t, role)))
 	require.Equal(t, http.StatusUnauthorized, b.status(t, revoked))
 	require.Equal(t, http.StatusUnauthorized, b.status(t, later))
 }

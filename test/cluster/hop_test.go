@@ -17,7 +17,7 @@ type hop struct {
 
 // lockLag is within what a lock reaches a gate that is well: 1 s by contract, and more on
 // a machine that is busy with other things.
-const lockLag = 10 * time.Second
+const lockLag = 5 * time.Second
 
 func comparedOf(made []hop) (n int) {
 	for _, h := range made {

@@ -111,8 +111,9 @@ func TestAGateThatIsCutOffLocksByItselfAndEverywhereOnceItIsBack(t *testing.T) {
 		require.Equal(t, want, b.explained(t, w), "the guess %d at the gate that was cut off", n+1)
 	}
 	require.Equal(t, locked, b.explained(t, after))
-	t.Logf("locked everywhere %s after it could be heard of", time.Since(healed).Round(time.Millisecond))
-	require.Less(t, time.Since(healed), 20*time.Second) // 5 s where nothing else runs on the machine
+	took := time.Since(healed)
+	t.Logf("locked everywhere %s after it could be heard of", took.Round(time.Millisecond))
+	require.Less(t, took, allowed(healsWithin, c.calm(t, role)))
 	a.until(t, "the failures of both are counted", func() bool { return a.lock(t, both).Locked })
 	for _, g := range c.gates {
 		g.refuses(t, both, healed)
@@ -160,7 +161,8 @@ func TestASuccessClearsTheCountOfAllGates(t *testing.T) {
 		require.Equal(t, accepted, at(1).tries(t, k.basic()).verdict)
 		at(1).until(t, "a success there clears the count", func() bool { return at(2).lock(t, k) == lock{} })
 		at(2).hears(t, at(1))
-		require.Less(t, time.Since(began), 20*time.Second) // 1 s each way where nothing else runs on the machine
+		took := time.Since(began) // 1 s each way, and twice a key that is made and locked to tell
+		require.Less(t, took, allowed(healsWithin, c.calm(t, role)))
 		require.Equal(t, attempts-1, at(2).guesses(t, k, attempts-1))
 		require.Equal(t, lock{false, attempts - 1}, at(0).lock(t, k), "counted from zero")
 		require.Equal(t, compared, at(0).tries(t, k.wrong()).verdict)
@@ -215,7 +217,7 @@ func TestALockReachesTheOtherGates(t *testing.T) {
 	slices.Sort(took)
 	t.Logf("a lock is in force at another gate after the third answer's end: p50 %s, p99 %s, max %s (%d)",
 		percentile(took, 50), percentile(took, 99), took[len(took)-1].Round(10*time.Microsecond), len(took))
-	require.Less(t, percentile(took, 50), 5*time.Second) // 1 s where nothing else runs on the machine
+	require.Less(t, percentile(took, 50), allowed(time.Second, c.calm(t, role)))
 }
 
 // percentile of a sorted list, by nearest rank.

@@ -335,7 +335,8 @@ CREATE TABLE nodes (
 	era          BIGINT  NOT NULL, -- of that clock
 	lease_ns     BIGINT  NOT NULL,
 	max_stale_ns BIGINT  NOT NULL,
-	stopped      BOOLEAN NOT NULL
+	stopped      BOOLEAN NOT NULL,
+	boot         TEXT    COLLATE "C" NOT NULL DEFAULT '' -- see keystore.Registration
 ) WITH (fillfactor = 40);
 
 CREATE TABLE preferences (
