@@ -17,6 +17,14 @@ import (
 	"github.com/keyreeve/keyreeve/keystore/storetest"
 )
 
+// kept waits until there is a snapshot that a client's key would be served from.
+func (n *node) kept(id string) {
+	require.Eventually(n.t, func() bool {
+		enabled, _, err := keystore.EnabledIn(n.file, n.sealer)
+		return err == nil && enabled[id]
+	}, patience, time.Millisecond)
+}
+
 // TestAFormerSnapshotIsNotStartedFromUnderAnyName: a backup by hard links keeps the file
 // itself, and so does who moves it.
 func TestAFormerSnapshotIsNotStartedFromUnderAnyName(t *testing.T) {
@@ -49,9 +57,7 @@ func TestAFormerSnapshotIsNotStartedFromUnderAnyName(t *testing.T) {
 			n := newNode(t, storetest.NewClock())
 			node := n.start(n.reach())
 			n.seed(node, "a")
-			enabled, _, err := keystore.EnabledIn(n.file, n.sealer)
-			require.NoError(t, err)
-			require.Equal(t, map[string]bool{"a": true}, enabled)
+			n.kept("a")
 			aside := n.file + ".aside"
 			c.keep(n, aside)
 			node = c.then(n, node)
@@ -59,7 +65,7 @@ func TestAFormerSnapshotIsNotStartedFromUnderAnyName(t *testing.T) {
 			n.close(node)
 
 			require.NoError(t, os.Rename(aside, n.file))
-			enabled, _, err = keystore.EnabledIn(n.file, n.sealer)
+			enabled, _, err := keystore.EnabledIn(n.file, n.sealer)
 			var refused *keystore.RefusedSnapshotError
 			if !errors.As(err, &refused) {
 				require.NoError(t, err)
@@ -76,6 +82,7 @@ func TestASnapshotThatIsGoneIsWrittenAnewAtTheEnd(t *testing.T) {
 	n := newNode(t, storetest.NewClock())
 	c := n.start(n.reach())
 	n.seed(c, "a")
+	n.kept("a")
 	require.NoError(t, os.Remove(n.file))
 	n.close(c)
 	c = n.start(n.lost())

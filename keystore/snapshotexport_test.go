@@ -1,6 +1,25 @@
 package keystore
 
-import "strings"
+import (
+	"os"
+	"strings"
+)
+
+// loadInPlace is loadSnapshot beside a node that runs, which no start does: it waits for
+// the lock. A file that is replaced meanwhile is emptied.
+func loadInPlace(path string, sealer SnapshotSealer) (*picture, error) {
+	for {
+		before, _ := os.Lstat(path)
+		p, err := loadSnapshot(path, sealer)
+		after, _ := os.Lstat(path)
+		if before == nil || after == nil || os.SameFile(before, after) {
+			return p, err
+		}
+		if err == nil {
+			p.former.close()
+		}
+	}
+}
 
 // Durable is when a start from the disk would see a revision.
 func (c *Cached) Durable(r Revision) error { return c.journal.durable(r) }
@@ -8,7 +27,7 @@ func (c *Cached) Durable(r Revision) error { return c.journal.durable(r) }
 // EnabledIn lists the client IDs that a start from a snapshot would serve, and the revision
 // it leads to.
 func EnabledIn(path string, sealer SnapshotSealer) (map[string]bool, Revision, error) {
-	p, err := loadSnapshot(path, sealer)
+	p, err := loadInPlace(path, sealer)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -25,7 +44,7 @@ func (c *Cached) WriteAnew() { c.journal.writeAnew() }
 
 // LoadSnapshot reads a whole snapshot and answers the revision it leads to.
 func LoadSnapshot(path string, sealer SnapshotSealer) (Revision, error) {
-	p, err := loadSnapshot(path, sealer)
+	p, err := loadInPlace(path, sealer)
 	if err != nil {
 		return 0, err
 	}
@@ -54,7 +73,7 @@ func (c *Cached) KeysCached() int {
 
 // RoleNameIn is the name of a role in a snapshot.
 func RoleNameIn(path string, sealer SnapshotSealer, id string) (string, error) {
-	p, err := loadSnapshot(path, sealer)
+	p, err := loadInPlace(path, sealer)
 	if err != nil {
 		return "", err
 	}
