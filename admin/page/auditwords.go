@@ -31,7 +31,7 @@ var deedGroups = []struct {
 		{"key.create", "created the key", "Key created", "plus"},
 		{"key.update", "changed the key", "Key changed", "edit"},
 		{"key.delete", "deleted the key", "Key deleted", "trash"},
-		{"key.rotate", "made a new secret for the key", "New secret made", "refresh"},
+		{"key.rotate", "created a new secret for the key", "New secret created", "refresh"},
 		{"key.lock", "locked the key", "Key locked", "lock"},
 		{"key.unlock", "unlocked the key", "Key unlocked", "unlock"},
 		{"key.end_sessions", "ended all sessions of the key", "All sessions of a key ended", "out"},
