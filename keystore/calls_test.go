@@ -92,7 +92,7 @@ func TestEveryCallIsCountedWhileTheKeyIsEditedAndCountsAreWritten(t *testing.T) 
 func TestACallCostsNoAllocation(t *testing.T) {
 	u := usedBench(t)
 	k := u.look()
-	require.Zero(t, testing.AllocsPerRun(1000, func() { u.c.Called(k) }))
+	require.Zero(t, testing.AllocsPerRun(manyRuns, func() { u.c.Called(k) }))
 }
 
 func TestABusyKeyIsCountedExactlyWhileItIsBusyAndAfterwards(t *testing.T) {

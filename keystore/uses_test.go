@@ -268,7 +268,7 @@ func TestFlushingWaitsForWhatIsBeingWritten(t *testing.T) {
 func TestAUseThatWasSeenAllocatesNothing(t *testing.T) {
 	u := usedBench(t)
 	now := u.clock.Now().Since
-	require.Zero(t, testing.AllocsPerRun(1000, func() { u.c.Used(u.key, "sec_new", "/r", fromCaller, now) }))
+	require.Zero(t, testing.AllocsPerRun(manyRuns, func() { u.c.Used(u.key, "sec_new", "/r", fromCaller, now) }))
 }
 
 // BenchmarkUsed is what the success path of a request pays: run it with -test.cpu

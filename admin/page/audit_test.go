@@ -38,12 +38,12 @@ func (a answer) events() []string {
 
 func TestTheTrailShowsWhatTheActorSees(t *testing.T) {
 	w := newWorld(t)
-	require.Contains(t, w.as(w.operator).get("/keyreeve/audit?page_size=100").events(), "test made the key foreign")
+	require.Contains(t, w.as(w.operator).get("/keyreeve/audit?page_size=100").events(), "test created the key foreign")
 	seen := w.as(w.trailReader()).get("/keyreeve/audit?page_size=100").events()
-	require.Contains(t, seen, "test made the key bystander")
-	require.NotContains(t, seen, "test made the key foreign")
+	require.Contains(t, seen, "test created the key bystander")
+	require.NotContains(t, seen, "test created the key foreign")
 	require.Empty(t, w.as(w.trailReader()).get("/keyreeve/audit?customer_id=umbrella").events())
-	require.Equal(t, []string{"test made the key tenant"}, w.as(w.auditor("emea")).get("/keyreeve/audit?target_kind=key&target_id="+w.tenant.ID).events())
+	require.Equal(t, []string{"test created the key tenant"}, w.as(w.auditor("emea")).get("/keyreeve/audit?target_kind=key&target_id="+w.tenant.ID).events())
 
 	for _, path := range []string{"", "/export", "/export?format=csv", "/verify"} {
 		require.Equal(t, http.StatusForbidden, w.as(w.viewer).get("/keyreeve/audit"+path).StatusCode, path)
@@ -82,19 +82,19 @@ func TestTheTrailIsNarrowedByEachFilter(t *testing.T) {
 	now := w.clock.Now().Wall.UTC()
 	for query, want := range map[string][]string{
 		"action=key.update":            {"test disabled the key viewer"},
-		"action=microtenant.":          {"test made the microtenant Europe"},
-		"target_kind=customer&sort=at": {"test made the customer ACME", "test made the customer UMBRELLA"},
-		"target_kind=customer":         {"test made the customer UMBRELLA", "test made the customer ACME"},
-		"target_id=" + w.bystander.ID:  {"test made the key bystander"},
-		"microtenant_id=emea":          {"test made the key tenant", "test made the microtenant Europe"},
-		"customer_id=umbrella":         {"test made the key foreign", "test made the customer UMBRELLA"},
-		"customer_id=null&sort=at":     {"test made the role Admin", "test made the role Viewer"},
+		"action=microtenant.":          {"test created the microtenant Europe"},
+		"target_kind=customer&sort=at": {"test created the customer ACME", "test created the customer UMBRELLA"},
+		"target_kind=customer":         {"test created the customer UMBRELLA", "test created the customer ACME"},
+		"target_id=" + w.bystander.ID:  {"test created the key bystander"},
+		"microtenant_id=emea":          {"test created the key tenant", "test created the microtenant Europe"},
+		"customer_id=umbrella":         {"test created the key foreign", "test created the customer UMBRELLA"},
+		"customer_id=null&sort=at":     {"test created the role Admin", "test created the role Viewer"},
 		"actor_id=system":              {},
 		"request_id=none":              {},
-		"actor_id=local&action=role.":  {"test made the role Viewer", "test made the role Admin"},
+		"actor_id=local&action=role.":  {"test created the role Viewer", "test created the role Admin"},
 		"until=2000-01-01":             {},
 		"since=2100-01-01T00:00":       {},
-		"action=key.&since=2000-01-01T00:00:00Z&target_id=" + w.admin.ID + "&until=" + now.AddDate(1, 0, 0).Format("2006-01-02"): {"test made the key admin"},
+		"action=key.&since=2000-01-01T00:00:00Z&target_id=" + w.admin.ID + "&until=" + now.AddDate(1, 0, 0).Format("2006-01-02"): {"test created the key admin"},
 	} {
 		a := b.get("/keyreeve/audit?" + query)
 		require.Equal(t, http.StatusOK, a.StatusCode, query)
@@ -148,7 +148,7 @@ func TestWhatIsNamedIsLinkedToAsLongAsItIsThere(t *testing.T) {
 	_, err := w.svc.DeleteKey(t.Context(), atMachine, w.bystander.ID, nil)
 	require.NoError(t, err)
 	a := b.get("/keyreeve/audit?target_id=" + w.bystander.ID)
-	require.Equal(t, []string{"test deleted the key bystander", "test made the key bystander"}, a.events())
+	require.Equal(t, []string{"test deleted the key bystander", "test created the key bystander"}, a.events())
 	lacks(t, a.body, link)
 	holds(t, a.body, `href="/keyreeve/roles/`+keystore.RoleFullAccess+`"`, "its role is there still")
 }

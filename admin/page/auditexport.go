@@ -29,7 +29,7 @@ func (v *visit) exportAudit() error {
 	filter := auditFilter(f, q)
 	switch format := v.r.URL.Query().Get("format"); {
 	case f.Failed():
-		return &lifecycle.Error{Kind: lifecycle.Invalid, Code: lifecycle.CodeValidation, Detail: "the filters cannot be read as they stand"}
+		return &lifecycle.Error{Kind: lifecycle.Invalid, Code: lifecycle.CodeValidation, Detail: "some of these filters cannot be understood"}
 	case format == "csv", format == "ndjson":
 		return v.sendAudit(filter, format == "csv")
 	case format != "":

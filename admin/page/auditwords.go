@@ -15,7 +15,7 @@ import (
 // deed is an action of the audit trail in words.
 type deed struct {
 	Action string
-	// Did stands between who and what: `operator [made the key] nightly`.
+	// Did stands between who and what: `operator [created the key] nightly`.
 	Did string
 	// Title is its name in the filter.
 	Title, Icon string
@@ -28,10 +28,10 @@ var deedGroups = []struct {
 	Deeds         []deed
 }{
 	{"Keys", "key.", []deed{
-		{"key.create", "made the key", "Key made", "plus"},
+		{"key.create", "created the key", "Key created", "plus"},
 		{"key.update", "changed the key", "Key changed", "edit"},
 		{"key.delete", "deleted the key", "Key deleted", "trash"},
-		{"key.rotate", "made a new secret for the key", "New secret made", "refresh"},
+		{"key.rotate", "created a new secret for the key", "New secret created", "refresh"},
 		{"key.lock", "locked the key", "Key locked", "lock"},
 		{"key.unlock", "unlocked the key", "Key unlocked", "unlock"},
 		{"key.end_sessions", "ended all sessions of the key", "All sessions of a key ended", "out"},
@@ -39,28 +39,28 @@ var deedGroups = []struct {
 	{"Secrets", "secret.", []deed{{"secret.retire", "retired a secret of the key", "Secret retired", "minus"}}},
 	{"Sessions", "session.", []deed{{"session.end", "ended a session of the key", "Session ended", "out"}}},
 	{"Roles", "role.", []deed{
-		{"role.create", "made the role", "Role made", "plus"},
+		{"role.create", "created the role", "Role created", "plus"},
 		{"role.update", "changed the role", "Role changed", "edit"},
 		{"role.delete", "deleted the role", "Role deleted", "trash"},
 	}},
 	{"Sources", "source.", []deed{
-		{"source.create", "made the source", "Source made", "plus"},
+		{"source.create", "created the source", "Source created", "plus"},
 		{"source.update", "changed the source", "Source changed", "edit"},
 		{"source.delete", "deleted the source", "Source deleted", "trash"},
 		{"source.sync", "pushed the keys of the source", "Keys of a source pushed", "link"},
 	}},
 	{"Microtenants", "microtenant.", []deed{
-		{"microtenant.create", "made the microtenant", "Microtenant made", "plus"},
+		{"microtenant.create", "created the microtenant", "Microtenant created", "plus"},
 		{"microtenant.update", "changed the microtenant", "Microtenant changed", "edit"},
 		{"microtenant.delete", "deleted the microtenant", "Microtenant deleted", "trash"},
 	}},
 	{"Customers", "customer.", []deed{
-		{"customer.create", "made the customer", "Customer made", "plus"},
+		{"customer.create", "created the customer", "Customer created", "plus"},
 		{"customer.update", "changed the customer", "Customer changed", "edit"},
 		{"customer.delete", "deleted the customer", "Customer deleted", "trash"},
 	}},
 	{"Shared views", "view.", []deed{
-		{"view.create", "made the shared view", "Shared view made", "plus"},
+		{"view.create", "created the shared view", "Shared view created", "plus"},
 		{"view.update", "changed the shared view", "Shared view changed", "edit"},
 		{"view.delete", "deleted the shared view", "Shared view deleted", "trash"},
 	}},
@@ -70,7 +70,7 @@ var deedGroups = []struct {
 		{"store.accept_restore", "accepted the restored", "Restored key store accepted", "shield"},
 	}},
 	{"Signing keys", "signing_key.", []deed{
-		{"signing_key.create", "made the signing key", "Signing key made", "plus"},
+		{"signing_key.create", "created the signing key", "Signing key created", "plus"},
 		{"signing_key.rewrap", "sealed anew, under the current master key, the signing key", "Signing key sealed anew", "shield"},
 	}},
 }

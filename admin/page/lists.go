@@ -55,7 +55,7 @@ func readList[T any](v *visit, f *Form, q query, target string, read func(lifecy
 // page.
 func readPage[T any](f *Form, q query, size int, read func(lifecycle.Paging) (lifecycle.Page[T], error)) (lifecycle.Page[T], error) {
 	if f.Failed() {
-		f.Summary = "The filters cannot be read as they stand."
+		f.Summary = "Some of these filters cannot be understood."
 		return lifecycle.Page[T]{}, nil
 	}
 	at := lifecycle.Paging{Size: lifecycle.Some(size), Cursor: q.Get(paramCursor)}

@@ -96,7 +96,7 @@ func (v *visit) stored() error {
 	if err != nil {
 		return err
 	}
-	return v.done(keyURL(k.ID), "The secret of “"+k.Name+"” is stored by you alone now; it is not shown again.")
+	return v.done(keyURL(k.ID), "Only you have the secret of “"+k.Name+"” now; it is not shown again.")
 }
 
 // firstUse is the light that waits for a secret to be used.

@@ -48,7 +48,7 @@ func TestTheAuditTrailIsSearchedExportedAndVerified(t *testing.T) {
 	b := openTab(t)
 	b.signIn(d)
 	b.open(d.AdminURL + "/keyreeve/audit?target_kind=key")
-	require.Equal(t, []string{"Keyreeve locked the key Edge probe", "operator made the key Edge probe", "operator enabled the key =Nightly \"backup\"",
+	require.Equal(t, []string{"Keyreeve locked the key Edge probe", "operator created the key Edge probe", "operator enabled the key =Nightly \"backup\"",
 		"operator disabled the key =Nightly \"backup\"", "operator changed the key =Nightly \"backup\""}, eval[[]string](b, events)[:5])
 	b.looks("audit")
 
@@ -78,7 +78,7 @@ func TestTheAuditTrailIsSearchedExportedAndVerified(t *testing.T) {
 	b.until(`/actor_id=key_/.test(location.search) && document.querySelector('.chip bdi')?.textContent === 'operator'`)
 	b.until(events + `.every(e => e.startsWith('operator '))`)
 	b.choose("#f-sort", "at")
-	b.until(`location.search.includes('sort=at') && ` + events + `[0] === 'operator made the key =Nightly "backup"'`)
+	b.until(`location.search.includes('sort=at') && ` + events + `[0] === 'operator created the key =Nightly "backup"'`)
 	b.click("#last-hour")
 	b.until(`location.search.includes('since=') && document.querySelectorAll('.chip').length === 2`)
 	b.looks("audit-filtered")
@@ -123,7 +123,7 @@ func TestTheAuditTrailNeedsNoScript(t *testing.T) {
 	b.open(d.AdminURL + "/keyreeve/audit")
 	b.choose("#f-action", "key.create")
 	b.click("#filters button.primary")
-	b.until(`location.search === '?action=key.create' && ` + events + `.every(e => e.includes('made the key'))`)
+	b.until(`location.search === '?action=key.create' && ` + events + `.every(e => e.includes('created the key'))`)
 	b.click(".event details summary")
 	b.until(`document.querySelector('.event .diff').checkVisibility()`)
 	b.axe()
