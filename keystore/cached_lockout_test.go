@@ -364,6 +364,28 @@ func TestALockMadeWhileCutOffStandsWhateverTheStoreCounted(t *testing.T) {
 	require.Eventually(t, func() bool { return b.stored("a").Remaining(b.clock.Now()) == 29*time.Minute }, patience, time.Millisecond)
 }
 
+func TestAGateThatHasNotHeardOfASuccessElsewhereLocksNobodyByWhatThatCleared(t *testing.T) {
+	b := newBench(t)
+	b.put("a", true)
+	b.fail("a", 1)
+	b.fail("a", 2)
+	hold := func() { // another gate sees a success, while this one's third failure is on its way
+		b.store.holdCount.Store(nil)
+		_, err := b.store.Store.Count(t.Context(), policy.DefaultLockout(), []keystore.Proof{{KeyID: "key_a", Success: true}})
+		require.NoError(t, err)
+	}
+	b.store.holdCount.Store(&hold)
+	out := b.fail("a", 3)
+	require.Nil(t, b.store.holdCount.Load())
+	require.True(t, out.Counted)
+	require.False(t, out.Locked, "the store counted one")
+	require.Zero(t, b.locked("a"))
+	require.Equal(t, 1.0, b.stored("a").Failures)
+	require.Zero(t, b.stored("a").Remaining(b.clock.Now()))
+	b.fail("a", 4)
+	require.True(t, b.fail("a", 5).Locked)
+}
+
 func TestASuccessToldLateDoesNotClearWhatFailedAfterIt(t *testing.T) {
 	b := newBench(t)
 	b.put("a", true)

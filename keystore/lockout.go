@@ -94,22 +94,36 @@ func (c *counter) locked(l policy.Lockout, keyID string, source netip.Prefix, no
 }
 
 // fail counts an attempt and returns once the store has it, or at once while the
-// store is out of reach. A caller that hangs up is counted all the same.
+// store is out of reach. The outcome is the store's if it was heard in time. A caller
+// that hangs up is counted all the same.
 func (c *counter) fail(l policy.Lockout, a Attempt) policy.Outcome {
 	now := c.clock.Now()
 	p := &pendingProof{lockout: l, source: a.Source, stored: make(chan struct{}), Proof: Proof{
 		KeyID: a.KeyID, Source: sourceName(a.Source), Address: addressName(a.Address), RequestID: a.RequestID, Fingerprint: a.Fingerprint, At: now,
 	}}
+	alone := c.isAlone()
 	c.table.update(a.KeyID, func(old *tallies) *tallies {
 		next, out, _ := old.add(p, now)
 		p.outcome = out
+		if alone {
+			p.owe()
+		}
 		return next
 	})
 	if !p.outcome.Counted {
 		return p.outcome
 	}
 	c.tell(p, countWait)
+	if answer := p.answer.Load(); answer != nil {
+		return *answer
+	}
 	return p.outcome
+}
+
+func (c *counter) isAlone() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.alone
 }
 
 // succeed clears the counts after a right secret, in the table at once and in
@@ -294,10 +308,11 @@ func (c *counter) storeRuns(l policy.Lockout, runs []owedRun) error {
 	for _, r := range runs {
 		n := len(r.proofs)
 		c.table.update(r.keyID, func(old *tallies) *tallies { return old.told(results[:n], now) })
-		results = results[n:]
-		for _, p := range r.proofs {
+		for i, p := range r.proofs {
+			p.answer.Store(&results[i].Outcome)
 			p.release()
 		}
+		results = results[n:]
 	}
 	return nil
 }
@@ -318,6 +333,9 @@ func (c *counter) owe(keys []string, err error) {
 				return nil
 			}
 			next := old.copy(id, now)
+			for _, p := range next.pending {
+				p.owe()
+			}
 			next.answered(next.sent, now)
 			for _, p := range next.pending {
 				p.release()

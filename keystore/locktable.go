@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/keyreeve/keyreeve/policy"
@@ -56,12 +57,28 @@ type pendingProof struct {
 	Proof
 	lockout policy.Lockout
 	source  netip.Prefix
-	// outcome is what it did to the counts as this node knows them.
+	// outcome is what it did to the counts as this node knows them. It locks in the store
+	// what it locked here only if it is owed: the store was out of reach, and this node
+	// went by its own counts. Else the store's count decides, which may have been cleared
+	// by a success or an unlock that this node has not heard of yet.
 	outcome policy.Outcome
+	// answer is what it did in the store, once that has said so.
+	answer atomic.Pointer[policy.Outcome]
 	// stored is closed once the store has it or nobody is to wait for that.
 	stored  chan struct{}
 	waiting sync.Once
 }
+
+// owed is the proof as the store is told it by a node that went by its own counts.
+func (p *pendingProof) owed() Proof {
+	proof := p.Proof
+	proof.Locked = p.Locked || p.outcome.Locked
+	proof.SourceLocked = p.SourceLocked || p.outcome.SourceLocked
+	return proof
+}
+
+// owe notes that the store was out of reach. For updates of its key's entry alone.
+func (p *pendingProof) owe() { p.Proof = p.owed() }
 
 func (p *pendingProof) release() { p.waiting.Do(func() { close(p.stored) }) }
 
@@ -131,7 +148,6 @@ func (ts *tallies) add(p *pendingProof, now policy.Instant) (next *tallies, out 
 	if !counted {
 		return ts, out, false
 	}
-	p.Locked, p.SourceLocked = out.Locked, out.SourceLocked
 	next = ts.copy(p.KeyID, now)
 	if p.lockout.Mode == policy.Strict && (p.Success || whole.Failures == 1) {
 		// The count starts over here, so the failures before do not matter any more,

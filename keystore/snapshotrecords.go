@@ -137,7 +137,7 @@ func recordOf(keyID string, ts *tallies) tallyRecord {
 		r.Sources = append(r.Sources, s)
 	}
 	for _, p := range ts.pending {
-		r.Pending = append(r.Pending, proofRecord{p.Proof, p.lockout, p.source})
+		r.Pending = append(r.Pending, proofRecord{p.owed(), p.lockout, p.source})
 	}
 	return r
 }

@@ -111,8 +111,8 @@ type Proof struct {
 	// store hears of late counts as of then.
 	At policy.Instant
 	// Locked and SourceLocked: the node that it was shown to has locked the client,
-	// or the source, by it. So does the store, whatever it counted meanwhile: of
-	// two views the stricter stands.
+	// or the source, by it, while the store was out of reach. So does the store,
+	// whatever it counted meanwhile: of two views the stricter stands.
 	Locked, SourceLocked bool
 }
 
