@@ -23,7 +23,7 @@ const (
 	maxQueuedKeys  = 1 << 16
 	maxQueuedBytes = 64 << 20
 	// noteWait bounds how long an answer to a wrong secret waits for the file to have it.
-	noteWait = 100 * time.Millisecond
+	noteWait = 250 * time.Millisecond
 	// retryFileEvery is how often it is tried to keep a snapshot after one could not be
 	// written.
 	retryFileEvery = time.Minute
@@ -66,8 +66,8 @@ type journal struct {
 	// epoch counts how often all was taken anew: what was written before is not safe.
 	position, safe Revision
 	epoch          int
-	// wanted: somebody waits for safe. taken and done count what the worker took and
-	// wrote.
+	// wanted: somebody waits for safe. taken counts what the worker took; of that all up to
+	// done is in a file, or there can be none.
 	wanted      bool
 	taken, done uint64
 	// started: there is something to be kept. gone: there is no file, durably, or none

@@ -77,7 +77,9 @@ func (j *journal) drain() {
 	if synced && b.epoch == j.epoch {
 		j.safe = b.position
 	}
-	j.done = b.number
+	if j.file != nil || j.failed {
+		j.done = b.number // what was taken while there was no file is in the one that is about to be
+	}
 	j.moved.Broadcast()
 }
 
