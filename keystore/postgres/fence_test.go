@@ -116,7 +116,7 @@ func (n *nodes) row(id string) (found *keystore.Registered) {
 }
 
 func TestOnceARevocationIsConfirmedNoDecisionThatBeginsThenAccepts(t *testing.T) {
-	rounds := 300
+	rounds := 100
 	if testing.Short() {
 		rounds = 30
 	}

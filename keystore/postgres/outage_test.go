@@ -126,7 +126,7 @@ func TestAServerWithoutConnectionsLeftIsOutOfReachAndComesBack(t *testing.T) {
 	putKeys(t, s, 0, 3)
 	// No further connection is let in: what there are go on.
 	var held []func()
-	for range 3 {
+	for range cap(s.reading) {
 		held = append(held, holdView(t, s))
 	}
 	server.Exec(t, "ALTER ROLE limited CONNECTION LIMIT 1")
@@ -166,7 +166,11 @@ func holdView(t testing.TB, s *Store) (release func()) {
 			return nil
 		})
 	}()
-	<-begun
+	select {
+	case <-begun:
+	case err := <-ended:
+		require.NoError(t, err, "the view began")
+	}
 	return func() {
 		close(end)
 		require.NoError(t, <-ended)
