@@ -246,9 +246,9 @@ func (a *App) start() error {
 	if err != nil {
 		return err
 	}
-	// Another snapshot is another node.
+	// Another snapshot is another node, where there may be several.
 	key := identity
-	if path := a.snapshotPath(identity); path != "" {
+	if path := a.snapshotPath(identity); path != "" && !a.opener.Embedded() {
 		key += " snapshot " + path
 	}
 	shared, err := a.openShared(key, identity)

@@ -14,8 +14,9 @@ func (g *Gate) assert(r *http.Request, v *verdict, method, path string) {
 		v.Decision = unready()
 		return
 	}
-	decision := run.store.keys.Begin()
-	defer run.store.keys.End(decision)
+	// What is asserted is decided, and a key that is due is written to the store: no
+	// revocation waits for that.
+	defer run.store.keys.End(run.store.keys.Aside())
 	assertion, err := run.tokens.Assert(r.Context(), v.Key, v.Role.ID, method, path, run.store.clock.Now())
 	if err != nil {
 		v.Decision = policy.Deny(policy.StoreUnavailable)

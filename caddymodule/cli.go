@@ -33,7 +33,7 @@ func init() {
 
 // CLIEnv is the surroundings of the commands in a process whose main is Caddy's.
 func CLIEnv(program string) cli.Env {
-	return cli.Env{Program: program, Offline: openOffline, Diagnose: diagnose, Migrate: migrate, Exit: exitCode}
+	return cli.Env{Program: program, Offline: openOffline, Diagnose: diagnose, Migrate: migrate, Schema: upgradeSchema, Exit: exitCode}
 }
 
 // exitCode makes the error from which Caddy's main takes its exit code. The

@@ -34,13 +34,17 @@ func (d *doctor) server(found examination, err error) (good bool) {
 	switch {
 	case found.schema == 0 && !p.MayMake:
 		d.fail(checkRights, errors.New(found.where+" has no tables yet, and the user of the dsn may not make them"),
-			"start the server once with the dsn of who is to own them, then run docs/postgres-grants.sql for this user")
+			"run `keyreeve schema upgrade` with the dsn of who is to own them, and --grant for this user")
 		return false
 	case found.schema == 0:
-		d.warn(checkStore, found.where+" has no tables yet; the first start makes them", "start the server once with a user that may, then run docs/postgres-grants.sql for the gates' own")
+		d.warn(checkStore, found.where+" has no tables yet; the first start makes them", "or run `keyreeve schema upgrade` with a user that is to own them, and --grant for the gates' own")
 		return false
 	case len(p.Missing) > 0:
-		d.fail(checkRights, fmt.Errorf("the user of the dsn lacks %s", strings.Join(p.Missing, ", ")), "run docs/postgres-grants.sql as the tables' owner")
+		d.fail(checkRights, fmt.Errorf("the user of the dsn lacks %s", strings.Join(p.Missing, ", ")), "run `keyreeve schema upgrade` with the dsn of the tables' owner, and --grant for this user")
+		return false
+	case found.schema != found.newest && !p.MayMigrate:
+		d.fail(checkSchema, fmt.Errorf("%s has schema %d, this program uses %d, and the user of the dsn may not bring it there", found.where, found.schema, found.newest),
+			"make a backup, then run `keyreeve schema upgrade` with the dsn of the tables' owner, and --grant for this user")
 		return false
 	case found.schema != found.newest:
 		d.warn(checkSchema, fmt.Sprintf("%s has schema %d, this program uses %d and brings it there at its next start", found.where, found.schema, found.newest),

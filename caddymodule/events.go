@@ -26,10 +26,11 @@ const (
 	// eventRetiredUsed: a deployment lags behind, and will be cut off for good when
 	// the secret is forgotten.
 	eventRetiredUsed = "keyreeve.retired_secret_used"
-	// Of a node: its store cannot be followed, or can again; it serves nothing that it
-	// knows any more, or again.
+	// Of a node: its store cannot be followed, or can again; it went back to an older state;
+	// the node serves nothing that it knows any more, or again.
 	eventStoreLost    = "keyreeve.store_lost"
 	eventStoreFound   = "keyreeve.store_found"
+	eventRestored     = "keyreeve.store_restored"
 	eventNodeRefusing = "keyreeve.node_refusing"
 	eventNodeServing  = "keyreeve.node_serving"
 )

@@ -65,7 +65,7 @@ func subscribed(events ...string) func(string) string {
 var everyEvent = []string{eventLocked, eventUnlocked, eventDenied, eventRetiredUsed, eventKeyCreated, eventKeyChanged, eventKeyDeleted}
 
 // nodeEvents tell of a node, whatever its requests are.
-var nodeEvents = []string{eventStoreLost, eventStoreFound, eventNodeRefusing, eventNodeServing}
+var nodeEvents = []string{eventStoreLost, eventStoreFound, eventRestored, eventNodeRefusing, eventNodeServing}
 
 func TestSubscribersHearWhatHappensToKeysAndRequests(t *testing.T) {
 	g := startEdited(t, "", subscribed(everyEvent...))
@@ -215,7 +215,7 @@ func TestEventsReferenceHasExactlyTheEventsAndTheirData(t *testing.T) {
 	_, err = Service().DeleteKey(ctx, local, k.id, nil)
 	require.NoError(t, err)
 	shared := active.Load().running.Load().store
-	back := &watch{shared: shared, lostSince: clock.Now().Wall, refusing: true}
+	back := &watch{shared: shared, lostSince: clock.Now().Wall, refusing: true, restores: -1}
 	back.look()
 	require.NoError(t, shared.keys.Store().Close()) // the next look for changes fails
 	require.Eventually(t, func() bool { _, _, lost := shared.keys.Followed(); return lost }, 10*time.Second, 10*time.Millisecond)

@@ -57,6 +57,9 @@ func registerMetrics(ctx caddy.Context) error {
 type storeTotals struct {
 	keystore.Counts
 	tokens keystore.CacheCounts
+	// Renewals of a node's place among the others, and what was written of its snapshot.
+	renewed, renewFailed uint64
+	snapshots            keystore.SnapshotCounts
 }
 
 func (t *storeTotals) add(o storeTotals) {
@@ -73,10 +76,15 @@ func (t *storeTotals) add(o storeTotals) {
 	t.SourceLocks += o.SourceLocks
 	t.RetiredUses += o.RetiredUses
 	t.DroppedUses += o.DroppedUses
+	t.renewed += o.renewed
+	t.renewFailed += o.renewFailed
+	t.snapshots.Rewritings += o.snapshots.Rewritings
+	t.snapshots.Errors += o.snapshots.Errors
 }
 
 func (s *sharedStore) totals() storeTotals {
-	return storeTotals{Counts: s.keys.Counts(), tokens: s.tokens.Counts()}
+	m := s.keys.Membership()
+	return storeTotals{Counts: s.keys.Counts(), tokens: s.tokens.Counts(), renewed: m.Renewals, renewFailed: m.Failures, snapshots: s.keys.SnapshotCounts()}
 }
 
 // storeSet knows the open stores and remembers what closed ones had counted, so
@@ -164,6 +172,10 @@ func (collector) Collect(ch chan<- prometheus.Metric) {
 	counter(descLockouts, t.SourceLocks, scopeSource)
 	counter(descRetiredUses, t.RetiredUses)
 	counter(descDroppedUses, t.DroppedUses)
+	counter(descNodeRenewals, t.renewed, "ok")
+	counter(descNodeRenewals, t.renewFailed, "failed")
+	counter(descSnapshotWrites, uint64(t.snapshots.Rewritings), "ok")
+	counter(descSnapshotWrites, uint64(t.snapshots.Errors), "failed")
 	if app := active.Load(); app != nil {
 		if run := app.running.Load(); run != nil {
 			collectState(ch, run.store)

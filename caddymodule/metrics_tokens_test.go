@@ -12,6 +12,11 @@ import (
 	"github.com/keyreeve/keyreeve/keystore"
 )
 
+// withAuth has a gate's Caddyfile serve the auth endpoints too, and take their tokens.
+func withAuth(s string) string {
+	return strings.Replace(s, "\tkeyreeve {\n\t\tcredentials basic", "\tkeyreeve_auth\n\tkeyreeve {\n\t\tcredentials bearer basic", 1)
+}
+
 // signIn asks for a token; "" where it is refused.
 func (g *gateTest) signIn(path string, form url.Values) (token string) {
 	g.t.Helper()
@@ -28,8 +33,7 @@ func (g *gateTest) signIn(path string, form url.Values) (token string) {
 func TestSignInsAndTokensAreCounted(t *testing.T) {
 	admin := freeAddress(t)
 	g := startEdited(t, "", func(s string) string {
-		s = strings.Replace(s, "\tkeyreeve {\n\t\tcredentials basic", "\tkeyreeve_auth\n\tkeyreeve {\n\t\tcredentials bearer basic", 1)
-		return withAdmin(admin)(subscribed(eventLocked)(s))
+		return withAdmin(admin)(subscribed(eventLocked)(withAuth(s)))
 	})
 	k, guessed := g.newKey("a", keystore.RoleFullAccess), g.newKey("b", keystore.RoleFullAccess)
 	takeHeard()

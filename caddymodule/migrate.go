@@ -170,7 +170,7 @@ func (e *examination) permitted() error {
 	case e.schema == 0 && !p.MayMake:
 		return errors.New("the user of the dsn may not make its tables: name it by the dsn of who is to own them")
 	case len(p.Missing) > 0:
-		return fmt.Errorf("the user of the dsn lacks %s: run docs/postgres-grants.sql as the tables' owner", strings.Join(p.Missing, ", "))
+		return fmt.Errorf("the user of the dsn lacks %s: run `keyreeve schema upgrade` with the dsn of the tables' owner, and --grant for this user", strings.Join(p.Missing, ", "))
 	}
 	return nil
 }

@@ -5,11 +5,16 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/stretchr/testify/require"
 
 	"github.com/keyreeve/keyreeve/admin/cli"
+	"github.com/keyreeve/keyreeve/credential"
 	"github.com/keyreeve/keyreeve/internal/pgtest"
+	"github.com/keyreeve/keyreeve/keystore"
+	"github.com/keyreeve/keyreeve/keystore/postgres"
 )
 
 // granted makes a user with the rights of a gate, and returns its dsn without the
@@ -72,7 +77,7 @@ func TestAUserWhoMayMakeNoTablesIsToldSoBeforeTheFirstStart(t *testing.T) {
 	require.Equal(t, cli.StatusFail, found[checkRights].Status, "%+v", found)
 	require.Contains(t, found[checkRights].Detail, "has no tables yet, and the user of the dsn may not make them")
 	_, _, err := openOffline(t.Context(), i.config)
-	require.ErrorContains(t, err, "start once with the dsn of their owner, then run docs/postgres-grants.sql")
+	require.ErrorContains(t, err, "run `keyreeve schema upgrade` with the dsn of their owner, and --grant for this user")
 
 	source := newInstallation(t)
 	source.use()
@@ -80,4 +85,55 @@ func TestAUserWhoMayMakeNoTablesIsToldSoBeforeTheFirstStart(t *testing.T) {
 	_, errOut, code := command(t, "migrate", "--from-config", source.config, "--to", "{env.TABLELESS}")
 	require.Equal(t, cli.ExitError, code, errOut)
 	require.Contains(t, errOut, "target: the user of the dsn may not make its tables")
+}
+
+// TestAMoveFromOrToADatabaseThatAGateServesByIsRefused stands for every node that is
+// registered and not known to serve nothing.
+func TestAMoveFromOrToADatabaseThatAGateServesByIsRefused(t *testing.T) {
+	i := newInstallation(t)
+	i.options = "store sqlite " + i.store + "\nmaster_key_file " + i.key
+	_, err := credential.CreateMasterKeyFile(i.key)
+	require.NoError(t, err)
+	i.use()
+	_, _, dsn := emptyDatabase(t)
+	t.Setenv("LIVE", dsn)
+	g := startEdited(t, "", onPostgres(t, fixed(dsn), "max_stale 2s"))
+	away := filepath.Join(i.dir, "away.db")
+	from := []string{"migrate", "--from", "{env.LIVE}", "--to", "sqlite:" + away, "--unproved-audit"}
+	to := []string{"migrate", "--from-config", i.config, "--to", "{env.LIVE}"}
+	refused := func(side, why string, args []string) {
+		t.Helper()
+		_, errOut, code := command(t, args...)
+		require.Equal(t, cli.ExitConflict, code, errOut)
+		require.Contains(t, errOut, "nothing was moved: the "+side+" ")
+		require.Contains(t, errOut, why)
+	}
+	node := storeOf().keys.NodeID()
+	refused("source", "("+node+") uses it; stop it, or wait", from)
+	refused("target", "("+node+") uses it; stop it, or wait", to)
+	k := g.newKey("a", keystore.RoleFullAccess)
+	require.Equal(t, 200, g.call(k, k.secret), "it serves on")
+
+	// It may begin again from its snapshot, for as long as it could have served.
+	require.NoError(t, caddy.Stop())
+	stopped := time.Now()
+	_, errOut, code := command(t, from...)
+	if time.Since(stopped) < time.Second { // else a machine that is busy took longer than the lease
+		require.Equal(t, cli.ExitConflict, code, errOut)
+		require.Contains(t, errOut, "("+node+") has stopped, and could begin again from its snapshot; wait")
+	}
+	require.Eventually(t, func() bool {
+		_, errOut, code = command(t, from...)
+		return code == 0
+	}, 30*time.Second, 200*time.Millisecond, errOut)
+
+	// One that was lost, and that nobody has forgotten: it may still serve.
+	store, err := postgres.Open(t.Context(), postgres.Options{DSN: dsn, Clock: keystore.NewSystemClock()})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, store.Close()) }()
+	require.NoError(t, store.Renew(t.Context(), keystore.Registration{ID: "lost", Name: "gate 7", Lease: time.Hour, MaxStale: time.Hour}))
+	refused("source", "gate 7 (lost) uses it", from)
+	require.NoError(t, store.Leave(t.Context(), "lost"))
+	_, errOut, code = command(t, from...)
+	require.Zero(t, code, errOut)
 }

@@ -23,27 +23,27 @@ var (
 	descNodeRefusing   = prometheus.NewDesc("keyreeve_node_refusing", "1 while this node serves nothing that it knows, as it may be too old.", nil, nil)
 	descStoreLost      = prometheus.NewDesc("keyreeve_store_lost", "1 while the key store cannot be followed, and is asked nothing else.", nil, nil)
 
+	descStoreRestored = prometheus.NewDesc("keyreeve_store_restored", "1 while the key store is one that went back to an older state, and no operator has accepted that.", nil, nil)
+
 	descSnapshotBytes  = prometheus.NewDesc("keyreeve_snapshot_bytes", "Size of this node's snapshot with its journal.", nil, nil)
 	descSnapshotAge    = prometheus.NewDesc("keyreeve_snapshot_age_seconds", "Time since anything was written to this node's snapshot or its journal.", nil, nil)
 	descSnapshotWrites = prometheus.NewDesc("keyreeve_snapshot_writes_total", "Snapshots that were written whole, or could not be written.", []string{"outcome"}, nil)
 
-	nodeDescriptions = []*prometheus.Desc{descNodes, descNodesLag, descNodeConfirmed, descNodeRenewalAge, descNodeRenewals, descNodeRefusing, descStoreLost,
+	nodeDescriptions = []*prometheus.Desc{descNodes, descNodesLag, descNodeConfirmed, descNodeRenewalAge, descNodeRenewals, descNodeRefusing, descStoreLost, descStoreRestored,
 		descSnapshotBytes, descSnapshotAge, descSnapshotWrites}
 )
 
 // collectNode sends how this node stands among those of its store.
 func collectNode(ch chan<- prometheus.Metric, app *App, store *sharedStore) {
-	send := func(desc *prometheus.Desc, kind prometheus.ValueType, value float64, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(desc, kind, value, labels...)
+	send := func(desc *prometheus.Desc, value float64) {
+		ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value)
 	}
 	m := store.keys.Membership()
-	send(descNodeConfirmed, prometheus.GaugeValue, float64(m.Confirmed))
-	send(descNodeRenewalAge, prometheus.GaugeValue, m.Age.Seconds())
-	send(descNodeRenewals, prometheus.CounterValue, float64(m.Renewals), "ok")
-	send(descNodeRenewals, prometheus.CounterValue, float64(m.Failures), "failed")
-	send(descNodeRefusing, prometheus.GaugeValue, oneIf(!store.keys.Fresh(store.clock.Now(), app.settings.MaxStale)))
+	send(descNodeConfirmed, float64(m.Confirmed))
+	send(descNodeRenewalAge, m.Age.Seconds())
+	send(descNodeRefusing, oneIf(!store.keys.Fresh(store.clock.Now(), app.settings.MaxStale)))
 	_, _, lost := store.keys.Followed()
-	send(descStoreLost, prometheus.GaugeValue, oneIf(lost))
+	send(descStoreLost, oneIf(lost))
 
 	var size, age float64
 	if path := app.snapshotPath(store.keys.Store().Identity()); path != "" {
@@ -51,15 +51,13 @@ func collectNode(ch chan<- prometheus.Metric, app *App, store *sharedStore) {
 			size, age = float64(info.Size()), max(0, time.Since(info.ModTime()).Seconds())
 		}
 	}
-	send(descSnapshotBytes, prometheus.GaugeValue, size)
-	send(descSnapshotAge, prometheus.GaugeValue, age)
-	written := store.keys.SnapshotCounts()
-	send(descSnapshotWrites, prometheus.CounterValue, float64(written.Rewritings), "ok")
-	send(descSnapshotWrites, prometheus.CounterValue, float64(written.Errors), "failed")
+	send(descSnapshotBytes, size)
+	send(descSnapshotAge, age)
 	collectNodes(ch, app, store)
 }
 
-// collectNodes sends how many nodes there are in each state.
+// collectNodes sends how many nodes there are in each state, and what else only the store
+// knows.
 func collectNodes(ch chan<- prometheus.Metric, app *App, store *sharedStore) {
 	send := func(desc *prometheus.Desc, value float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
@@ -69,6 +67,9 @@ func collectNodes(ch chan<- prometheus.Metric, app *App, store *sharedStore) {
 	nodes, err := app.nodes(store)(ctx)
 	if err != nil {
 		return // not known at present: better no value than one that is wrong
+	}
+	if restored, err := store.keys.Restored(ctx); err == nil {
+		send(descStoreRestored, oneIf(restored != nil))
 	}
 	states := map[string]int{lifecycle.NodeServing: 0, lifecycle.NodeLagging: 0, lifecycle.NodeRefusing: 0, lifecycle.NodeStopped: 0}
 	seen := store.keys.Position()

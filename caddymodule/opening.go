@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
@@ -34,9 +35,15 @@ type reconnecter interface {
 // mayBeginWithout reports whether this process may begin with the store out of reach.
 func (a *App) mayBeginWithout() bool { return !a.offline && !a.opener.Embedded() }
 
+// beginsWithout is that of a runtime of its own. Where one of another store, or with
+// another snapshot, serves already, it is better kept than left for one that knows nothing.
+func (a *App) beginsWithout() bool {
+	return a.mayBeginWithout() && (a.previous == nil || a.previous.running.Load() == nil)
+}
+
 // openFirst opens the store for a new runtime, or begins to try.
 func (a *App) openFirst(ctx context.Context, s *sharedStore, identity string) (keystore.Store, error) {
-	if !a.mayBeginWithout() {
+	if !a.beginsWithout() {
 		store, err := a.openStore(ctx, s.clock)
 		if err != nil {
 			return nil, err
@@ -68,13 +75,18 @@ func (a *App) openFirst(ctx context.Context, s *sharedStore, identity string) (k
 // open opens the store by the configuration that is in force by then, and holds its
 // master keys against it before anything is decided by what it holds.
 func (s *sharedStore) open(ctx context.Context) (keystore.Store, error) {
-	a := s.force.Load().app
-	store, err := a.openStore(ctx, s.clock)
+	force := s.force.Load()
+	store, err := force.app.openStore(ctx, s.clock)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := a.keyring(s, store); err != nil {
+	if _, err := force.app.keyring(s, store); err != nil {
 		return nil, closing(store, err)
+	}
+	// What was read by now is not what this process works with: that it read as it started.
+	if missing := slices.DeleteFunc(slices.Clone(*s.needed.Load()), force.ring.Has); len(missing) > 0 {
+		return nil, closing(store, fmt.Errorf("wrong master key: %s holds verifiers under master key %s, which is configured by now, but this process works with %s: reload it",
+			store.Identity(), strings.Join(missing, ", "), strings.Join(force.ring.IDs(), ", ")))
 	}
 	return store, nil
 }
@@ -83,6 +95,9 @@ func (s *sharedStore) open(ctx context.Context) (keystore.Store, error) {
 // master keys. A store that is out of reach is believed to be as it was, and to depend
 // on what is served from memory: it may not have been reached yet.
 func (a *App) join(shared *sharedStore) (*credential.Keyring, error) {
+	if path := a.snapshotPath(shared.keys.Store().Identity()); path != shared.snapshot && !a.offline {
+		return nil, errSnapshotKept
+	}
 	if err := a.tryWay(shared); err != nil {
 		return nil, err
 	}
@@ -103,6 +118,13 @@ func (a *App) join(shared *sharedStore) (*credential.Keyring, error) {
 	needed = slices.Compact(needed)
 	return a.keyringFor(store.Identity(), needed, false)
 }
+
+// errSnapshotKept: two that have one file open are not told of one another, so that this
+// process cannot become another node of it while it serves.
+var errSnapshotKept = errors.New("snapshot: with this store it cannot be changed by a reload: restart")
+
+// errNoneYet is what is said of a runtime that this process does not go over to.
+var errNoneYet = errors.New("what serves now is not left for a store or snapshot that knows nothing yet: reload once the store is in reach, or restart")
 
 // outOfReach reports whether an error may be over by itself.
 func outOfReach(err error) bool {

@@ -186,6 +186,7 @@ func (d *pageDoor) end(r *http.Request, token string) (keystore.Revision, error)
 	defer d.run.store.keys.End(d.run.store.keys.Aside())
 	claims, err := d.run.tokens.Verify(r.Context(), token, d.run.store.clock.Now())
 	switch {
+	case errors.Is(err, session.ErrEnded): // here; that it is everywhere is waited for
 	case errors.Is(err, session.ErrInvalid):
 		return 0, nil // it is over
 	case err != nil:

@@ -49,7 +49,9 @@ type sharedStore struct {
 	force atomic.Pointer[inForce]
 	// needed are the master keys that the store depended on when it was asked last.
 	needed atomic.Pointer[[]string]
-	watch  *watch
+	// snapshot is the file of it, "" for none.
+	snapshot string
+	watch    *watch
 }
 
 // inForce is what of a configuration works behind requests.
@@ -63,7 +65,10 @@ type inForce struct {
 // openShared opens the store, or joins those who have it open already.
 func (a *App) openShared(key, identity string) (*sharedStore, error) {
 	value, loaded, err := runtimes.LoadOrNew(key, func() (caddy.Destructor, error) { return a.newShared(identity) })
-	if err != nil {
+	switch {
+	case err != nil && outOfReach(err) && a.mayBeginWithout() && !a.beginsWithout():
+		return nil, fmt.Errorf("opening the key store: %w; %w", err, errNoneYet)
+	case err != nil:
 		return nil, fmt.Errorf("opening the key store: %w", err)
 	}
 	shared := value.(*sharedStore)
@@ -87,13 +92,16 @@ func (a *App) newShared(identity string) (*sharedStore, error) {
 	if err != nil {
 		return nil, err
 	}
+	// By the first look already it may have to be written to: where it went back since the
+	// snapshot was made, what that saw revoked is revoked again.
+	store.SealAudit(s.force.Load().ring)
 	store = measuredStore{store}
 	if s.tokens, err = session.NewVerified(a.sizes.tokens); err != nil {
 		return nil, closing(store, err)
 	}
-	o := keystore.CachedOptions{Sizes: a.sizes.CacheSizes, NodeID: credential.NewID("node"), WithoutStore: a.mayBeginWithout()}
-	if path := a.snapshotPath(identity); path != "" {
-		o.Snapshot = &keystore.SnapshotOptions{Path: path, Sealer: s, MaxStale: a.settings.MaxStale}
+	o := keystore.CachedOptions{Sizes: a.sizes.CacheSizes, NodeID: credential.NewID("node"), WithoutStore: a.beginsWithout()}
+	if s.snapshot = a.snapshotPath(identity); s.snapshot != "" {
+		o.Snapshot = &keystore.SnapshotOptions{Path: s.snapshot, Sealer: s, MaxStale: a.settings.MaxStale}
 	}
 	if s.keys, err = keystore.OpenCachedFrom(ctx, store, s.clock, o, s.logger); err != nil {
 		s.tokens.Close()

@@ -10,8 +10,10 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/jackc/pgx/v5"
 	"go.uber.org/zap"
 
+	"github.com/keyreeve/keyreeve/docs"
 	"github.com/keyreeve/keyreeve/keystore"
 	"github.com/keyreeve/keyreeve/keystore/postgres"
 )
@@ -123,7 +125,7 @@ func (s *PostgresStore) open(ctx context.Context, clock keystore.Clock, visit bo
 		return nil, err
 	}
 	o.Clock, o.Logger, o.Visit = clock, logger(), visit
-	if visit { // a command's own words are what is read there
+	if visit && o.Logger.Core().Enabled(zap.InfoLevel) { // a command's own words are what is read there
 		o.Logger = o.Logger.WithOptions(zap.IncreaseLevel(zap.WarnLevel))
 	}
 	store, err := postgres.Open(ctx, o)
@@ -145,6 +147,18 @@ func (s *PostgresStore) Examine(ctx context.Context) (examination, error) {
 		e.where = "store postgres"
 	}
 	return e, err
+}
+
+// Upgrade makes the tables or brings them to this version, and gives a user a gate's rights.
+func (s *PostgresStore) Upgrade(ctx context.Context, grant string) (from, to int64, err error) {
+	o, err := s.options()
+	if err != nil {
+		return 0, 0, err
+	}
+	if from, to, err = postgres.Upgrade(ctx, o); err == nil && grant != "" {
+		err = postgres.Grant(ctx, o, grant, strings.ReplaceAll(docs.PostgresGrants, `:"gate"`, pgx.Identifier{grant}.Sanitize()))
+	}
+	return from, to, err
 }
 
 // Way is the dsn with all that was put into it. It is for comparing, and shown to nobody.
@@ -207,5 +221,6 @@ var (
 	_ visitor               = (*PostgresStore)(nil)
 	_ caddy.Validator       = (*PostgresStore)(nil)
 	_ reconnecter           = (*PostgresStore)(nil)
+	_ upgrader              = (*PostgresStore)(nil)
 	_ caddyfile.Unmarshaler = (*PostgresStore)(nil)
 )

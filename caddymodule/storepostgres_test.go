@@ -23,6 +23,7 @@ import (
 	"github.com/keyreeve/keyreeve/internal/pgtest"
 	"github.com/keyreeve/keyreeve/keystore"
 	"github.com/keyreeve/keyreeve/keystore/postgres"
+	"github.com/keyreeve/keyreeve/session"
 )
 
 // onPostgres makes a gate's Caddyfile use a PostgreSQL store; options are more of the
@@ -123,8 +124,10 @@ func TestTwoWaysToOneDatabaseAreTwoNodes(t *testing.T) {
 
 func TestASessionThatWasEndedIsOverOnEveryNodeOnceThatIsAnswered(t *testing.T) {
 	server, name, dsn := emptyDatabase(t)
-	g := startEdited(t, "", onPostgres(t, fixed(dsn)))
+	edit := onPostgres(t, fixed(dsn))
+	g := startEdited(t, "", func(s string) string { return edit(withAuth(s)) })
 	k := g.newKey("a", keystore.RoleOperator)
+	here := active.Load().running.Load() // a second app takes that place
 	other := secondNode(t, server.DSNBy(server.Address(), pgtest.Superuser, name)).running.Load()
 	everywhere := 0
 	credentials := url.Values{"client_id": {k.clientID}, "client_secret": {k.secret}}
@@ -143,7 +146,7 @@ func TestASessionThatWasEndedIsOverOnEveryNodeOnceThatIsAnswered(t *testing.T) {
 	} {
 		for range 5 {
 			token := g.signIn("/signin", credentials)
-			claims, err := active.Load().running.Load().tokens.Verify(t.Context(), token, storeOf().clock.Now())
+			claims, err := here.tokens.Verify(t.Context(), token, here.store.clock.Now())
 			require.NoError(t, err)
 			require.False(t, other.store.keys.SessionEnded(claims.ID))
 			r, err := send(token)
@@ -163,10 +166,61 @@ func TestASessionThatWasEndedIsOverOnEveryNodeOnceThatIsAnswered(t *testing.T) {
 	require.Positive(t, everywhere)
 	v := g.atPage()
 	require.Equal(t, 303, v.enter(k, k.secret))
+	began := time.Now()
 	status, _, _ := v.ask("/keyreeve/logout", url.Values{})
+	took := time.Since(began)
 	require.Equal(t, 303, status)
-	p := storeOf().keys.Propagate(t.Context(), storeOf().keys.Position(), 0)
-	require.Empty(t, p.Pending, "the answer came once there were none")
+	p := here.store.keys.Propagate(t.Context(), here.store.keys.Position(), 0)
+	require.True(t, len(p.Pending) == 0 || took >= keystore.RevokingWait, "the answer came once there were none: after %s, %v", took, p.Pending)
+}
+
+func TestASessionThatIsOverHereIsAnsweredToBeOverOnceItIsOnTheOtherNodesToo(t *testing.T) {
+	server, name, dsn := emptyDatabase(t)
+	edit := onPostgres(t, fixed(dsn))
+	g := startEdited(t, "", func(s string) string { return edit(withAuth(s)) })
+	k := g.newKey("a", keystore.RoleOperator)
+	run := active.Load().running.Load() // a second app takes that place
+	other := secondNode(t, server.DSNBy(server.Address(), pgtest.Superuser, name)).running.Load()
+	for door, end := range map[string]func(token string) error{
+		"/oauth2/v1/revoke": func(token string) error {
+			r, err := http.NewRequest(http.MethodPost, g.gateURL+"/oauth2/v1/revoke", strings.NewReader("token="+token))
+			if err != nil {
+				return err
+			}
+			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+			r.SetBasicAuth(k.clientID, k.secret)
+			resp, err := client.Do(r)
+			if err != nil {
+				return err
+			}
+			return resp.Body.Close()
+		},
+		"the page": func(token string) error {
+			return (&pageDoor{run}).SignOut(httptest.NewRequest(http.MethodPost, "/keyreeve/logout", http.NoBody), token)
+		},
+	} {
+		token := g.signIn("/signin", url.Values{"client_id": {k.clientID}, "client_secret": {k.secret}})
+		claims, err := run.tokens.Verify(t.Context(), token, run.store.clock.Now())
+		require.NoError(t, err)
+		decision := other.store.keys.Begin() // begun before the end, so that the other node does not confirm it
+		_, err = run.tokens.Revoke(t.Context(), claims, session.Ending{Reason: "another"})
+		require.NoError(t, err)
+		_, err = run.tokens.Verify(t.Context(), token, run.store.clock.Now())
+		require.ErrorIs(t, err, session.ErrEnded)
+		began, answered := time.Now(), make(chan struct{})
+		go func() {
+			defer close(answered)
+			err = end(token)
+		}()
+		select {
+		case <-answered:
+			require.GreaterOrEqual(t, time.Since(began), keystore.RevokingWait, door)
+		case <-time.After(time.Second):
+		}
+		other.store.keys.End(decision)
+		<-answered
+		require.NoError(t, err, door)
+	}
 }
 
 func TestAGateStartsAndReloadsWithTheStoreOutOfReach(t *testing.T) {

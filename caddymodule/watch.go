@@ -14,6 +14,7 @@ type watch struct {
 	// What follows belongs to the worker.
 	lostSince time.Time // zero while the store is followed
 	refusing  bool
+	restores  int64
 }
 
 func watchStore(shared *sharedStore) *watch {
@@ -63,6 +64,10 @@ func (w *watch) look() {
 		lostFor := now.Wall.Sub(w.lostSince)
 		w.lostSince = time.Time{}
 		tell(eventStoreFound, "lost_for_seconds", lostFor.Seconds())
+	}
+	if restores := keys.Restores(); restores != w.restores {
+		w.restores = restores
+		tell(eventRestored, "revision", int64(keys.Position()))
 	}
 	if refusing := !keys.Fresh(now, app.settings.MaxStale); refusing != w.refusing {
 		w.refusing = refusing

@@ -1,7 +1,7 @@
 -- The rights of a gate's user in the PostgreSQL key store: to read and write the
 -- tables, and no more. The tables belong to another user, who makes and migrates
--- them: run `keyreeve` of a new version once with the owner's dsn, then this script
--- as the owner, then the gates.
+-- them: run `keyreeve schema upgrade` of a new version with the owner's dsn, then this
+-- script as the owner, or both by its `--grant`, then the gates.
 --
 --   psql "$OWNER_DSN" -v gate=keyreeve_gate -f postgres-grants.sql
 --

@@ -81,6 +81,7 @@ type Cached struct {
 
 	deciding decisions
 	member   member
+	settling rounds // see settled
 	asked    nodeReads
 
 	// journal is nil where no snapshot is kept. nodeID is set while opening. named is the
@@ -157,6 +158,7 @@ func (c *Cached) Close() error {
 	c.journal.release()
 	c.done.Wait()
 	c.rounds.close()
+	c.settling.close()
 	c.asked.rounds.close()
 	c.uses.close()
 	resigned := c.resign()
@@ -339,10 +341,15 @@ func (c *Cached) sweepOften(ctx context.Context) {
 	}
 }
 
-// Poll looks for other writers' changes once. It is called on a schedule, and
-// by whoever cannot wait for that.
+// Poll looks for other writers' changes once. It is called on a schedule.
 func (c *Cached) Poll(ctx context.Context) error {
 	return c.catchUp(ctx, 0)
+}
+
+// CatchUp is Poll for a request that cannot wait for that: a store that is lost is not
+// asked on its behalf.
+func (c *Cached) CatchUp(ctx context.Context) error {
+	return c.catchUpFor(ctx, 0)
 }
 
 // Sweep forgets counts without meaning, here and in the store.

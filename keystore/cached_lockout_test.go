@@ -213,6 +213,15 @@ func TestASuccessDoesNotWaitForASlowStore(t *testing.T) {
 	require.Eventually(t, func() bool { return b.stored("a").Failures == 0 }, patience, time.Millisecond)
 }
 
+func TestAnAnswerWaitsForAStoreThatIsSlowToCount(t *testing.T) {
+	b := newBench(t)
+	b.put("a", true)
+	hold := func() { time.Sleep(800 * time.Millisecond) } // as where others keep it busy
+	b.store.holdCount.Store(&hold)
+	require.True(t, b.fail("a", 1).Counted)
+	require.Equal(t, 1.0, b.stored("a").Failures, "who guesses elsewhere next finds it counted")
+}
+
 func TestGuardKeepsABoundedNumberOfSources(t *testing.T) {
 	b := newBench(t)
 	b.put("a", true)

@@ -69,12 +69,7 @@ func (c *Cached) confirmShown(ctx context.Context, shown Revision, stamp Stamp) 
 	if err := c.refused(); err != nil {
 		return err
 	}
-	// However long that takes: to give up and wait anew, for those that began meanwhile
-	// too, would never end while decisions that take as long overlap.
-	if err := c.deciding.drain(ctx); err != nil {
-		return err
-	}
-	if err := c.journal.durable(shown); err != nil {
+	if err := c.settled(ctx); err != nil {
 		return err
 	}
 	within, cancel := context.WithTimeout(ctx, confirmTimeout)
@@ -85,4 +80,19 @@ func (c *Cached) confirmShown(ctx context.Context, shown Revision, stamp Stamp) 
 	}
 	c.member.confirmed.Store(int64(shown))
 	return nil
+}
+
+// settled returns once this node itself is done with what was before the position that
+// decisions see as settled is called: those that began before are over, and what the node
+// would start again from has it durably.
+func (c *Cached) settled(ctx context.Context) error { return c.settling.join(ctx, c.settle) }
+
+func (c *Cached) settle() error {
+	shown := c.Position()
+	// However long that takes: to give up and wait anew, for those that began meanwhile
+	// too, would never end while decisions that take as long overlap.
+	if err := c.deciding.drain(c.running); err != nil {
+		return err
+	}
+	return c.journal.durable(shown)
 }

@@ -192,7 +192,7 @@ func (c *Cached) learnOnce(ctx context.Context) (done bool, err error) {
 		return false, nil
 	}
 	c.feedMu.Lock()
-	position, stamp, parted := c.position, c.history.stamp, c.history.parted
+	position, stamp, parted := c.position, c.history.stamp, c.history.parted.Load()
 	c.feedMu.Unlock()
 	if position == 0 {
 		return false, nil
@@ -217,7 +217,7 @@ func (c *Cached) learnOnce(ctx context.Context) (done bool, err error) {
 	// its revisions may be lower.
 	c.feedMu.Lock()
 	defer c.feedMu.Unlock()
-	if c.history.parted == parted {
+	if c.history.parted.Load() == parted {
 		c.history.note(stones...)
 		c.journal.writeAnew()
 	}

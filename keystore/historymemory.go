@@ -26,8 +26,8 @@ type historyMemory struct {
 	// mark is the position and its mark, for those who do not follow.
 	mark atomic.Pointer[marked]
 	// parted counts how often the database was found to have gone back and that was
-	// mended; told: people were told of the one that is not yet.
-	parted int
+	// mended, for others to read too; told: people were told of the one that is not yet.
+	parted atomic.Int64
 	told   bool
 }
 

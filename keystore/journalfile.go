@@ -85,6 +85,7 @@ func (j *journal) acquire() bool {
 		return true
 	}
 	j.retry = time.Now().Add(lockAgain)
+	j.sizes.errors.Add(1)
 	if !j.lockedOut {
 		j.lockedOut = true
 		j.logger.Warn("no snapshot can be kept for now", zap.String("path", j.o.Path), zap.Error(err))

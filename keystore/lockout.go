@@ -19,8 +19,10 @@ const (
 	// countTimeout bounds one such transaction.
 	countTimeout = 5 * time.Second
 	// countWait bounds how long an answer waits for its failure to be stored. Past
-	// it the store counts as out of reach: the failure is counted here already.
-	countWait = 500 * time.Millisecond
+	// it the store counts as out of reach: the failure is counted here already. As long
+	// as that takes to be noticed: who keeps the store busy, at several nodes, must not
+	// have guesses answered at each before any other has heard of them.
+	countWait = headTimeout
 	// clearWait is the same for a success that clears a count: as long as a commit
 	// takes where the disk is well, so that whoever reads the store next sees it,
 	// and no longer, since nothing depends on it.
@@ -295,7 +297,7 @@ func (c *counter) storeRuns(l policy.Lockout, runs []owedRun) error {
 	var proofs []Proof
 	for _, r := range runs {
 		for _, p := range r.proofs {
-			proofs = append(proofs, p.Proof)
+			proofs = append(proofs, p.told())
 		}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), countTimeout)

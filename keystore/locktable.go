@@ -62,11 +62,26 @@ type pendingProof struct {
 	// went by its own counts. Else the store's count decides, which may have been cleared
 	// by a success or an unlock that this node has not heard of yet.
 	outcome policy.Outcome
+	forced  atomic.Bool // it is owed, and locks in the store what it locked here
 	// answer is what it did in the store, once that has said so.
 	answer atomic.Pointer[policy.Outcome]
 	// stored is closed once the store has it or nobody is to wait for that.
 	stored  chan struct{}
 	waiting sync.Once
+}
+
+// told is the proof as the store is told it.
+func (p *pendingProof) told() Proof {
+	if p.forced.Load() {
+		return p.owed()
+	}
+	return p.Proof
+}
+
+// Count counts it as the store will.
+func (p *pendingProof) Count(l policy.Lockout, whole, source policy.Tally) (w, s policy.Tally, out policy.Outcome, counted bool) {
+	proof := p.told()
+	return proof.Count(l, whole, source)
 }
 
 // owed is the proof as the store is told it by a node that went by its own counts.
@@ -77,8 +92,8 @@ func (p *pendingProof) owed() Proof {
 	return proof
 }
 
-// owe notes that the store was out of reach. For updates of its key's entry alone.
-func (p *pendingProof) owe() { p.Proof = p.owed() }
+// owe notes that the store was out of reach.
+func (p *pendingProof) owe() { p.forced.Store(true) }
 
 func (p *pendingProof) release() { p.waiting.Do(func() { close(p.stored) }) }
 

@@ -3,6 +3,7 @@ package keystore
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -12,6 +13,8 @@ const (
 	// askTimeout bounds one.
 	askEvery   = 10 * time.Millisecond
 	askTimeout = time.Second
+	// ownWait is how long, at least, the node that wrote waits for itself.
+	ownWait = 100 * time.Millisecond
 )
 
 // RevokingWait is how long a write that takes something away waits, at most, for all nodes
@@ -44,19 +47,25 @@ type PendingNode struct {
 }
 
 // Propagate tells how far a revision has got that was committed before it is called,
-// having waited until it is confirmed by all, but no longer than that. It reads the
-// registry once, however short the wait.
+// having waited until it is confirmed by all, but no longer than that. However short the
+// wait, it reads the registry once; and this node, which has applied what it wrote, is
+// pending only while decisions from before are under way here, or its disk is slow, and not
+// because its row says so later.
 func (c *Cached) Propagate(ctx context.Context, r Revision, wait time.Duration) Propagation {
 	if !c.hasRegistry() {
 		return Propagation{Confirmed: 1} // this process is all there is
 	}
 	waiting, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
+	own := c.Position() >= r && c.settledSoon(ctx)
 	asking := ctx
 	// Nobody who cannot be asked is known to have it.
 	p := Propagation{Pending: []PendingNode{{}}}
 	for {
 		if nodes, err := c.asked.read(asking, c.Nodes); err == nil {
+			if own {
+				nodes = ownAt(nodes, r)
+			}
 			if p = propagated(nodes, r); len(p.Pending) == 0 {
 				return p
 			}
@@ -68,6 +77,23 @@ func (c *Cached) Propagate(ctx context.Context, r Revision, wait time.Duration) 
 		case <-time.After(askEvery):
 		}
 	}
+}
+
+func (c *Cached) settledSoon(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, ownWait)
+	defer cancel()
+	return c.settled(ctx) == nil
+}
+
+// ownAt is nodes, which others read too, with the row of this process as it will be.
+func ownAt(nodes []Registered, r Revision) []Registered {
+	nodes = slices.Clone(nodes)
+	for i := range nodes {
+		if n := &nodes[i]; n.Own {
+			n.Position = max(n.Position, r)
+		}
+	}
+	return nodes
 }
 
 // Nodes lists the nodes that are registered, by id: none where the store has no registry.

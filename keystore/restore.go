@@ -48,10 +48,29 @@ func (c *Cached) mend(cause error) error {
 		return errors.Join(cause, err)
 	}
 	m.told, c.beginning = false, false
-	m.parted++
+	m.parted.Add(1)
 	c.logger.Warn("what was revoked is revoked in the restored database too; it is followed again, and waits for an operator",
 		zap.Int("revoked_again", replayed), zap.Int64("revision", int64(c.position)))
 	return nil
+}
+
+// Restores counts how often this node found that the database had gone back to an older
+// state, and made sure that what it saw revoked is revoked in that.
+func (c *Cached) Restores() int64 { return c.history.parted.Load() }
+
+// Restored is what the database went back by and no operator has accepted yet, nil for
+// nothing, as of a store that keeps no history.
+func (c *Cached) Restored(ctx context.Context) (found *Restore, err error) {
+	if _, ok := As[Historian](c.store); !ok {
+		return nil, nil
+	}
+	err = c.View(ctx, func(r Reader) (err error) {
+		if restored, ok := r.(RestoreReader); ok {
+			found, err = restored.Restored(ctx)
+		}
+		return err
+	})
+	return found, err
 }
 
 // replay brings what this node has seen revoked into the database, all in one

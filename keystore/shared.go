@@ -96,6 +96,9 @@ type Registration struct {
 // Registered is a node as the store knows it.
 type Registered struct {
 	Registration
+	// Former: what is left of a process whose place another has taken, under the id that
+	// this one's begins with, without proof that it has ended. Nobody renews it.
+	Former bool
 	// Renewed is when it renewed last.
 	Renewed time.Time
 	// Until is when it stops to serve unless it renews, a margin for clocks included, and
@@ -103,6 +106,8 @@ type Registered struct {
 	// before it has followed the store again.
 	Until time.Time
 	Left  time.Duration
+	// Own: the row is of the process that reads it.
+	Own bool
 }
 
 // Fenced reports whether a node serves nothing of what it knows until it has followed

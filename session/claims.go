@@ -27,6 +27,10 @@ const (
 // that wraps it says why, for logs.
 var ErrInvalid = errors.New("invalid token")
 
+// ErrEnded is an ErrInvalid: a token of ours whose session was ended early, as far as this
+// node knows. Others may not know it yet.
+var ErrEnded = fmt.Errorf("%w: session ended", ErrInvalid)
+
 func invalid(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrInvalid, fmt.Sprintf(format, args...))
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -20,15 +21,20 @@ const (
 	// announceFor is how long before it signs a key is published, at least: far
 	// longer than the published keys may be kept (see package endpoint).
 	announceFor = 24 * time.Hour
-	// changeLead is the same for a key of another algorithm, which an administrator
-	// waits for: as long as upstreams may keep the published keys, and some.
-	changeLead = 10 * time.Minute
+	// leadAtLeast is for how long a key is published, at least, before it signs and after
+	// any node may still decide without it: as long as upstreams may keep the published
+	// keys, and some for clocks. The first of another algorithm, which an administrator
+	// waits for, has no more.
+	leadAtLeast = 10 * time.Minute
 	// keepFor is how long a key is published after it signed last: the longest
 	// lifetime of a token, and some for clocks.
 	keepFor = 24*time.Hour + 10*time.Minute
 	// signTogether is how long a key and its successor may both sign, so that no
 	// moment is without a signer whatever clocks say.
 	signTogether = time.Hour
+	// newFor is how long a key that signs from the start may be unknown to a node that
+	// follows the store, and more: for clocks that differ.
+	newFor = time.Hour
 )
 
 // signer is the key to sign with, opened. The first one is made at first use;
@@ -67,24 +73,61 @@ func (t *Tokens) signer(ctx context.Context, now policy.Instant) (*signingPair, 
 			return nil, err
 		}
 	}
+	if err := t.published(ctx, key.record, now); err != nil {
+		return nil, err
+	}
 	p := &signingPair{key: key, private: private}
 	t.private.Store(p)
 	return p, nil
 }
 
+// published returns, of a key that was made to sign at once, when the other nodes know
+// it, or after RevokingWait. One that does not by then has asked for changes before the
+// key was made, if at all, and asks again before it calls a key id unknown: that wait is
+// longer than askAgainAfter. So it finds the key, or is cut off and answers that it cannot
+// tell, and never that the token is not good.
+func (t *Tokens) published(ctx context.Context, key *keystore.SigningKey, now policy.Instant) error {
+	if key.SignFrom.Sub(key.Created) >= leadAtLeast || now.Wall.Sub(key.Created) > newFor {
+		return nil
+	}
+	wait := t.flight.DoChan(key.ID, func() (any, error) {
+		ctx := context.WithoutCancel(ctx)
+		// So that the position is not from before the key. With the store out of reach
+		// nobody is known to have it.
+		_ = t.keys.CatchUp(ctx)
+		t.keys.Propagate(ctx, t.keys.Position(), keystore.RevokingWait)
+		return nil, nil
+	})
+	select {
+	case <-wait:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // rewrap seals a signing key anew under the current master key, so that an older
 // one can be taken away.
 func (t *Tokens) rewrap(ctx context.Context, key *verifyingKey, private crypto.Signer) error {
-	record := *key.record
-	var err error
-	if record.Sealed, record.MasterKeyID, err = t.seal.seal(private, key.id, key.algorithm); err != nil {
+	sealed, master, err := t.seal.seal(private, key.id, key.algorithm)
+	if err != nil {
 		return err
 	}
 	_, err = t.keys.Update(ctx, func(tx keystore.Tx) error {
+		stored, err := tx.SigningKeys(ctx)
+		if err != nil {
+			return err
+		}
+		at := slices.IndexFunc(stored, func(k *keystore.SigningKey) bool { return k.ID == key.id })
+		if at < 0 {
+			return keystore.ErrNotFound
+		}
+		record := *stored[at] // another node may have changed how long it signs
+		record.Sealed, record.MasterKeyID = sealed, master
 		if err := tx.PutSigningKey(ctx, &record); err != nil {
 			return err
 		}
-		return recordSigningKey(ctx, tx, "signing_key.rewrap", key.record, &record)
+		return recordSigningKey(ctx, tx, "signing_key.rewrap", stored[at], &record)
 	})
 	if err != nil {
 		return fmt.Errorf("sealing a signing key under another master key: %w", err)
@@ -106,7 +149,8 @@ func (t *Tokens) tryAgain(now policy.Instant) bool {
 }
 
 // oldest is how old the picture may be that any node decides on: each has a max_stale of
-// its own, and may have seen its last poll that long before its lease ends.
+// its own, and may have seen its last poll that long before its lease ends. A node that
+// comes later follows the log first, and so has what was published before.
 func (t *Tokens) oldest(ctx context.Context) (time.Duration, error) {
 	nodes, err := t.keys.Nodes(ctx)
 	if err != nil {
@@ -120,50 +164,13 @@ func (t *Tokens) oldest(ctx context.Context) (time.Duration, error) {
 }
 
 // addKey makes the key that is missing, unless another node was first, and
-// returns the one to sign with now. A store's very first key signs at once: no
-// node can know an older one, and an unknown key id makes each look. The first of
-// another algorithm waits until every node and upstream can know it, and what
-// signed before goes on until then.
+// returns the one to sign with now.
 func (t *Tokens) addKey(ctx context.Context, now policy.Instant) (*verifyingKey, error) {
 	oldest, err := t.oldest(ctx)
 	if err != nil {
 		return nil, err
 	}
-	_, err = t.keys.Update(ctx, func(tx keystore.Tx) error {
-		stored, err := tx.SigningKeys(ctx)
-		if err != nil {
-			return err
-		}
-		set, err := newKeySet(stored)
-		if err != nil {
-			return err
-		}
-		from := now.Wall
-		if set.upcoming(t.settings.Algorithm, from) && set.signer(t.settings.Algorithm, from) == nil {
-			return nil
-		}
-		if set.anySigner(from) != nil {
-			from = from.Add(changeLead + oldest)
-		}
-		if current := set.signer(t.settings.Algorithm, now.Wall); current != nil {
-			if !t.successorDue(set, current, now.Wall) {
-				return nil
-			}
-			// Announced a day before, and longer if some node may be without it for longer.
-			from = current.record.SignUntil.Add(-signTogether)
-			if known := now.Wall.Add(oldest); known.After(from) {
-				from = earliest(known, current.record.SignUntil)
-			}
-		}
-		key, err := t.newKey(from, now.Wall)
-		if err != nil {
-			return err
-		}
-		if err := tx.PutSigningKey(ctx, key); err != nil {
-			return err
-		}
-		return recordSigningKey(ctx, tx, "signing_key.create", nil, key)
-	})
+	_, err = t.keys.Update(ctx, func(tx keystore.Tx) error { return t.storeKey(ctx, tx, oldest, now.Wall) })
 	if err != nil {
 		return nil, fmt.Errorf("making a signing key: %w", err)
 	}
@@ -181,8 +188,63 @@ func (t *Tokens) addKey(ctx context.Context, now policy.Instant) (*verifyingKey,
 	return key, nil
 }
 
-func earliest(a, b time.Time) time.Time {
-	if a.Before(b) {
+// storeKey stores the key that is missing, if one still is. Where another one signs, of
+// whatever algorithm, the new one waits until every node and upstream can know it, and
+// the other goes on until then. Where none does, as in a store's beginning, there is
+// nothing to wait with: it signs at once, see published.
+func (t *Tokens) storeKey(ctx context.Context, tx keystore.Tx, oldest time.Duration, now time.Time) error {
+	stored, err := tx.SigningKeys(ctx)
+	if err != nil {
+		return err
+	}
+	set, err := newKeySet(stored)
+	if err != nil {
+		return err
+	}
+	current, from := set.signer(t.settings.Algorithm, now), now.Add(leadAtLeast+oldest)
+	switch {
+	case current != nil && !t.successorDue(set, current, now):
+		return nil
+	case current != nil: // announced a day before, and longer if some node may be without it for longer
+		from = latest(from, current.record.SignUntil.Add(-signTogether))
+	case set.upcoming(t.settings.Algorithm, now):
+		return nil
+	default:
+		if current = set.anySigner(now); current == nil {
+			from = now
+		}
+	}
+	if current != nil {
+		if err := extend(ctx, tx, current.record, from.Add(signTogether)); err != nil {
+			return err
+		}
+	}
+	key, err := t.newKey(from, now)
+	if err != nil {
+		return err
+	}
+	if err := tx.PutSigningKey(ctx, key); err != nil {
+		return err
+	}
+	return recordSigningKey(ctx, tx, "signing_key.create", nil, key)
+}
+
+// extend has a key sign until a time, at least: every node knows it, unlike what comes
+// after it.
+func extend(ctx context.Context, tx keystore.Tx, key *keystore.SigningKey, until time.Time) error {
+	if !key.SignUntil.Before(until) {
+		return nil
+	}
+	longer := *key
+	longer.SignUntil, longer.Expires = until, until.Add(keepFor)
+	if err := tx.PutSigningKey(ctx, &longer); err != nil {
+		return err
+	}
+	return recordSigningKey(ctx, tx, "signing_key.extend", key, &longer)
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
 		return a
 	}
 	return b

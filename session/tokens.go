@@ -48,9 +48,9 @@ type Tokens struct {
 	set      atomic.Pointer[keySet]
 	private  atomic.Pointer[signingPair] // the signer in use, opened
 	named    atomic.Pointer[names]       // once they are known
-	flight   singleflight.Group
-	asked    atomic.Int64 // Instant.Since of the latest look for an unknown key id
-	tried    atomic.Int64 // Instant.Since of the latest try to make a successor
+	flight   singleflight.Group          // by the id of a key that others are to know first
+	asked    atomic.Int64                // Instant.Since of the latest look for an unknown key id
+	tried    atomic.Int64                // Instant.Since of the latest try to make a successor
 }
 
 // NewTokens makes the service.
@@ -174,7 +174,7 @@ func proven(ctx context.Context, tx keystore.Tx, s *keystore.Session) (*keystore
 
 // Verify checks a token: signature, type, times, issuer, audience, revocation. It
 // does not look at the key it was issued to. An error that is not ErrInvalid
-// means that it could not be checked.
+// means that it could not be checked; with ErrEnded there are the claims all the same.
 func (t *Tokens) Verify(ctx context.Context, token string, now policy.Instant) (*Claims, error) {
 	who, err := t.names()
 	if err != nil {
@@ -203,7 +203,7 @@ func (t *Tokens) Verify(ctx context.Context, token string, now policy.Instant) (
 	case !slices.Contains(who.audiences, c.Audience):
 		return nil, invalid("for another audience")
 	case t.keys.SessionEnded(c.ID):
-		return nil, invalid("session ended")
+		return c, ErrEnded
 	}
 	return c, c.current(now.Wall)
 }
@@ -235,21 +235,10 @@ const askAgainAfter = time.Second
 func (t *Tokens) askForKey(ctx context.Context, id string, now policy.Instant) (*verifyingKey, error) {
 	last := t.asked.Load()
 	if last == 0 || now.Since-time.Duration(last) >= askAgainAfter {
-		read := t.flight.DoChan("keys", func() (any, error) {
-			err := t.keys.Poll(context.WithoutCancel(ctx))
-			if err == nil {
-				t.asked.Store(int64(now.Since)) // not before: who comes meanwhile must wait for it
-			}
-			return nil, err
-		})
-		select {
-		case r := <-read:
-			if r.Err != nil { // the key may be good, only not known here
-				return nil, fmt.Errorf("looking for a signing key: %w", r.Err)
-			}
-		case <-ctx.Done():
-			return nil, ctx.Err()
+		if err := t.keys.CatchUp(ctx); err != nil { // the key may be good, only not known here
+			return nil, fmt.Errorf("looking for a signing key: %w", err)
 		}
+		t.asked.Store(int64(now.Since)) // not before: who comes meanwhile must wait for it
 	}
 	set, err := t.keySet()
 	if err != nil {
@@ -262,7 +251,7 @@ func (t *Tokens) askForKey(ctx context.Context, id string, now policy.Instant) (
 }
 
 // Revoke ends a session at its client's wish. Ending one that is over already does
-// nothing.
+// nothing; the revision is one by which it is.
 func (t *Tokens) Revoke(ctx context.Context, claims *Claims, e Ending) (keystore.Revision, error) {
 	return t.keys.Update(ctx, func(tx keystore.Tx) error {
 		s, err := tx.Session(ctx, claims.ID)

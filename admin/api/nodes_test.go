@@ -33,7 +33,7 @@ func TestNodesAreShownToThoseWhoMayReadThem(t *testing.T) {
 	a := w.do(watcher, http.MethodGet, "/v1/nodes", "")
 	require.Equal(t, 200, a.status)
 	require.JSONEq(t, `{"items":[{"id":"node_1","name":"gate-1","self":true,"state":"serving","position":7,"applied_at":"2026-01-02T03:04:05Z",
-		"started_at":"2026-01-02T03:04:05Z","version":"v1.2.3","store":"sqlite","max_stale_seconds":300,"renewed_at":null,"lease_seconds":null,"fenced":false,"accepts_until":null}],"next_cursor":null,"total":1,"head":`+fmt.Sprint(a.body["head"])+`}`, a.raw)
+		"started_at":"2026-01-02T03:04:05Z","version":"v1.2.3","store":"sqlite","former":false,"max_stale_seconds":300,"renewed_at":null,"lease_seconds":null,"fenced":false,"accepts_until":null}],"next_cursor":null,"total":1,"head":`+fmt.Sprint(a.body["head"])+`}`, a.raw)
 	require.Equal(t, "permission_denied", w.do(w.admin, http.MethodGet, "/v1/nodes", "").code())
 	require.Equal(t, 405, w.do(watcher, http.MethodPost, "/v1/nodes", "{}").status)
 	require.Contains(t, w.do(watcher, http.MethodGet, "/v1/nodes?state=serving", "").fields(), "state", "a filter that there is not")

@@ -39,6 +39,9 @@ type Env struct {
 	Diagnose func(ctx context.Context, configPath string) Diagnosis
 	// Migrate moves everything from one store to another. nil where the build cannot.
 	Migrate migrateFunc
+	// Schema makes or upgrades the tables of a store that several nodes share. nil where
+	// the build cannot.
+	Schema schemaFunc
 	// Exit turns an exit code other than 0 into the error that the command
 	// returns, after err was reported on Stderr. The default is *CodeError.
 	// Within Caddy's main function, it must be an error from which that takes
@@ -82,7 +85,7 @@ type Group struct {
 
 // Groups lists every group of the tree.
 func Groups() []Group {
-	return []Group{keyGroup, secretGroup, lockGroup, sessionGroup, roleGroup, customerGroup, microtenantGroup, sourceGroup, nodeGroup, policyGroup, auditGroup, exportGroup, applyGroup, migrateGroup, doctorGroup}
+	return []Group{keyGroup, secretGroup, lockGroup, sessionGroup, roleGroup, customerGroup, microtenantGroup, sourceGroup, nodeGroup, policyGroup, auditGroup, exportGroup, applyGroup, migrateGroup, schemaGroup, doctorGroup}
 }
 
 // Commands returns the groups as commands, ready to be added to a parent.

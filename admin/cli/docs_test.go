@@ -30,7 +30,7 @@ func commandPaths(cmds []*cobra.Command, before string) map[string][]*pflag.Flag
 	return found
 }
 
-var documented = regexp.MustCompile("`((?:key|secret|lock|session|role|customer|microtenant|source|audit|policy|node|apply|export|migrate|doctor)\\b(?: [a-z]+(?:-[a-z]+)*)*)")
+var documented = regexp.MustCompile("`((?:key|secret|lock|session|role|customer|microtenant|source|audit|policy|node|apply|export|migrate|schema|doctor)\\b(?: [a-z]+(?:-[a-z]+)*)*)")
 
 func TestTheDocsNameEveryCommandAndFlagAndNoOther(t *testing.T) {
 	t.Parallel()

@@ -35,9 +35,11 @@ const nodeExample = `
 
 // nodeItem is a node as the admin API represents it.
 type nodeItem struct {
-	ID       string `json:"id"`
-	Name     string `json:"name"`
-	Self     bool   `json:"self"`
+	ID   string `json:"id"`
+	Name string `json:"name"`
+	Self bool   `json:"self"`
+	// Former: another process has taken its place.
+	Former   bool   `json:"former"`
 	State    string `json:"state"`
 	Position int64  `json:"position"`
 	Applied  string `json:"applied_at"`
@@ -56,18 +58,21 @@ type nodeItem struct {
 var nodeList = listingOf(nodesPath, "nodes",
 	[]string{"NAME", "STATE", "REVISION", "APPLIED", "UNTIL", "MAX STALE", "STORE", "VERSION", "STARTED", "ID"},
 	[]string{"id", "name", "self", "state", "position", "applied_at", "started_at", "version", "store", "max_stale_seconds",
-		"renewed_at", "lease_seconds", "fenced", "accepts_until"},
+		"renewed_at", "lease_seconds", "fenced", "accepts_until", "former"},
 	func(n *nodeItem, colours bool) []string {
 		state := printable(n.State)
 		if colours {
 			state = paint(state)
+		}
+		if n.Former {
+			state += " (former process)"
 		}
 		return []string{printable(n.Name), state, strconv.FormatInt(n.Position, 10), shortTime(n.Applied), n.ends(), strconv.FormatInt(n.MaxStale, 10) + " s",
 			orDash(n.Store), orDash(n.Version), shortTime(n.Started), printable(n.ID)}
 	},
 	func(n *nodeItem) []string {
 		return []string{n.ID, n.Name, strconv.FormatBool(n.Self), n.State, strconv.FormatInt(n.Position, 10), n.Applied, n.Started,
-			n.Version, n.Store, strconv.FormatInt(n.MaxStale, 10), n.Renewed, n.Lease.String(), strconv.FormatBool(n.Fenced), n.Until}
+			n.Version, n.Store, strconv.FormatInt(n.MaxStale, 10), n.Renewed, n.Lease.String(), strconv.FormatBool(n.Fenced), n.Until, strconv.FormatBool(n.Former)}
 	})
 
 // ends is when a node stops to accept that does not follow the store.
@@ -89,8 +94,9 @@ others that use the same file are not registered, and with --config there is non
 
 A node is serving; lagging, when it cannot follow the key store, or is behind,
 and serves what it knows; refusing, when it could not for longer than max_stale;
-or stopped, when it ended in order. UNTIL is when it stops to accept by what it
-knows, unless it hears of the key store again.`,
+or stopped, when it ended in order. A former process is one whose place another
+has taken, without proof that it has ended. UNTIL is when a node stops to accept
+by what it knows, unless it hears of the key store again.`,
 		example: `
   PROGRAM node list
   PROGRAM node list --url https://admin.example.com`,

@@ -6,8 +6,10 @@ import (
 	"net/http"
 )
 
-// pendingNews is that nodes have not confirmed a committed change yet.
+// pendingNews is that nodes have not confirmed a committed change yet, or that there are none.
 type pendingNews struct {
+	// nobody: no node is registered.
+	nobody bool
 	// pending of all nodes; all is 0 where that is not told.
 	pending, all int
 	// nodes are those that may still accept what the change takes away.
@@ -24,6 +26,9 @@ type pendingNode struct {
 func pendingIn(resp *http.Response, body []byte) *pendingNews {
 	var confirmed, pending int
 	_, err := fmt.Sscanf(resp.Header.Get("Keyreeve-Propagation"), "confirmed=%d; pending=%d", &confirmed, &pending)
+	if err == nil && confirmed == 0 && pending == 0 {
+		return &pendingNews{nobody: true}
+	}
 	known := err == nil && pending > 0
 	if !known && resp.StatusCode != http.StatusAccepted {
 		return nil
@@ -55,9 +60,13 @@ func (c *client) tellPending(news *pendingNews) {
 }
 
 // notePending says that nodes have not confirmed a committed change yet, and which
-// where they are named.
+// where they are named; or that there are none, as where all are still to be started.
 func (s *console) notePending(news *pendingNews) {
 	if news == nil {
+		return
+	}
+	if news.nobody {
+		s.note("committed; no node is registered that would have to hear of it")
 		return
 	}
 	by := "every node"

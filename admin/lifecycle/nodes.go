@@ -38,6 +38,7 @@ type Node struct {
 	StartedAt       time.Time         `json:"started_at"`
 	Version         string            `json:"version" doc:"Of this module; empty if the build does not tell."`
 	Store           string            `json:"store" doc:"The kind of key store that it uses."`
+	Former          bool              `json:"former" doc:"What is left of a process whose place, and whose id up to the ~, another has taken, without proof that it has ended: it may serve until accepts_until, and leaves the list then."`
 	MaxStaleSeconds int64             `json:"max_stale_seconds" doc:"How long it serves known keys while the key store is out of reach."`
 	RenewedAt       *time.Time        `json:"renewed_at" nullable:"true" doc:"When it last renewed its place in the registry, by the key store's clock; null where there is no registry."`
 	LeaseSeconds    *float64          `json:"lease_seconds" nullable:"true" doc:"How long it may serve after that without another renewal."`
@@ -49,14 +50,14 @@ type Node struct {
 func RegisteredNode(r *keystore.Registered, store string) Node {
 	lease := r.Lease.Seconds()
 	n := Node{ID: r.ID, Name: r.Name, State: NodeServing, Position: r.Position, AppliedAt: r.Renewed.UTC().Truncate(timePrecision),
-		StartedAt: r.Started.UTC().Truncate(timePrecision), Version: r.Version, Store: store, MaxStaleSeconds: int64(r.MaxStale / time.Second),
+		StartedAt: r.Started.UTC().Truncate(timePrecision), Version: r.Version, Store: store, Former: r.Former, MaxStaleSeconds: int64(r.MaxStale / time.Second),
 		RenewedAt: optional(r.Renewed.UTC().Truncate(timePrecision)), LeaseSeconds: &lease, Fenced: r.Fenced(), AcceptsUntil: optional(r.Until.UTC().Truncate(timePrecision))}
 	switch {
 	case r.Stopped:
 		n.State = NodeStopped
 	case r.Fenced():
 		n.State = NodeRefusing
-	case r.Lags():
+	case r.Lags() || r.Former:
 		n.State = NodeLagging
 	}
 	return n

@@ -44,6 +44,10 @@ func TestARegisteredNodeIsInTheStateThatItsRenewalsSay(t *testing.T) {
 	require.Equal(t, now.Add(305*time.Second), *n.AcceptsUntil)
 	require.InDelta(t, 305, *n.LeaseSeconds, 0)
 	require.EqualValues(t, 300, n.MaxStaleSeconds)
+	require.False(t, n.Former)
+	n = RegisteredNode(&keystore.Registered{Registration: keystore.Registration{ID: "node_1~t"}, Former: true, Renewed: now, Until: now.Add(time.Minute), Left: time.Minute}, "postgres")
+	require.True(t, n.Former)
+	require.Equal(t, NodeLagging, n.State, "another process has its place, so it follows nothing")
 }
 
 func TestANodeThatStaysBehindIsLaggingHoweverOftenItRenews(t *testing.T) {

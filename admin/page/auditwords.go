@@ -71,6 +71,7 @@ var deedGroups = []struct {
 	}},
 	{"Signing keys", "signing_key.", []deed{
 		{"signing_key.create", "created the signing key", "Signing key created", "plus"},
+		{"signing_key.extend", "extended the time of the signing key", "Signing key used for longer", "refresh"},
 		{"signing_key.rewrap", "sealed anew, under the current master key, the signing key", "Signing key sealed anew", "shield"},
 	}},
 }

@@ -3,6 +3,7 @@ package page
 import (
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -72,6 +73,11 @@ func (d *nodeList) States() map[string]bool {
 		in[n.State] = true
 	}
 	return in
+}
+
+// Formers reports whether there is one whose place another has taken.
+func (d *nodeList) Formers() bool {
+	return slices.ContainsFunc(d.Items, func(n nodeRow) bool { return n.Former })
 }
 
 func (v *visit) listNodes() error {

@@ -44,6 +44,11 @@ func TestTheNodesSayWhatTheirStatesMean(t *testing.T) {
 	holds(t, body, "2 behind")
 	holds(t, body, "40 behind")
 	holds(t, body, "data-countdown", "until the lagging one refuses")
+	lacks(t, body, "former process")
+	nodes[1].Former = true
+	body = b.get("/keyreeve/nodes").body
+	require.Regexp(t, `b\.example\.com</span> <span class="badge plain">former process</span>`, body)
+	holds(t, body, "Another process has taken its place")
 	require.Equal(t, []string{"a.example.com", "b.example.com", "c.example.com"}, b.get("/keyreeve/nodes").names())
 	require.Equal(t, http.StatusForbidden, w.as(w.admin).get("/keyreeve/nodes").StatusCode)
 	require.Equal(t, http.StatusForbidden, w.as(w.admin).get("/keyreeve/nodes/live", "HX-Request", "true").StatusCode)

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -194,6 +195,55 @@ func TestWhatLocksAClientIsCountedInTurn(t *testing.T) {
 	})
 	require.NoError(t, <-locked)
 	require.Empty(t, verifyChain(t, s, "c"))
+}
+
+func TestACountThatLocksWaitsForNoWritersOfItsProcessButTheOneWhoseTurnItIs(t *testing.T) {
+	s := newStore(t)
+	putKeys(t, s, 0, 1)
+	l := policy.DefaultLockout()
+	l.Attempts = 1
+	const writers = 20
+	began, goOn := make(chan struct{}, writers), make(chan struct{})
+	var all sync.WaitGroup
+	defer all.Wait()
+	defer close(goOn)
+	var written atomic.Int64
+	for range writers {
+		all.Go(func() {
+			_, err := s.Update(context.Background(), func(keystore.Tx) error {
+				began <- struct{}{}
+				<-goOn
+				return nil
+			})
+			if err != nil {
+				t.Error(err)
+			}
+			written.Add(1)
+		})
+	}
+	<-began
+	counted := make(chan error, 1)
+	go func() {
+		results, err := s.Count(context.Background(), l, []keystore.Proof{{KeyID: testKey(0).ID}})
+		if err == nil && !results[0].Locked {
+			err = errors.New("not locked")
+		}
+		counted <- err
+	}()
+	waiting := connect(t, s.pool.Config().ConnString())
+	require.Eventually(t, func() bool {
+		var n int
+		require.NoError(t, waiting.QueryRow(t.Context(), "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())").Scan(&n))
+		return n == 1
+	}, 10*time.Second, time.Millisecond, "it is next")
+	goOn <- struct{}{}
+	select {
+	case err := <-counted:
+		require.NoError(t, err)
+	case <-time.After(10 * time.Second):
+		t.Error("it waits for others")
+	}
+	require.LessOrEqual(t, written.Load(), int64(2))
 }
 
 func TestASignInThatEndsAnotherSessionIsRunAgainInTurn(t *testing.T) {

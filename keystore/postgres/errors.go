@@ -27,6 +27,7 @@ const (
 	codeCancelled     = "57014"
 	codeNoPrivilege   = "42501"
 	codeNoSchema      = "3F000"
+	codeNoTable       = "42P01"
 	codeReadOnly      = "25006"
 	codeTooMany       = "53300"
 	codeProtocol      = "08P01"

@@ -31,6 +31,8 @@ type Examination struct {
 	Ahead, Within time.Duration
 	// MayMake: there are no tables yet, and this user may make them.
 	MayMake bool
+	// MayMigrate: this user may change the tables that there are.
+	MayMigrate bool
 	// Missing are rights that a gate needs and this user lacks, as "UPDATE on keys".
 	Missing []string
 	// Superuser: the user may do anything, on the server as well.
@@ -113,20 +115,20 @@ func (e *Examination) server(ctx context.Context, c *pgx.Conn) error {
 
 // tables looks at what is in the database, and at what this user may do with it.
 func (e *Examination) tables(ctx context.Context, c *pgx.Conn) error {
-	rows, err := c.Query(ctx, `
-		SELECT privilege || ' on ' || name FROM unnest($1::text[]) AS t (name), unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS p (privilege)
-		WHERE NOT has_table_privilege(to_regclass(name), privilege) AND (name <> 'state' OR privilege IN ('SELECT', 'UPDATE'))
-		UNION ALL
-		SELECT 'USAGE on ' || name FROM unnest($2::text[]) AS s (name) WHERE NOT has_sequence_privilege(to_regclass(name), 'USAGE')
-		ORDER BY 1`, made("TABLE"), made("SEQUENCE"))
+	var user string
+	err := c.QueryRow(ctx, "SELECT current_user").Scan(&user)
 	if err != nil {
 		return err
 	}
-	if e.Missing, err = pgx.CollectRows(rows, pgx.RowTo[string]); err != nil || len(e.Missing) > 0 {
+	if e.Missing, err = missing(ctx, c, user); err != nil || len(e.Missing) > 0 {
+		return err
+	}
+	err = c.QueryRow(ctx, "SELECT pg_has_role(relowner, 'USAGE') AND has_schema_privilege(relnamespace, 'CREATE') FROM pg_class WHERE oid = to_regclass('state')").Scan(&e.MayMigrate)
+	if err != nil {
 		return err
 	}
 	// From each to the next by an index, as there may be very many secrets.
-	rows, err = c.Query(ctx, `
+	rows, err := c.Query(ctx, `
 		WITH RECURSIVE used (id) AS (
 			SELECT min(master_key_id) FROM secrets
 			UNION ALL
@@ -138,6 +140,22 @@ func (e *Examination) tables(ctx context.Context, c *pgx.Conn) error {
 	}
 	e.MasterKeyIDs, err = pgx.CollectRows(rows, pgx.RowTo[string])
 	return err
+}
+
+// missing are the rights that a gate needs and a user lacks. Who asks sees the tables.
+func missing(ctx context.Context, c *pgx.Conn, user string) ([]string, error) {
+	rows, err := c.Query(ctx, `
+		SELECT privilege || ' on ' || name FROM unnest($1::text[]) AS t (name), unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS p (privilege)
+		WHERE NOT has_table_privilege($3::name, to_regclass(name), privilege) AND (name <> 'state' OR privilege IN ('SELECT', 'UPDATE'))
+		UNION ALL
+		SELECT 'USAGE on ' || name FROM unnest($2::text[]) AS s (name) WHERE NOT has_sequence_privilege($3::name, to_regclass(name), 'USAGE')
+		UNION ALL
+		SELECT 'USAGE on the schema ' || current_schema() WHERE NOT has_schema_privilege($3::name, current_schema(), 'USAGE')
+		ORDER BY 1`, made("TABLE"), made("SEQUENCE"), user)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[string])
 }
 
 // made are the names of what the migrations make: all that a gate needs rights on.

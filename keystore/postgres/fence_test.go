@@ -319,6 +319,33 @@ func TestAnUndecidedRequestHoldsTheConfirmationBack(t *testing.T) {
 	a.confirmed(t, rev)
 }
 
+func TestTheNodeThatWroteIsPendingForItsDecisionsAloneAndNotForItsRow(t *testing.T) {
+	all := newNodes(t)
+	a := all.join("a", 5*time.Minute)
+	a.begin(t)
+	a.confirmed(t, a.enable(t, 0, true))
+	d := a.Begin()
+	rev := a.enable(t, 0, false)
+	p := a.Propagate(t.Context(), rev, 0)
+	require.Len(t, p.Pending, 1, "one that began before is under way")
+	require.Equal(t, "a", p.Pending[0].ID)
+	a.End(d)
+	a.confirmed(t, rev)
+
+	other := connect(t, all.dsn)
+	run(t, other, "BEGIN; SELECT 1 FROM nodes FOR UPDATE")
+	rev = a.enable(t, 0, true)
+	require.Equal(t, 1, a.confirmed(t, rev).Confirmed)
+	require.Less(t, all.row("a").Position, rev, "its row cannot say so")
+	run(t, other, "COMMIT")
+	require.Eventually(t, func() bool { return all.row("a").Position >= rev }, fencedIn, 10*time.Millisecond)
+
+	// Another process has the row: what it has seen this one cannot tell.
+	run(t, other, "UPDATE nodes SET token = 'another', position = 0")
+	rev = a.enable(t, 0, false)
+	require.Len(t, a.Propagate(t.Context(), rev, 0).Pending, 1)
+}
+
 func TestDecisionsThatOverlapForLongAreWaitedForAndNotForEver(t *testing.T) {
 	all := newNodes(t)
 	a, b := all.join("a", time.Minute), all.join("b", time.Minute)

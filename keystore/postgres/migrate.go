@@ -6,6 +6,7 @@ import (
 	"embed"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -48,11 +49,12 @@ func migrate(ctx context.Context, cfg *pgx.ConnConfig, visit bool) (err error) {
 }
 
 // mayNotMake says what to do where a user may not make or change the tables, as a gate's
-// own should not. No right to use a schema looks as if there were none.
+// own should not. No right to use a schema looks as if it, or its
+// tables, were not there.
 func mayNotMake(err error) error {
 	var pg *pgconn.PgError
-	if errors.As(err, &pg) && (pg.Code == codeNoPrivilege || pg.Code == codeNoSchema) {
-		return fmt.Errorf("the user of the dsn may not make or migrate the tables: start once with the dsn of their owner, then run docs/postgres-grants.sql for the gates' user: %w", err)
+	if errors.As(err, &pg) && (slices.Contains([]string{codeNoPrivilege, codeNoSchema, codeNoTable}, pg.Code)) {
+		return fmt.Errorf("the user of the dsn may not make or migrate the tables: run `keyreeve schema upgrade` with the dsn of their owner, and --grant for this user: %w", err)
 	}
 	return err
 }
@@ -73,7 +75,7 @@ func fits(version, newest int64, visit bool) (bool, error) {
 		return false, fmt.Errorf("the database has schema %d and this program knows up to %d; run the newer version, or restore a backup made by this one: %w",
 			version, newest, keystore.ErrNewer)
 	case visit && 0 < version && version < newest:
-		return false, fmt.Errorf("the database has schema %d, this program uses %d; start the server of this version once, it migrates: %w",
+		return false, fmt.Errorf("the database has schema %d, this program uses %d; let the owner of its tables run `keyreeve schema upgrade`: %w",
 			version, newest, ErrOlder)
 	}
 	return version == newest, nil

@@ -5,8 +5,10 @@ import (
 	"database/sql"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"testing/fstest"
 
@@ -14,6 +16,7 @@ import (
 	"github.com/pressly/goose/v3"
 	"github.com/stretchr/testify/require"
 
+	"github.com/keyreeve/keyreeve/internal/pgtest"
 	"github.com/keyreeve/keyreeve/keystore"
 )
 
@@ -144,4 +147,66 @@ func TestADatabaseOfEachSchemaComesUpWithAllItHolds(t *testing.T) {
 			require.Empty(t, verifyChain(t, s, "acme"))
 		})
 	}
+}
+
+// newer makes this process one of a later version, which has a table and a column more.
+func newer(t *testing.T) {
+	t.Helper()
+	was := migrations
+	t.Cleanup(func() { migrations = was })
+	init, err := files.ReadFile("migrations/00001_init.sql")
+	require.NoError(t, err)
+	migrations.Files = fstest.MapFS{
+		"migrations/00001_init.sql": &fstest.MapFile{Data: init},
+		"migrations/00002_more.sql": &fstest.MapFile{Data: []byte("-- +goose Up\nALTER TABLE keys ADD COLUMN more text NOT NULL DEFAULT '';\nCREATE TABLE others (id text PRIMARY KEY);\n")},
+	}
+}
+
+func TestAGatesUserCannotUpgradeTheTablesAndIsToldWhoCan(t *testing.T) {
+	server := pgtest.Shared(t)
+	name := server.NewDatabase(t)
+	super := server.DSN(pgtest.Superuser, name)
+	asSuper := connect(t, super)
+	for _, user := range []string{"landlord", "lodger"} {
+		server.CreateUser(t, user)
+		t.Cleanup(func() {
+			c := connect(t, super)
+			run(t, c, "DROP OWNED BY "+user)
+			run(t, c, "DROP ROLE "+user)
+		})
+	}
+	run(t, asSuper, "GRANT ALL ON SCHEMA public TO landlord")
+	owner, gate := Options{DSN: server.DSN("landlord", name)}, Options{DSN: server.DSN("lodger", name), Clock: keystore.NewSystemClock()}
+	grants, err := os.ReadFile("../../docs/postgres-grants.sql")
+	require.NoError(t, err)
+	grant := strings.ReplaceAll(string(grants), `:"gate"`, "lodger")
+	from, to, err := Upgrade(t.Context(), owner)
+	require.NoError(t, err)
+	require.Equal(t, []int64{0, 1}, []int64{from, to})
+	require.NoError(t, Grant(t.Context(), owner, "lodger", grant))
+	open(t, gate.DSN, gate.Clock)
+
+	newer(t)
+	for range 2 {
+		_, err = Open(t.Context(), gate)
+		require.ErrorContains(t, err, "run `keyreeve schema upgrade` with the dsn of their owner, and --grant for this user")
+		require.NotErrorIs(t, err, keystore.ErrUnavailable, "waiting does not mend it")
+		_, _, err = Upgrade(t.Context(), gate)
+		require.ErrorContains(t, err, "does not own the tables")
+		found, err := Examine(t.Context(), gate)
+		require.NoError(t, err)
+		require.Equal(t, []int64{1, 2}, []int64{found.Schema, found.Newest}, "nothing was changed")
+		require.False(t, found.MayMigrate)
+	}
+	found, err := Examine(t.Context(), owner)
+	require.NoError(t, err)
+	require.True(t, found.MayMigrate)
+	from, to, err = Upgrade(t.Context(), owner)
+	require.NoError(t, err)
+	require.Equal(t, []int64{1, 2}, []int64{from, to})
+	require.NoError(t, Grant(t.Context(), owner, "lodger", grant))
+	open(t, gate.DSN, gate.Clock)
+	from, to, err = Upgrade(t.Context(), owner)
+	require.NoError(t, err)
+	require.Equal(t, []int64{2, 2}, []int64{from, to})
 }

@@ -211,6 +211,7 @@ func (s *Store) readNodes(ctx context.Context, c *conn, text string, args ...any
 	steady := s.observe(sent, s.timeline.clock.Now(), time.Unix(0, now), nodes[0].Current)
 	for i := range nodes {
 		nodes[i].Judge(time.Unix(0, now), steady)
+		nodes[i].Own = nodes[i].Token == s.registry.token
 	}
 	return nodes, nil
 }
@@ -231,7 +232,7 @@ func (s *Store) Trim(ctx context.Context, l policy.Lockout, keep time.Duration) 
 	return s.using(ctx, func(c *conn) error {
 		found, err := s.readNodes(ctx, c, listNodes)
 		for i := range found {
-			if n := &found[i]; err == nil && (n.Left < -nodeMemory || n.Remnant() && n.Fenced()) {
+			if n := &found[i]; err == nil && (n.Left < -nodeMemory || n.Former && n.Fenced()) {
 				_, err = c.Exec(ctx, "DELETE FROM nodes WHERE id = ? AND token = ? AND turn = ?", n.ID, n.Token, n.Turn)
 			}
 		}

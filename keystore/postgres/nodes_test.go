@@ -147,6 +147,7 @@ func TestWhoTakesANodeOverLeavesARemnantUnlessTheProcessBeforeIsProvenToBeGone(t
 			}
 			require.Len(t, all, 2)
 			require.Equal(t, "a", all[0].ID)
+			require.Equal(t, []bool{false, true}, []bool{all[0].Former, all[1].Former})
 			require.Equal(t, before.Renewed, all[1].Renewed)
 			require.Equal(t, before.Until, all[1].Until)
 			require.ErrorIs(t, old.Renew(ctx, r), keystore.ErrReplaced, "nor does it renew that one")

@@ -59,8 +59,8 @@ func (s *Store) besideAfter(ctx context.Context, access Access, keyIDs []string,
 	slices.Sort(keyIDs)
 	keyIDs = slices.Compact(keyIDs)
 	for try := range maxTries {
-		if try >= besideTries {
-			access = Write
+		if try >= besideTries && !access.inTurn() {
+			access = access.turned()
 		}
 		rev, err = s.transact(ctx, access, func(t *tx) error {
 			if err := first(ctx, t); err != nil {
@@ -72,7 +72,7 @@ func (s *Store) besideAfter(ctx context.Context, access Access, keyIDs []string,
 			return fn(t)
 		})
 		if errors.Is(err, errTurn) {
-			access = Write
+			access = access.turned()
 			continue
 		}
 		if !again(ctx, err, try) {

@@ -61,7 +61,21 @@ const (
 	// Counting is Beside for counts, which answers wait for: one at a time, and behind
 	// nothing else.
 	Counting
+	// CountingInTurn is Write for counts that lock: behind nothing else of this process
+	// either, where anybody who may write anything could have much of it wait there.
+	CountingInTurn
 )
+
+// inTurn reports whether the transaction waits for its turn to write.
+func (a Access) inTurn() bool { return a == Write || a == CountingInTurn }
+
+// turned is the same use in turn.
+func (a Access) turned() Access {
+	if a == Counting {
+		return CountingInTurn
+	}
+	return Write
+}
 
 // Database is what a kind of database does its own way.
 type Database interface {

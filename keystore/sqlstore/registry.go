@@ -37,6 +37,7 @@ func ScanNode(scan func(...any) error, more ...any) (n NodeRow, err error) {
 	}
 	n.Started, n.Renewed = time.UnixMilli(started).UTC(), time.Unix(0, renewed).UTC()
 	n.Lease, n.MaxStale = time.Duration(lease), time.Duration(maxStale)
+	n.Former = strings.HasSuffix(n.ID, RemnantMark+n.Token) && n.Token != ""
 	return n, nil
 }
 
@@ -46,14 +47,9 @@ func (n *NodeRow) Judge(now time.Time, steady bool) {
 	n.Registered.Judge(keystore.StoreTime{Now: now, Era: n.Current, Began: time.UnixMilli(n.Began).UTC(), Steady: steady}, n.Era)
 }
 
-// RemnantMark is between the id of a node and the token of a process that had its row.
+// RemnantMark is between the id of a node and the token of a process that had its row, in
+// the id of what is left of that process: see keystore.Registered.
 const RemnantMark = "~"
-
-// Remnant reports whether the row is what is left of a process whose place another has
-// taken, though it may still serve: its id is the node's and that mark and its token.
-func (n *NodeRow) Remnant() bool {
-	return strings.HasSuffix(n.ID, RemnantMark+n.Token) && n.Token != ""
-}
 
 // ForgetNode takes a node out. See keystore.RegistryTx. From its row's being read until
 // the transaction is over it cannot renew; if it does so after that, it follows the log

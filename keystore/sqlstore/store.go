@@ -193,7 +193,7 @@ func (s *Store) transactOnce(ctx context.Context, access Access, settling bool, 
 		return 0, err
 	}
 	defer s.db.Release(c)
-	t := &tx{reader: *s.reader(c), sealer: s.auditSealer(), beside: access != Write && s.dialect.LockKeys != ""}
+	t := &tx{reader: *s.reader(c), sealer: s.auditSealer(), beside: !access.inTurn() && s.dialect.LockKeys != ""}
 	t.writing = true
 	var begun error
 	if t.beside {

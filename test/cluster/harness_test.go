@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -16,6 +17,8 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -34,6 +37,8 @@ var binary string
 
 func TestMain(m *testing.M) { os.Exit(runAll(m)) }
 
+// runAll runs one more at a time than there are processors, unless it is told how many:
+// many tests here mostly wait, for leases and polls to pass and processes to come up.
 func runAll(m *testing.M) int {
 	scratch, err := os.MkdirTemp("", "kr-cluster-")
 	if err != nil {
@@ -44,6 +49,15 @@ func runAll(m *testing.M) int {
 	if binary, err = proctest.Binary(scratch); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
+	}
+	flag.Parse()
+	set := false
+	flag.Visit(func(f *flag.Flag) { set = set || f.Name == "test.parallel" })
+	if parallel := flag.Lookup("test.parallel"); !set && parallel != nil {
+		if err = parallel.Value.Set(strconv.Itoa(1 + runtime.GOMAXPROCS(0))); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
 	}
 	return m.Run()
 }
@@ -167,7 +181,8 @@ http://:%s {
 func (g *gate) start(t *testing.T) {
 	t.Helper()
 	dsn := g.c.server.DSNBy(g.link.address(), gateUser, g.c.database)
-	p, err := proctest.Launch(binary, g.dir, []string{"CLUSTER_DSN=" + dsn}, "run", "--config", filepath.Join(g.dir, "Caddyfile"))
+	// Short-lived as it is, it need not spend the machine's time on keeping itself small.
+	p, err := proctest.Launch(binary, g.dir, []string{"CLUSTER_DSN=" + dsn, "GOGC=400"}, "run", "--config", filepath.Join(g.dir, "Caddyfile"))
 	require.NoError(t, err)
 	g.process = p
 }

@@ -175,6 +175,7 @@ func TestASuccessClearsTheCountOfAllGates(t *testing.T) {
 
 // TestALockReachesTheOtherGates measures how long.
 func TestALockReachesTheOtherGates(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, options{gates: 3})
 	role := c.role(t, "all")
 	var took []time.Duration
@@ -209,6 +210,7 @@ func TestALockReachesTheOtherGates(t *testing.T) {
 						mu.Unlock()
 						return
 					}
+					time.Sleep(2 * time.Millisecond)
 				}
 			})
 		}

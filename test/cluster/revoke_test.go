@@ -149,8 +149,8 @@ func (c *cluster) role(t *testing.T, name string) string {
 }
 
 // showEvery is what each of a load's clients waits between two requests: without that they
-// would leave the gates no time to work in.
-const showEvery = 5 * time.Millisecond
+// would leave the gates no time to work in. What proves a rule is asked besides, at once.
+const showEvery = 15 * time.Millisecond
 
 // load shows one credential to all gates until it is ended.
 type load struct {

@@ -67,6 +67,7 @@ func (h *house) socket() string { return h.path("admin.sock") }
 
 // site is a configuration as a Caddyfile, in pieces.
 type site struct {
+	store    string // the key store; default the house's own file
 	app      string // lines of the keyreeve block
 	servers  string // lines of the servers block
 	global   string // other global options
@@ -85,6 +86,10 @@ func (h *house) caddyfile(s *site) string {
 	if s.gateAddress == "" {
 		s.gateAddress, s.adminAddress = proctest.FreeAddress(), proctest.FreeAddress()
 	}
+	store := s.store
+	if store == "" {
+		store = "sqlite " + h.db
+	}
 	_, gatePort, _ := net.SplitHostPort(s.gateAddress)
 	_, adminPort, _ := net.SplitHostPort(s.adminAddress)
 	return fmt.Sprintf(`{
@@ -94,7 +99,7 @@ func (h *house) caddyfile(s *site) string {
 		%s
 	}
 	keyreeve {
-		store sqlite %s
+		store %s
 		master_key_file %s
 		%s
 	}
@@ -114,7 +119,7 @@ http://:%s {
 	keyreeve_admin
 }
 %s
-`, h.socket(), s.global, s.servers, h.db, h.masterKey, s.app, gatePort, s.handlers, s.gate, s.upstream, s.proxy, adminPort,
+`, h.socket(), s.global, s.servers, store, h.masterKey, s.app, gatePort, s.handlers, s.gate, s.upstream, s.proxy, adminPort,
 		strings.ReplaceAll(s.sites, "GATE_PORT", gatePort))
 }
 

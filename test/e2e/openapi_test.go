@@ -95,7 +95,8 @@ func TestEveryPathAndEveryErrorOfTheDescriptionIsServed(t *testing.T) {
 }
 
 // needsNodes reports what one node alone on a SQLite store never answers: a change that
-// others have yet to confirm, a node that may still serve, a store that went back.
+// others have yet to confirm, a node that may still serve, a store that went back. That
+// is tried on a PostgreSQL store.
 func needsNodes(described string) bool {
 	switch described {
 	case "DELETE /v1/nodes/{id} 204", "DELETE /v1/nodes/{id} 409", "POST /v1/nodes/accept-restore 200":
