@@ -8,15 +8,15 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/keyreeve/keyreeve/admin/lifecycle"
 )
 
 // functions are what templates may call.
 var functions = template.FuncMap{
 	"asset": assetURL,
 	"icon":  icon,
-	"cells": func(columns []header, row *keyRow) (template.HTML, error) { return cells(columns, row) },
 	"ago":   ago,
-	"day":   func(t time.Time) string { return t.UTC().Format("2 Jan 2006") },
 	"stamp": stamp,
 	"iso":   func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 	"num":   number,
@@ -34,6 +34,12 @@ var functions = template.FuncMap{
 	"options":  newOptions,
 	"list":     func(items ...any) []any { return items },
 	"heads":    func(columns []header, target string) heads { return heads{columns, target} },
+	// Elements that markup writes; what they are called here is what the parts are called.
+	"state":     func(state string) template.HTML { return written(func(m *markup) { m.state(state) }) },
+	"time":      func(t time.Time) template.HTML { return written(func(m *markup) { m.ago(t) }) },
+	"date":      func(t time.Time) template.HTML { return written(func(m *markup) { m.day(t) }) },
+	"countdown": func(t time.Time) template.HTML { return written(func(m *markup) { m.countdown(t) }) },
+	"choices":   choices,
 }
 
 // ownerURL is where an owner is found who is written as a link (https) or has a mail
@@ -63,6 +69,15 @@ func newOptions(chosen string, pairs ...string) []option {
 	return all
 }
 
+// choices are records to choose from in a select.
+func choices(records []lifecycle.Named, chosen string) template.HTML {
+	m := new(markup)
+	for _, one := range records {
+		m.option(one.ID, one.Name, one.ID == chosen)
+	}
+	return m.html()
+}
+
 type option struct {
 	Value, Label string
 	Chosen       bool
@@ -71,7 +86,13 @@ type option struct {
 // copyable is what the part `copy` is given: the text, and what it is.
 type copyable struct{ Text, Label string }
 
-func stamp(t time.Time) string { return t.UTC().Format("2 Jan 2006, 15:04:05") + " UTC" }
+// dayLayout and stampLayout are how times are shown, in UTC.
+const (
+	dayLayout   = "2 Jan 2006"
+	stampLayout = "2 Jan 2006, 15:04:05 UTC"
+)
+
+func stamp(t time.Time) string { return t.UTC().Format(stampLayout) }
 
 // number is with thousands apart.
 func number(n int) string {

@@ -1,9 +1,6 @@
 package page
 
-import (
-	"html/template"
-	"strings"
-)
+import "html/template"
 
 // icons are drawn with a line of 2 on a field of 24 by 24.
 var icons = map[string]string{
@@ -53,16 +50,6 @@ var drawn = func() map[string]template.HTML {
 	}
 	return all
 }()
-
-// iconParts are the icons as parts, `icon-NAME`: cheaper than `icon "NAME"` in what
-// a table repeats.
-func iconParts() string {
-	var text strings.Builder
-	for name, svg := range drawn {
-		text.WriteString(`{{define "icon-` + name + `"}}` + string(svg) + `{{end}}`)
-	}
-	return text.String()
-}
 
 // icon is decoration: what it stands for is always said in words too.
 func icon(name string) template.HTML { return drawn[name] }

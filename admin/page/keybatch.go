@@ -57,6 +57,9 @@ const mainBulk = 5
 func (d document) Bulk() []bulkAction     { return d.bulk(bulkActions[:mainBulk]) }
 func (d document) MoreBulk() []bulkAction { return d.bulk(bulkActions[mainBulk:]) }
 
+// Ticks reports that keys can be ticked: there is something to do with several.
+func (d document) Ticks() bool { return len(d.bulk(bulkActions)) > 0 }
+
 func (d document) bulk(all []bulkAction) []bulkAction {
 	return slices.DeleteFunc(slices.Clone(all), func(a bulkAction) bool { return !d.Can(a.resource, a.right) })
 }

@@ -24,7 +24,6 @@ var shared = []string{"templates/layout.html", "templates/parts.html", "template
 
 func parsePages() map[string]*template.Template {
 	base := template.Must(template.New("").Funcs(functions).ParseFS(templateFiles, shared...))
-	template.Must(base.Parse(iconParts()))
 	all := map[string]*template.Template{"parts": template.Must(base.Clone())}
 	files, err := templateFiles.ReadDir("templates")
 	if err != nil {
