@@ -8,6 +8,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/keyreeve/keyreeve/admin/lifecycle"
 	"github.com/keyreeve/keyreeve/policy"
@@ -17,7 +18,9 @@ import (
 var templateFiles embed.FS
 
 // pages holds a set of templates for each page: the layout, the parts, and its own file.
-var pages = parsePages()
+// They are parsed when the first page is asked for: that takes as long as much of a
+// start, and most processes, commands above all, show no page.
+var pages = sync.OnceValue(parsePages)
 
 // shared are the files that every page may use.
 var shared = []string{"templates/layout.html", "templates/parts.html", "templates/form.html", "templates/keyactions.html", "templates/keyfields.html", "templates/secretslist.html", "templates/auditparts.html", "templates/policyparts.html"}
@@ -125,11 +128,11 @@ func (v *visit) render(status int, page, name string, d document) error {
 	if d.Partial && d.Title != "" && !d.Dialog && name == "main" {
 		out.WriteString("<title>" + template.HTMLEscapeString(d.FullTitle()) + "</title>")
 	}
-	if err := pages[page].ExecuteTemplate(&out, name, d); err != nil {
+	if err := pages()[page].ExecuteTemplate(&out, name, d); err != nil {
 		return err
 	}
 	if d.Partial && v.told != nil {
-		if err := pages["parts"].ExecuteTemplate(&out, "notice", document{Notice: v.told, Swap: true}); err != nil {
+		if err := pages()["parts"].ExecuteTemplate(&out, "notice", document{Notice: v.told, Swap: true}); err != nil {
 			return err
 		}
 	}
