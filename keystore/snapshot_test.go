@@ -124,6 +124,15 @@ func (n *node) seed(c *keystore.Cached, keys ...string) {
 	require.NoError(n.t, c.Durable(rev))
 }
 
+// present waits for a snapshot: while there is none, nothing has to be in one.
+func (n *node) present() {
+	n.t.Helper()
+	require.Eventually(n.t, func() bool {
+		_, err := os.Stat(n.file)
+		return err == nil
+	}, patience, time.Millisecond)
+}
+
 func (n *node) look(c *keystore.Cached, id string) (*keystore.Key, error) {
 	k, _, err := c.Look(context.Background(), id, n.clock.Now())
 	return k, err
@@ -249,6 +258,7 @@ func TestASnapshotIsItsOwnersAloneAndSaysNothingToOthers(t *testing.T) {
 	})
 	_, err := n.look(c, "client-canary")
 	require.NoError(t, err)
+	n.present()
 	require.NoError(t, c.Durable(rev))
 	c.RewriteSnapshot()
 	require.NoError(t, c.Durable(rev))

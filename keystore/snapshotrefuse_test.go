@@ -31,6 +31,7 @@ func TestAJournalTornAnywhereShowsAllThatWasDurable(t *testing.T) {
 	n.seed(c, "a", "b")
 	var revisions []keystore.Revision
 	var sizes []int64
+	n.present()
 	note := func(rev keystore.Revision) {
 		require.NoError(t, c.Durable(rev))
 		info, err := os.Stat(n.file)
