@@ -301,7 +301,11 @@ func TestATrailIsProvedWhileOthersWrite(t *testing.T) {
 			}
 		}
 	})
-	for range 10 {
+	rounds := 10
+	if testing.Short() {
+		rounds = 3
+	}
+	for range rounds {
 		c := h.chain("acme")
 		require.True(t, c.OK, c.Problem)
 		out := verified(t, exported(h, local, AuditFilter{CustomerID: "acme"}).String(), h.cfg.Keyring)
