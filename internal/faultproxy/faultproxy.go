@@ -12,6 +12,8 @@ import (
 	toxiproxy "github.com/Shopify/toxiproxy/v2"
 	"github.com/Shopify/toxiproxy/v2/toxics"
 	"github.com/rs/zerolog"
+
+	"github.com/keyreeve/keyreeve/internal/proctest"
 )
 
 // Proxy stands before one server. Its address stays the same while it is down.
@@ -21,7 +23,8 @@ type Proxy struct{ proxy *toxiproxy.Proxy }
 func Start(t testing.TB, upstream string) *Proxy {
 	t.Helper()
 	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())
-	p := &Proxy{proxy: toxiproxy.NewProxy(server, "fault", "127.0.0.1:0", upstream)}
+	// Not any port: while it is down the system would give it to who connects somewhere.
+	p := &Proxy{proxy: toxiproxy.NewProxy(server, "fault", proctest.FreeAddress(), upstream)}
 	p.Up(t)
 	t.Cleanup(p.proxy.Stop)
 	return p

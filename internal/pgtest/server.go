@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/keyreeve/keyreeve/internal/proctest"
 )
 
 // Superuser is who a server belongs to.
@@ -165,16 +167,15 @@ func (s *Server) command(program string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// startAnywhere starts on a port that nobody has. Between looking for one and
-// listening another process may take it.
+// startAnywhere starts on a port that nobody has, nor the system gives away while the
+// server is down. Between looking for one and listening another process may take it.
 func (s *Server) startAnywhere() (err error) {
 	for range 5 {
-		l, listenErr := net.Listen("tcp", "127.0.0.1:0")
-		if listenErr != nil {
-			return listenErr
+		_, port, splitErr := net.SplitHostPort(proctest.FreeAddress())
+		if splitErr != nil {
+			return splitErr
 		}
-		s.port = l.Addr().(*net.TCPAddr).Port
-		if err = l.Close(); err != nil {
+		if s.port, err = strconv.Atoi(port); err != nil {
 			return err
 		}
 		if err = s.run(); err == nil || !strings.Contains(err.Error(), "could not bind") {

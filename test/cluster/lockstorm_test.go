@@ -54,7 +54,7 @@ func TestWhoKeepsAllGatesWritingDodgesNoLock(t *testing.T) {
 		stop.Store(true)
 		storm.Wait()
 	}()
-	c.gates[0].until(t, "all are under way", func() bool { return out.Load() > 3*perGate })
+	c.gates[0].until(t, "all are under way", func() bool { return out.Load() > perGate })
 	for _, k := range others {
 		var made []hop
 		for n, g := range c.gates {
