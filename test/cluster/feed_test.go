@@ -179,7 +179,7 @@ func TestAGateDecidesOnNoOlderStateThanItIsAskedFor(t *testing.T) {
 		head, err := strconv.ParseInt(at, 10, 64)
 		require.NoError(t, err)
 		for _, bad := range []string{fmt.Sprint(head + 1_000_000), "abc", "-1"} {
-			got = other.getAt(t, k, bad)
+			got = other.getAt(t, known, bad)
 			require.Contains(t, []int{http.StatusBadRequest, http.StatusServiceUnavailable}, got.status, "%s: %s", bad, got.body)
 			if got.status == http.StatusServiceUnavailable {
 				require.Greater(t, len(bad), 6, "nothing is waited for: %s", bad)
