@@ -326,6 +326,9 @@ func TestNoSpellingOfAPathReachesABroaderRouteThanItsPlainSpelling(t *testing.T)
 				"%s %s is %s, but %s is %s", method, path, narrow.Route, odd, other.Route)
 		}
 	})
+	if testing.Short() { // few sets of routes are drawn
+		return
+	}
 	require.Positive(t, reached, "no odd spelling ever matched, so nothing was tested")
 }
 
