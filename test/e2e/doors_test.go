@@ -43,7 +43,7 @@ func TestNoSequenceThroughAnyDoorBreaksTheRules(t *testing.T) {
 			w.finish()
 			t.Logf("%d done, %d refused: %d beyond one's rights, %d out of sight; %d replays, %d events, %d keys",
 				w.accepted, w.refused, w.exceeded, w.foreigns, w.replays, len(w.events), len(w.keys))
-			for name, n := range map[string]int{"done": w.accepted, "refused": w.refused, "beyond rights": w.exceeded, "out of sight": w.foreigns, "replays": w.replays} {
+			for name, n := range map[string]int{"done": w.accepted, "refused": w.refused, "beyond rights": w.exceeded, "out of sight": w.foreigns} { // not each has a replay
 				require.Positive(t, n, name)
 			}
 		})
