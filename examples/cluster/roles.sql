@@ -1,6 +1,6 @@
 -- The users and the database, once, as the server's superuser:
 --
---   KEYREEVE_SECRETS=/root/keyreeve psql -v ON_ERROR_STOP=1 -f roles.sql "host=db.internal user=postgres dbname=postgres"
+--   KEYREEVE_SECRETS=/srv/keyreeve-setup psql -v ON_ERROR_STOP=1 -f roles.sql "host=db.internal user=postgres dbname=postgres"
 --
 -- psql reads owner-password and gate-password there itself, as the user of the operating
 -- system that runs it: `sudo -u postgres psql` cannot look into a directory of root's.
