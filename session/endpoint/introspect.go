@@ -77,7 +77,9 @@ func (c *call) revoke() {
 		return
 	}
 	c.everywhere(over)
-	c.write(http.StatusOK, nil)
+	// Clients leave the body alone (section 2.2), but some take an answer that is no JSON
+	// for a failure.
+	c.write(http.StatusOK, struct{}{})
 }
 
 // proveOnly is prove as a decision of its own.

@@ -9,18 +9,17 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/keyreeve/keyreeve/test/linear"
 )
 
 // verdict is what a gate did with a credential.
-type verdict string
+type verdict = linear.Verdict
 
 const (
-	// accepted: the secret was right and is good.
-	accepted verdict = "accepted"
-	// compared: the secret was held against the key's and is wrong.
-	compared verdict = "wrong secret"
-	// locked: it was refused without a look at the secret.
-	locked verdict = "locked"
+	accepted = linear.Accepted
+	compared = linear.Compared
+	locked   = linear.Locked
 	// unavailable: the gate could not decide.
 	unavailable verdict = "unavailable"
 )

@@ -87,6 +87,8 @@ type options struct {
 	global string
 	// server has PostgreSQL's settings, nil for survivesAKill.
 	server []string
+	// alone is one gate on a file of its own, and no server.
+	alone bool
 }
 
 // gate is one gate, its own way to the database, and its files, which it keeps over
@@ -112,10 +114,15 @@ func newCluster(t *testing.T, o options) *cluster {
 	dir, err := os.MkdirTemp("", "kr-cl-") // short: a socket's path has room for 107 bytes
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
-	c := &cluster{server: pgtest.Start(t, o.server...), dir: dir}
-	c.database = c.server.NewDatabase(t)
-	c.server.CreateUser(t, gateUser)
-	c.server.Exec(t, "ALTER DATABASE "+c.database+" OWNER TO "+gateUser)
+	c := &cluster{dir: dir}
+	if o.alone {
+		o.gates = 1
+	} else {
+		c.server = pgtest.Start(t, o.server...)
+		c.database = c.server.NewDatabase(t)
+		c.server.CreateUser(t, gateUser)
+		c.server.Exec(t, "ALTER DATABASE "+c.database+" OWNER TO "+gateUser)
+	}
 	c.upstream = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, r.Header.Get("Keyreeve-Key-Id"))
 	}))
@@ -126,7 +133,9 @@ func newCluster(t *testing.T, o options) *cluster {
 	for n := range o.gates {
 		g := &gate{c: c, n: n, name: string(rune('A' + n)), dir: filepath.Join(dir, string(rune('a'+n))), address: proctest.FreeAddress()}
 		g.socket = filepath.Join(g.dir, "admin.sock")
-		g.link = newLink(t, c.server.Address())
+		if c.server != nil {
+			g.link = newLink(t, c.server.Address())
+		}
 		g.client = newClient("tcp", g.address)
 		g.local = newClient("unix", g.socket)
 		require.NoError(t, os.Mkdir(g.dir, 0o700))
@@ -157,11 +166,15 @@ func newCluster(t *testing.T, o options) *cluster {
 
 func (g *gate) caddyfile(global string) string {
 	host, port, _ := net.SplitHostPort(g.address)
+	store := "postgres {env.CLUSTER_DSN}"
+	if g.link == nil {
+		store = "sqlite " + filepath.Join(g.dir, "keyreeve.db")
+	}
 	return fmt.Sprintf(`{
 	admin unix/%s
 	persist_config off
 	keyreeve {
-		store postgres {env.CLUSTER_DSN}
+		store %s
 		master_key_file %s
 		%s
 	}
@@ -174,15 +187,18 @@ http://:%s {
 	}
 	reverse_proxy %s
 }
-`, g.socket, filepath.Join(g.c.dir, "master.key"), strings.ReplaceAll(strings.TrimSpace(global), "\n", "\n\t\t"), port, host, g.c.upstream.URL)
+`, g.socket, store, filepath.Join(g.c.dir, "master.key"), strings.ReplaceAll(strings.TrimSpace(global), "\n", "\n\t\t"), port, host, g.c.upstream.URL)
 }
 
 // start runs the gate, again or for the first time. It need not be ready: see ready.
 func (g *gate) start(t *testing.T) {
 	t.Helper()
-	dsn := g.c.server.DSNBy(g.link.address(), gateUser, g.c.database)
 	// Short-lived as it is, it need not spend the machine's time on keeping itself small.
-	p, err := proctest.Launch(binary, g.dir, []string{"CLUSTER_DSN=" + dsn, "GOGC=400"}, "run", "--config", filepath.Join(g.dir, "Caddyfile"))
+	env := []string{"GOGC=400"}
+	if g.link != nil {
+		env = append(env, "CLUSTER_DSN="+g.c.server.DSNBy(g.link.address(), gateUser, g.c.database))
+	}
+	p, err := proctest.Launch(binary, g.dir, env, "run", "--config", filepath.Join(g.dir, "Caddyfile"))
 	require.NoError(t, err)
 	g.process = p
 }
