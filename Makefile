@@ -28,6 +28,8 @@ soak: build ## run the long rounds over several gates: 10,000 revocations, 1,000
 	@./scripts/test-deps
 	KEYREEVE_BIN='$(abspath $(BIN))' KEYREEVE_SOAK=20 $(GO) test ./test/cluster -v -count=1 -timeout 3h -run 'TestNoGateAcceptsWhatAGateAnsweredToBeRevoked$$|TestALockAndItsEndAreInForceUnderLoad$$'
 	KEYREEVE_BIN='$(abspath $(BIN))' KEYREEVE_SOAK=5 $(GO) test ./test/cluster -v -count=1 -timeout 3h -run 'TestNoAcknowledgedWriteIsLostWhenGatesAreKilled$$'
+	KEYREEVE_BIN='$(abspath $(BIN))' KEYREEVE_SOAK=20 $(GO) test ./test/cluster -v -count=1 -timeout 3h -run 'HaveAnOrder|IsMadeOnce'
+	KEYREEVE_BIN='$(abspath $(BIN))' KEYREEVE_SOAK=20 $(GO) test ./test/load -v -count=1 -timeout 3h
 
 bench: ## run the in-process benchmarks and compare
 	$(GO) run ./bench/cmd/benchtable $(ARGS)

@@ -38,6 +38,9 @@ func (g *gate) fails(t *testing.T, k key, n int) {
 	}
 }
 
+// TestEveryEntranceSharesOneCount counts over all forms of a credential and both doors.
+//
+// Case: lockout-mixed-entrances
 func TestEveryEntranceSharesOneCount(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
