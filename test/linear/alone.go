@@ -11,13 +11,17 @@ import (
 // the time that it is answered; a right one clears the count as it is let in. What was
 // counted, and locked, is so after a crash too. Only the clearing may be lost in one that
 // comes soon behind it, so that a crash never opens a lock.
+//
+// An unlock lets in at once those whom nobody guesses beside. What is counted while it is
+// made may be before or behind it, which the gate knows once the store has said so: for
+// that long it refuses a call that finds too little room if all of it came behind.
 
 // Alone is a history of one key at one gate.
 type Alone struct {
 	Guesses []Guess
 	// Crashes are when the gate was killed, and by when it was there again.
 	Crashes []Cut
-	// Lag is how soon a success is in the store.
+	// Lag is how soon a success is in the store, and the gate knows what an unlock cleared.
 	Lag time.Duration
 }
 
@@ -32,6 +36,10 @@ type aloneCount struct {
 	// compared are the calls that are, and are not counted yet; clearing those that were let
 	// in, and are not in the store yet.
 	compared, clearing uint64
+	// reopened are the failures that the unlocks in unlocking have cleared, which the gate
+	// may still refuse by.
+	reopened  int
+	unlocking uint64
 }
 
 type aloneStep struct {
@@ -50,6 +58,7 @@ func (a Alone) Order(within time.Duration) porcupine.CheckResult {
 		switch {
 		case c.Kind == Unlock:
 			add(opened, c.Ended)
+			add(settled, c.Ended+int64(a.Lag))
 		case c.Got == Locked:
 			add(refused, c.Ended)
 		case c.Kind == Wrong:
@@ -82,11 +91,12 @@ func (s aloneCount) after(by aloneStep) (next []aloneCount) {
 		skipped := s
 		skipped.compared &^= one
 		skipped.clearing &^= one
+		skipped.settle(one)
 		next = append(next, skipped)
 	}
 	switch by.of {
 	case refused:
-		if !locked {
+		if s.failures+s.reopened < Attempts {
 			return next
 		}
 	case looks:
@@ -114,7 +124,14 @@ func (s aloneCount) after(by aloneStep) (next []aloneCount) {
 		s.clearing &^= one
 		s.uncleared = 0
 	case opened:
+		s.reopened = min(s.reopened+s.failures, Attempts)
+		s.unlocking |= one
 		s.failures, s.uncleared = 0, 0
+	case settled:
+		if s.unlocking&one == 0 {
+			return next
+		}
+		s.settle(one)
 	case crashed:
 		kept := s
 		kept.failures, kept.uncleared = min(s.failures+s.uncleared, Attempts), 0
@@ -122,4 +139,11 @@ func (s aloneCount) after(by aloneStep) (next []aloneCount) {
 		return append(next, s, kept)
 	}
 	return append(next, s)
+}
+
+// settle ends what a gate may still refuse by, once it knows what its unlocks cleared.
+func (s *aloneCount) settle(unlock uint64) {
+	if s.unlocking &^= unlock; s.unlocking == 0 {
+		s.reopened = 0
+	}
 }

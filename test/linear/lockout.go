@@ -94,6 +94,7 @@ const (
 	passed                       // the right secret: not locked; the gate clears its count
 	cleared                      // the store does
 	opened                       // an operator unlocks
+	settled                      // what an unlock cleared is known to the gate
 	heard                        // the feed brings the gate's view to the store's
 	crashed                      // the gate is killed, and started again
 )
