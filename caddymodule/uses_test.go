@@ -129,8 +129,9 @@ func TestARetiredSecretThatIsStillTriedIsTold(t *testing.T) {
 	data := events[0].Data
 	require.Equal(t, []any{old.id, old.clientID, "a", "c1", "127.0.0.1"},
 		[]any{data["key_id"], data["client_id"], data["key_name"], data["customer_id"], data["client_ip"]})
-	require.Equal(t, 1, logs.FilterMessage("retired secret used").Len())
-	require.Equal(t, data["secret_id"], logs.All()[0].ContextMap()["secret_id"])
+	warned := logs.FilterMessage("retired secret used").All()
+	require.Len(t, warned, 1)
+	require.Equal(t, data["secret_id"], warned[0].ContextMap()["secret_id"])
 
 	require.NoError(t, active.Load().running.Load().store.keys.FlushUses(t.Context()))
 	secrets, err := Service().ListSecrets(t.Context(), lifecycle.Local("test", false), old.id)
